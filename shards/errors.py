@@ -1,0 +1,21 @@
+"""The one exception that stands for a user's mistake: commands print it as a single line and exit with 2, never with a stack trace."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What went wrong, which file (and row), and the remedy, in one line."""
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; run the same command again to continue', file=sys.stderr, flush=True)
+        return 130

@@ -1,0 +1,73 @@
+"""What a shard folder holds. A *stream* is a folder with `manifest.json` and streaming's `index.json`:
+
+    OUT/cc3m/train/                  pictures (also cc12m, wit); OUT/<corpus>/val/ is the held-out part
+    OUT/cc100/train/<lang>/          text, one stream a language
+    OUT/opus/train/<l1>-<l2>/        bitext, one stream a pair (codes alphabetical)
+
+No column is pickled: opening a shard never executes anything.
+"""
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from shards.errors import UserError
+
+SCHEMA_VERSION = 1
+
+Kind = Literal['pictures', 'text', 'bitext']
+
+KINDS: dict[str, Kind] = {'cc3m': 'pictures', 'cc12m': 'pictures', 'wit': 'pictures', 'cc100': 'text', 'opus': 'bitext'}
+
+COLUMNS: dict[Kind, dict[str, str]] = {
+    # image: JPEG, PNG or WebP bytes. captions: {canonical language: [text, ...]}. image_id: hex hash of the pixels' bytes, the same picture has the same id.
+    'pictures': {'image': 'bytes', 'captions': 'json', 'url': 'str', 'licence': 'str', 'image_id': 'str'},
+    # ids: token ids without any special token or language code (added at batch time), at most `max_tokens` of the build settings.
+    'text': {'ids': 'ndarray:int32'},
+    # source is the first language of the pair, target the second; both as `ids` above.
+    'bitext': {'source_ids': 'ndarray:int32', 'target_ids': 'ndarray:int32'},
+}
+
+MANIFEST = 'manifest.json'
+MULTILINGUAL = 'multilingual.npy'  # pictures only: int64 indices, in the stream, of the records with two languages or more (mMMT)
+
+
+@dataclass
+class Manifest:
+    """A stream's manifest. `languages` counts captions (pictures), sequences (text) or pairs (bitext: both sides have the same count)."""
+
+    corpus: str
+    split: str
+    kind: Kind
+    samples: int
+    languages: dict[str, int]
+    tokens: dict[str, int]  # per language; empty for pictures
+    tokenizer: str | None  # fingerprint; None for pictures, which fit any tokenizer
+    shards: list[dict[str, Any]]  # {'file': path below the stream, 'bytes': n, 'sha256': hex, 'samples': n}
+    sources: list[dict[str, Any]] = field(default_factory=list)  # {'path', 'bytes', 'sha256'}
+    dropped: dict[str, int] = field(default_factory=dict)  # reason -> count
+    settings: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + '\n'
+
+
+def read_manifest(stream: Path) -> Manifest:
+    """Manifest of the stream folder. Raises UserError when it is missing, unreadable or of another schema version."""
+    path = stream / MANIFEST
+    try:
+        raw = json.loads(path.read_text(encoding='utf8'))
+    except FileNotFoundError:
+        raise UserError(f'{path} is missing; build it with `data_pipeline build`, or finish it with `data_pipeline finish`') from None
+    except (ValueError, OSError) as error:
+        raise UserError(f'{path} cannot be read ({error}); build this stream again') from None
+    version = raw.get('schema_version') if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(f'{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the shards again')
+    try:
+        return Manifest(**raw)
+    except TypeError as error:
+        raise UserError(f'{path} is not a manifest ({error}); build this stream again') from None
