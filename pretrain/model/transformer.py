@@ -1,0 +1,105 @@
+"""mBART's transformer on packed tokens: pre-norm layers, GELU, learned positions offset by 2, scaled embeddings, `layernorm_embedding`, a final norm.
+
+Parameter names are those of transformers' MBart, except that q, k and v of a self-attention (k and v of a cross-attention) are one matrix.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.model.packed import Layout, pack, pad
+
+POSITION_OFFSET = 2  # fairseq's, kept by mBART: position i uses row i + 2
+
+
+class Attention(nn.Module):
+    """Multi-head attention of packed queries over their own row, or over the row of the same number in `memory`. Heads divide `dim`."""
+
+    def __init__(self, dim: int, heads: int, cross: bool = False, causal: bool = False):
+        super().__init__()
+        self.heads, self.cross, self.causal = heads, cross, causal
+        if cross:
+            self.q_proj, self.kv_proj = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        else:
+            self.qkv_proj = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x_TD: Tensor, layout: Layout, memory_SD: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+        """States (T, D) -> (T, D)."""
+        if self.cross:
+            assert memory_SD is not None and memory_layout is not None
+            (q,) = self._split(self.q_proj(x_TD), layout, 1)
+            k, v = self._split(self.kv_proj(memory_SD), memory_layout, 2)
+            keys = memory_layout.valid
+        else:
+            q, k, v = self._split(self.qkv_proj(x_TD), layout, 3)
+            keys = None if self.causal else layout.valid  # right-padded: a causal query never meets padding
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
+        return self.out_proj(pack(out.transpose(1, 2).flatten(2), layout))
+
+    def _split(self, x: Tensor, layout: Layout, parts: int) -> tuple[Tensor, ...]:
+        """(T, parts * D) -> parts x (B, heads, L, D / heads)."""
+        padded = pad(x, layout)
+        return padded.view(layout.rows, layout.width, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class Layer(nn.Module):
+    """Pre-norm transformer layer; a decoder layer when `decoder`: causal, with attention over the encoder's states."""
+
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, decoder: bool = False):
+        super().__init__()
+        self.dropout = dropout
+        self.self_attn = Attention(dim, heads, causal=decoder)
+        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        if decoder:
+            self.encoder_attn = Attention(dim, heads, cross=True)
+            self.encoder_attn_layer_norm = nn.LayerNorm(dim)
+        self.decoder = decoder
+        self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
+        self.final_layer_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+        x = x + self._drop(self.self_attn(self.self_attn_layer_norm(x), layout))
+        if self.decoder:
+            x = x + self._drop(self.encoder_attn(self.encoder_attn_layer_norm(x), layout, memory, memory_layout))
+        return x + self._drop(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class Stack(nn.Module):
+    """`layernorm_embedding`, layers, final norm. Takes embedded states: the text encoder and the decoder embed ids first, the cross encoder does not."""
+
+    def __init__(self, dim: int, heads: int, ffn: int, layers: int, dropout: float, decoder: bool = False):
+        super().__init__()
+        self.dropout = dropout
+        self.layernorm_embedding = nn.LayerNorm(dim)
+        self.layers = nn.ModuleList(Layer(dim, heads, ffn, dropout, decoder) for _ in range(layers))
+        self.layer_norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+        x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training)
+        for layer in self.layers:
+            x = layer(x, layout, memory, memory_layout)
+        return self.layer_norm(x)
+
+
+class Positions(nn.Module):
+    """Learned positions of one stack."""
+
+    def __init__(self, dim: int, longest: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(longest + POSITION_OFFSET, dim))
+
+    def forward(self, layout: Layout) -> Tensor:
+        """(T, D)."""
+        return F.embedding(layout.positions + POSITION_OFFSET, self.weight)
+
+
+def embed(ids: Tensor, weight: Tensor) -> Tensor:
+    """Token embeddings (T, D), scaled by sqrt(D) as mBART's `scale_embedding`."""
+    return F.embedding(ids, weight) * math.sqrt(weight.shape[1])

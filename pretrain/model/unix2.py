@@ -1,0 +1,175 @@
+"""ERNIE-UniX2 (paper section 3): four parts, combined into three components.
+
+    visual_encoder   pictures -> [CLS] and patches          A  dual encoder:       visual_encoder, text_encoder -> contrastive space
+    text_encoder     tokens -> states                       B  encoder-decoder:    A -> cross_encoder -> decoder
+    cross_encoder    [MM_CLS] ; text ; picture -> states    C  encoder only:       A -> cross_encoder -> heads (ITM, MLM)
+    decoder          target tokens given those states
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.config import Model
+from pretrain.data.batch import Texts
+from pretrain.model.packed import Layout, place, take
+from pretrain.model.transformer import Positions, Stack, embed
+from shards.errors import UserError
+
+PIXEL_MEAN = (0.5, 0.5, 0.5)  # as timm's augreg ViTs
+PIXEL_STD = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Packed states (T, D) of a batch's rows."""
+
+    states: Tensor
+    layout: Layout
+
+    def first(self) -> Tensor:
+        """(B, D): the state at position 0 of every row, which is the text's [CLS] or [MM_CLS]."""
+        return take(self.states, self.layout.starts)
+
+
+class UniX2(nn.Module):
+    """The model. `vocabulary` counts every token id, language codes included."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: Model, vocabulary: int):
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        dim = config.dim
+        self.visual_encoder = build_visual_encoder(config)
+        visual_dim = int(self.visual_encoder.num_features)
+        self.embed_tokens = nn.Parameter(torch.empty(vocabulary, dim))  # text encoder, decoder, LM head and MLM head share it
+
+        def stack(layers: int, decoder: bool = False) -> Stack:
+            return Stack(dim, config.heads, config.ffn, layers, config.dropout, decoder)
+
+        self.text_positions, self.text_encoder = Positions(dim, config.max_positions), stack(config.text_layers)
+        self.cross_encoder = stack(config.cross_layers)
+        self.decoder_positions, self.decoder = Positions(dim, config.max_positions), stack(config.decoder_layers, decoder=True)
+
+        self.visual_projection = nn.Linear(visual_dim, config.projection, bias=False)  # contrastive space
+        self.text_projection = nn.Linear(dim, config.projection, bias=False)
+        self.logit_scale = nn.Parameter(torch.empty(1))  # log of the inverse temperature; [1], as DeepSpeed cannot take 0-dim
+
+        self.mm_cls = nn.Parameter(torch.empty(1, dim))
+        self.modality = nn.Parameter(torch.empty(3, dim))  # [MM_CLS], text, picture
+        self.visual_bridge, self.visual_norm = nn.Linear(visual_dim, dim), nn.LayerNorm(dim)
+
+        self.itm_head = nn.Linear(dim, 1)
+        self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), nn.LayerNorm(dim)  # XLM-R's head before the tied output
+        self.mlm_bias = nn.Parameter(torch.empty(vocabulary))
+        self.register_buffer('pixel_mean', torch.tensor(PIXEL_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer('pixel_std', torch.tensor(PIXEL_STD).view(3, 1, 1) * 255, persistent=False)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """N(0, token_std) as mBART for everything but the visual encoder, which timm initialises."""
+        std = self.config.token_std
+        for name, parameter in self.named_parameters():
+            if name.startswith('visual_encoder.'):
+                continue
+            if name == 'logit_scale':
+                nn.init.constant_(parameter, math.log(self.config.logit_scale))
+            elif name.endswith('bias'):
+                nn.init.zeros_(parameter)
+            elif 'norm' in name:
+                nn.init.ones_(parameter)
+            else:
+                nn.init.normal_(parameter, std=std)
+
+    # ---- A: dual encoder -------------------------------------------------------------------------------------------------------------
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> states of [CLS] and patches (B, 1 + P, visual D)."""
+        pixels = (images - self.pixel_mean) / self.pixel_std
+        return self.visual_encoder.forward_features(pixels.to(self.embed_tokens.dtype))
+
+    def encode_texts(self, texts: Texts) -> Encoded:
+        layout = Layout.of(texts.lengths, texts.ids.device)
+        if layout.width > self.config.max_positions:
+            raise UserError(f'a text of {layout.width} tokens is longer than model.max_positions = {self.config.max_positions}')
+        return Encoded(self.text_encoder(embed(texts.ids, self.embed_tokens) + self.text_positions(layout), layout), layout)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> unit vectors (B, projection), fp32."""
+        return F.normalize(self.visual_projection(self.encode_images(images)[:, 0]).float(), dim=-1)
+
+    def text_features(self, texts: Texts) -> Tensor:
+        """Unit vectors (B, projection), fp32."""
+        return F.normalize(self.text_projection(self.encode_texts(texts).first()).float(), dim=-1)
+
+    def scale(self) -> Tensor:
+        """(1,) inverse temperature, clamped."""
+        return self.logit_scale.float().exp().clamp(max=self.config.logit_scale_max)
+
+    # ---- the fusion that B and C share -----------------------------------------------------------------------------------------------
+
+    def fuse(self, texts: Texts, images: Tensor | None = None, image_rows: Tensor | None = None) -> Encoded:
+        """One stream a row: [MM_CLS] ; text ; the picture's [CLS] and patches, where the row has one (`image_rows` (Bi,): row of picture i).
+
+        States (T', D); row b starts with [MM_CLS], its text follows at `layout.starts[b] + 1`.
+        """
+        text = self.encode_texts(texts)
+        device = text.states.device
+        lengths = text.layout.lengths + 1
+        cls, modality = self.mm_cls + self.modality[0], self.modality
+        if images is not None and len(images):
+            assert image_rows is not None
+            visual = self.visual_norm(self.visual_bridge(self.encode_images(images))) + modality[2]
+            patches = visual.shape[1]
+            rows = image_rows.cpu()
+            lengths = lengths.index_add(0, rows, torch.full_like(rows, patches))
+        layout = Layout.of(lengths, device)
+        parts = [
+            (cls.expand(layout.rows, -1), layout.starts),
+            (text.states + modality[1], text_places(text.layout, layout)),
+        ]
+        if images is not None and len(images):
+            first = layout.starts[image_rows] + 1 + text.layout.lengths.to(device, non_blocking=True)[image_rows]
+            parts.append((visual.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
+        total = int(lengths.sum())
+        return Encoded(self.cross_encoder(place(parts, total), layout), layout)
+
+    # ---- B: encoder-decoder, C: heads ------------------------------------------------------------------------------------------------
+
+    def decode(self, inputs: Texts, memory: Encoded) -> Tensor:
+        """Decoder states (T, D) of every input token; row b attends to row b of `memory`."""
+        layout = Layout.of(inputs.lengths, inputs.ids.device)
+        states = embed(inputs.ids, self.embed_tokens) + self.decoder_positions(layout)
+        return self.decoder(states, layout, memory.states, memory.layout)
+
+    def mlm_states(self, encoded: Encoded, texts: Texts, masked: Tensor) -> Tensor:
+        """States (M, D) for the tied MLM output, of the text tokens whose places in the packed `texts.ids` are `masked` (M,)."""
+        text_layout = Layout.of(texts.lengths, texts.ids.device)
+        states = take(encoded.states, text_places(text_layout, encoded.layout)[masked])
+        return self.mlm_norm(F.gelu(self.mlm_dense(states)))
+
+    def itm_logits(self, encoded: Encoded) -> Tensor:
+        """(B,) logits that the row's text and picture belong together, fp32."""
+        return self.itm_head(encoded.first()).squeeze(1).float()
+
+
+def text_places(text: Layout, fused: Layout) -> Tensor:
+    """(T,) packed places, in the fused stream, of the text's tokens: they follow [MM_CLS]."""
+    starts = torch.repeat_interleave(fused.starts, text.lengths.to(fused.starts.device, non_blocking=True), output_size=len(text.positions))
+    return starts + 1 + text.positions
+
+
+def build_visual_encoder(config: Model) -> nn.Module:
+    """The timm ViT of the configuration, without its classifier. Raises UserError for a name or an option that timm does not have."""
+    visual = config.visual
+    try:
+        return timm.create_model(visual.name, pretrained=False, num_classes=0, img_size=visual.image_size, **visual.options)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise UserError(f'model.visual: timm cannot build {visual.name!r} with image_size={visual.image_size}, options={visual.options} ({error})') from None
