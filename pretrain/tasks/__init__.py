@@ -1,0 +1,17 @@
+"""The paper's eight tasks, one file each, and their registry."""
+from __future__ import annotations
+
+from pretrain.tasks.base import ContrastiveTask, SumTask
+from pretrain.tasks.clcl import CLCL
+from pretrain.tasks.cmcl import CMCL
+from pretrain.tasks.itm import ITM
+from pretrain.tasks.mlm import MLM
+from pretrain.tasks.mmmt import MMMT
+from pretrain.tasks.mt import MT
+from pretrain.tasks.plm import PLM
+from pretrain.tasks.vplm import VPLM
+
+CONTRASTIVE: dict[str, ContrastiveTask] = {task.name: task for task in (CMCL(), CLCL())}
+SUMMED: dict[str, SumTask] = {task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT())}
+
+__all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']

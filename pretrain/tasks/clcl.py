@@ -1,0 +1,28 @@
+"""CLCL, cross-lingual contrastive learning: the two sides of a translation pair (paper 3.2.2; component A; OPUS)."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pretrain.data.batch import TaskBatch
+from pretrain.model.unix2 import UniX2
+from pretrain.tasks.contrastive import same
+
+
+class CLCL:
+    """Symmetric InfoNCE between two languages. Equal normalised sentences, on either side, are positives: a pair is never a negative of its double."""
+
+    name = 'clcl'
+
+    def features(self, model: UniX2, batch: TaskBatch) -> tuple[Tensor, Tensor]:
+        assert batch.other is not None
+        return model.text_features(batch.text), model.text_features(batch.other)
+
+    def keys(self, batch: TaskBatch) -> Tensor:
+        assert batch.text_ids is not None and batch.other_ids is not None
+        return torch.stack([batch.text_ids, batch.other_ids], 1)
+
+    def positives(self, keys: Tensor) -> Tensor:
+        text, other = keys.T
+        diagonal = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+        return same(text, text) | same(other, other) | same(text, other) | diagonal

@@ -1,0 +1,27 @@
+"""CMCL, cross-modal contrastive learning: a picture and its caption in any language (paper 3.2.1; component A; CC3M, CC12M, WIT)."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pretrain.data.batch import TaskBatch
+from pretrain.model.unix2 import UniX2
+from pretrain.tasks.contrastive import same
+
+
+class CMCL:
+    """Symmetric InfoNCE between pictures and captions. The same picture or the same normalised caption twice is a positive (paper.md section 5)."""
+
+    name = 'cmcl'
+
+    def features(self, model: UniX2, batch: TaskBatch) -> tuple[Tensor, Tensor]:
+        assert batch.images is not None
+        return model.image_features(batch.images), model.text_features(batch.text)
+
+    def keys(self, batch: TaskBatch) -> Tensor:
+        assert batch.image_ids is not None and batch.text_ids is not None
+        return torch.stack([batch.image_ids, batch.text_ids], 1)
+
+    def positives(self, keys: Tensor) -> Tensor:
+        picture, text = keys.T
+        return same(picture, picture) | same(text, text)
