@@ -1,0 +1,192 @@
+"""Checkpoints that are whole or not there: staged, synced, hashed, renamed, then published by an atomic `latest`.
+
+    RUN/checkpoints/step-0000123/weights-00000-of-00002.safetensors   one rank's slice of fp32 weights and AdamW moments
+                                 state.json                           step, layout, configuration, environment, SHA-256 of every file
+    RUN/checkpoints/latest                                            name of the newest
+
+Slices are cut from one flat order of the parameters that does not depend on the number of ranks, so a checkpoint loads at any world size. Files are
+safetensors and JSON: opening a stranger's checkpoint executes nothing. Data order, learning rate and dropout are functions of the step, so the
+step is all that there is to restore of them.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pretrain.config import Config
+from pretrain.engine.zero import Engine, Slice, environment
+from shards.errors import UserError
+
+STATE = 'state.json'
+TENSORS = ('master', 'exp_avg', 'exp_avg_sq')
+
+
+def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, manifests: dict[str, str]) -> Path:
+    """Write the state after `step` updates; all ranks take part. Returns the checkpoint's folder. Old ones beyond `checkpoint.keep` go afterwards."""
+    target = folder / f'step-{step:07d}'
+    staging = folder / f'.staging-step-{step:07d}'
+    if engine.rank == 0:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+    dist.barrier()
+    path = staging / f'weights-{engine.rank:05d}-of-{engine.world:05d}.safetensors'
+    slices = engine.slices()
+    tensors = {f'group{number}.master': piece.master for number, piece in enumerate(slices)}
+    tensors |= {f'group{number}.{name}': moment for number, piece in enumerate(slices) for name, moment in piece.moments.items()}
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
+    _sync(path)
+    mine = {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in slices]}
+    files: list[dict[str, Any]] = [{}] * engine.world
+    dist.all_gather_object(files, mine)
+    if engine.rank == 0:
+        state = {
+            'step': step,
+            'files': files,
+            'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(engine.names, engine.shapes, strict=True)],
+            'config': config.model_dump(by_alias=True, mode='json'),
+            'manifests': manifests,
+            'environment': json.loads(environment()),
+        }
+        (staging / STATE).write_text(json.dumps(state, indent=1), encoding='utf8')
+        _sync(staging / STATE)
+        _sync(staging)
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
+        _sync(folder)
+        publish(folder, target.name)
+        for old in checkpoints(folder)[: -config.checkpoint.keep]:
+            shutil.rmtree(old)
+    dist.barrier()
+    return target
+
+
+def publish(folder: Path, name: str) -> None:
+    """Point `latest` at a complete checkpoint, atomically."""
+    temporary = folder / '.latest'
+    temporary.write_text(name + '\n', encoding='utf8')
+    _sync(temporary)
+    temporary.replace(folder / 'latest')
+    _sync(folder)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoint folders, oldest first."""
+    return sorted(path for path in folder.glob('step-*') if re.fullmatch(r'step-\d{7,}', path.name) and path.is_dir())
+
+
+def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint whose every file has its hash, and what was wrong with those that are newer.
+
+    Raises UserError when there are checkpoints and none is valid: a run never starts over silently.
+    """
+    problems = []
+    found = checkpoints(folder)
+    for path in reversed(found):
+        problem = check(path)
+        if problem is None:
+            return path, problems
+        problems.append(problem)
+    if found:
+        raise UserError(f'no checkpoint in {folder} is valid ({"; ".join(problems)}); restore one from a copy, or choose another `out` to start anew')
+    return None, problems
+
+
+def check(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        state = read_state(path)
+        for entry in state['files']:
+            if file_hash(path / entry['file']) != entry['sha256']:
+                return f'{path / entry["file"]} does not have the hash that {STATE} names'
+    except (UserError, OSError, KeyError, TypeError) as error:
+        return f'{path}: {error}'
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """`state.json` of a checkpoint. Raises UserError when it is missing or damaged."""
+    try:
+        state = json.loads((path / STATE).read_text(encoding='utf8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path / STATE} cannot be read ({error}); use an older checkpoint') from None
+    if not isinstance(state, dict):
+        raise UserError(f'{path / STATE} is not a checkpoint state; use an older checkpoint')
+    return state
+
+
+def load_checkpoint(engine: Engine, path: Path) -> int:
+    """Restore the engine; returns the number of updates done. Raises UserError when the checkpoint is of a model of other sizes."""
+    state = read_state(path)
+    for group, names, shapes in zip(state['groups'], engine.names, engine.shapes, strict=True):
+        saved = {name: tuple(shape) for name, shape in zip(group['names'], group['shapes'], strict=True)}
+        wanted = dict(zip(names, shapes, strict=True))
+        if saved != wanted:
+            name = next(name for name in [*wanted, *saved] if saved.get(name) != wanted.get(name))
+            raise UserError(
+                f'{path} was written by another model: {name} is {saved.get(name)} there and {wanted.get(name)} here; '
+                'use the configuration saved beside it, or another `out`'
+            )
+    wanted_slices = [(piece.start, piece.master.numel()) for piece in engine.slices()]
+    slices = []
+    for group_number, (start, length) in enumerate(wanted_slices):
+        parts = {name: read_range(path, state, f'group{group_number}.{name}', start, length) for name in TENSORS}
+        slices.append(Slice(start, parts.pop('master'), parts))
+    engine.load_slices(slices, state['step'])
+    return int(state['step'])
+
+
+def read_range(path: Path, state: dict[str, Any], name: str, start: int, length: int) -> torch.Tensor:
+    """`length` values from `start` of a flat tensor, put together from the files of the ranks that wrote it."""
+    out = torch.empty(length)
+    group = int(name.partition('.')[0].removeprefix('group'))
+    filled = 0
+    for entry in state['files']:
+        try:
+            with safe_open(path / entry['file'], framework='pt') as file:
+                piece = file.get_slice(name)
+                first = int(entry['starts'][group])
+                low, high = max(start, first), min(start + length, first + piece.get_shape()[0])
+                if low < high:
+                    out[low - start : high - start] = piece[low - first : high - first]
+                    filled += high - low
+        except (SafetensorError, OSError) as error:
+            raise UserError(f'{path / entry["file"]} cannot be read ({error}); remove {path} to use an older checkpoint') from None
+    if filled != length:
+        raise UserError(f'{path} does not hold all of {name}; remove it to use an older checkpoint')
+    return out
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Every parameter of a checkpoint by name, fp32."""
+    state = read_state(path)
+    weights = {}
+    for number, group in enumerate(state['groups']):
+        sizes = [torch.Size(shape).numel() for shape in group['shapes']]
+        flat = read_range(path, state, f'group{number}.master', 0, sum(sizes))
+        for name, shape, piece in zip(group['names'], group['shapes'], flat.split(sizes), strict=True):
+            weights[name] = piece.view(shape)
+    return weights
+
+
+def file_hash(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,72 @@
+"""The DeepSpeed JSON of a run: the file's own settings, `auto` filled from the YAML (which owns batch, precision and clipping), a conflict is an error."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pretrain.config import Config
+from shards.errors import UserError
+
+AUTO = 'auto'
+
+
+def resolve_ds_config(path: str | Path | None, config: Config, world: int, accelerator: str) -> dict[str, Any]:
+    """DeepSpeed's configuration as a dict without `auto`. `accelerator` is DeepSpeed's name, 'cuda' or 'cpu'.
+
+    Raises UserError when the file is missing, is not JSON, or fixes what the YAML owns to another value.
+    """
+    raw: dict[str, Any] = json.loads(DEFAULT.read_text(encoding='utf8')) if path is None else _read(Path(path))
+    # One optimizer step is many backward passes of different tasks: the step counts them itself (pretrain/engine/step.py), DeepSpeed sees one.
+    owned: dict[str, Any] = {
+        'train_batch_size': world,
+        'train_micro_batch_size_per_gpu': 1,
+        'gradient_accumulation_steps': 1,
+        'gradient_clipping': config.optimizer.clip,
+        'bf16.enabled': config.precision == 'bf16',
+    }
+    for key, value in owned.items():
+        _own(raw, key, value, path)
+    if raw.get('fp16', {}).get('enabled'):
+        raise UserError(f'{path}: fp16 is on, but the run trains in {config.precision}; remove the fp16 section')
+    for key in ('optimizer', 'scheduler'):
+        if key in raw:
+            raise UserError(f'{path}: {key} is set there, but the YAML owns it (optimizer.*); remove it from the JSON')
+    if raw.get('zero_optimization', {}).get('stage') not in (1, 2):
+        raise UserError(f'{path}: zero_optimization.stage must be 1 or 2')
+    if raw['zero_optimization'].get('round_robin_gradients'):
+        raise UserError(f'{path}: zero_optimization.round_robin_gradients reorders parameters by rank, which checkpoints do not support; set it to false')
+    if config.precision == 'fp32':  # nothing to accumulate in a higher precision
+        raw.pop('data_types', None)
+        raw.pop('communication_data_type', None)
+    if accelerator == 'cpu':
+        # gloo has no second stream to overlap with, and a laptop no memory for buckets that suit 80 GB.
+        raw['zero_optimization'].update(overlap_comm=False, reduce_bucket_size=20_000_000, allgather_bucket_size=20_000_000)
+    return raw
+
+
+DEFAULT = Path(__file__).parents[2] / 'ds_configs' / 'zero2.json'
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding='utf8'))
+    except FileNotFoundError:
+        raise UserError(f'DeepSpeed configuration {path} does not exist; see ds_configs/') from None
+    except ValueError as error:
+        raise UserError(f'DeepSpeed configuration {path} is not valid JSON: {error}') from None
+    if not isinstance(raw, dict):
+        raise UserError(f'DeepSpeed configuration {path} must be a JSON object')
+    return raw
+
+
+def _own(raw: dict[str, Any], key: str, value: Any, path: str | Path | None) -> None:
+    """Fill one `auto`; a literal that differs is a conflict."""
+    *parents, leaf = key.split('.')
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    given = section.get(leaf, AUTO)
+    if given not in (AUTO, value):
+        raise UserError(f'{path}: {key} is {given!r}, but the YAML owns it and asks for {value!r}; write "auto" in the JSON')
+    section[leaf] = value

@@ -1,0 +1,184 @@
+"""The one place that talks to DeepSpeed: start, backward, step, and the flat state that checkpoints save.
+
+What DeepSpeed would divide by is undone here, once: gradients are averaged over ranks, so a loss that is already a share of the global one is
+multiplied by the number of ranks. Nothing is divided by accumulation steps.
+"""
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.config import Config, Optimizer
+from pretrain.engine.ds_config import resolve_ds_config
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One rank's contiguous part of a parameter group, flattened in the order of the parameters (the same at any number of ranks)."""
+
+    start: int
+    master: Tensor  # fp32 weights
+    moments: dict[str, Tensor]  # exp_avg, exp_avg_sq
+
+
+def init_distributed() -> None:
+    """Join the job of the launcher (deepspeed, torchrun, srun), or be a job of one process."""
+    deepspeed = _deepspeed()
+    os.environ.setdefault('MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1'))
+    os.environ.setdefault('MASTER_PORT', '29500' if 'SLURM_JOB_ID' in os.environ else '0')
+    for name, slurm in (('RANK', 'SLURM_PROCID'), ('WORLD_SIZE', 'SLURM_NTASKS'), ('LOCAL_RANK', 'SLURM_LOCALID')):
+        os.environ.setdefault(name, os.environ.get(slurm, '1' if name == 'WORLD_SIZE' else '0'))
+    if os.environ['MASTER_PORT'] == '0':
+        os.environ['MASTER_PORT'] = _free_port()
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def accelerator_name() -> str:
+    """'cuda' or 'cpu'."""
+    _deepspeed()
+    from deepspeed.accelerator import get_accelerator
+
+    return str(get_accelerator().device_name())
+
+
+def local_device() -> torch.device:
+    """The device of this process."""
+    _deepspeed()
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    if accelerator.device_name() == 'cpu':
+        return torch.device('cpu')
+    local = int(os.environ['LOCAL_RANK'])
+    accelerator.set_device(local)
+    return torch.device(accelerator.device_name(local))
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: decayed matrices; biases, norms and the logit scale without decay (paper.md section 5)."""
+    decayed = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim >= 2}
+    plain = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim < 2}
+    return [
+        {'params': list(decayed.values()), 'names': list(decayed), 'weight_decay': weight_decay},
+        {'params': list(plain.values()), 'names': list(plain), 'weight_decay': 0.0},
+    ]
+
+
+class Engine:
+    """A model under ZeRO."""
+
+    def __init__(self, model: nn.Module, config: Config, ds_config: str | Path | None):
+        deepspeed = _deepspeed()
+        self.world = torch.distributed.get_world_size()
+        self.rank = torch.distributed.get_rank()
+        self.device = local_device()
+        resolved = resolve_ds_config(ds_config, config, self.world, accelerator_name())
+        groups = parameter_groups(model, config.optimizer.weight_decay)
+        self.names: list[list[str]] = [group.pop('names') for group in groups]
+        self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
+        self._engine, self._zero, _, _ = deepspeed.initialize(model=model, optimizer=_adamw(groups, config.optimizer), config=resolved)
+        self.ds_config = resolved
+
+    @property
+    def module(self) -> Any:
+        """The model that was given, in the training precision."""
+        return self._engine.module
+
+    @contextmanager
+    def accumulate(self) -> Iterator[None]:
+        """Backwards inside add up on this rank; gradients are reduced over ranks once, at the end (DeepSpeed 7992)."""
+        with self._engine.coalesce_grad_reduction():
+            yield
+            for parameter in self._engine.module.parameters():
+                # A task without a picture on one rank only would leave the ranks with different lists of gradients to reduce.
+                if parameter.requires_grad and self._zero.get_gradient_for_reduction(parameter) is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            if self._zero.use_grad_accum_attribute:
+                self._zero.fill_grad_accum_attribute()
+
+    def backward(self, share: Tensor) -> None:
+        """Gradient of `share`, this rank's part of a global loss: the parts of all ranks add up to it."""
+        self._engine.backward(share * self.world, scale_wrt_gas=False)
+
+    def step(self, lr: float) -> tuple[float, bool]:
+        """One AdamW update. Returns the gradient norm before clipping and whether the update was skipped (a gradient was not finite)."""
+        for group in self._zero.optimizer.param_groups:
+            group['lr'] = lr
+        self._engine.step()
+        return float(self._zero._global_grad_norm), bool(self._zero.overflow)
+
+    # ---- state, for checkpoints ------------------------------------------------------------------------------------------------------
+
+    def slices(self) -> list[Slice]:
+        """This rank's slice of every parameter group, without the padding that ZeRO adds at the end. The tensors are the live ones."""
+        out = []
+        for group, partition in enumerate(self._zero.single_partition_of_fp32_groups):
+            start = self.rank * partition.numel()
+            length = max(0, min(partition.numel(), self.group_sizes[group] - start))
+            state = self._zero.optimizer.state.get(partition, {})
+            moments = {name: state[name][:length] for name in ('exp_avg', 'exp_avg_sq') if name in state}
+            out.append(Slice(start, partition.data[:length], moments))
+        return out
+
+    @property
+    def group_sizes(self) -> list[int]:
+        """Number of weights in every parameter group."""
+        return [sum(torch.Size(shape).numel() for shape in shapes) for shapes in self.shapes]
+
+    def load_slices(self, slices: list[Slice], step: int) -> None:
+        """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `step` updates; then share the weights."""
+        for group, (partition, saved) in enumerate(zip(self._zero.single_partition_of_fp32_groups, slices, strict=True)):
+            length = saved.master.numel()
+            partition.data[:length].copy_(saved.master)
+            state = self._zero.optimizer.state[partition]
+            state['step'] = torch.tensor(float(step), device=state['step'].device if 'step' in state else None)
+            for name, moment in saved.moments.items():
+                full = state.get(name)
+                if full is None:
+                    full = state[name] = torch.zeros_like(partition.data)
+                full[:length].copy_(moment)
+            self._zero.parallel_partitioned_bit16_groups[group][self.rank].data.copy_(partition.data)
+        for group, flat in enumerate(self._zero.bit16_groups_flat):
+            own = self._zero.parallel_partitioned_bit16_groups[group][self.rank]
+            torch.distributed.all_gather_into_tensor(flat, own.clone())
+
+
+def _adamw(groups: list[dict[str, Any]], optimizer: Optimizer) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=True)
+
+
+def _deepspeed() -> Any:
+    """Import DeepSpeed, quietly, and without the shared-memory kernel that it would compile on a CPU for an operation that training never calls."""
+    os.environ.setdefault('DS_ACCELERATOR', 'cuda' if torch.cuda.is_available() else 'cpu')
+    import deepspeed
+
+    if os.environ['DS_ACCELERATOR'] == 'cpu':
+        deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+    logging.getLogger('DeepSpeed').setLevel(logging.WARNING)
+    return deepspeed
+
+
+def _free_port() -> str:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def environment() -> str:
+    """Versions and machine of this run, as JSON: saved in every checkpoint."""
+    import platform
+
+    deepspeed = _deepspeed()
+    versions = {'python': platform.python_version(), 'torch': torch.__version__, 'deepspeed': deepspeed.__version__, 'machine': platform.platform()}
+    return json.dumps(versions)

@@ -1,0 +1,91 @@
+"""Random batches of every task, whole or cut into the micro-batches of one rank, without shards: for tests of the model and the step."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual
+from pretrain.data.batch import TaskBatch, Texts
+
+VOCABULARY = 53
+MASK = 4
+
+
+def tiny_config(out: str, precision: str = 'fp32', micro: int = 2, **changes: object) -> Config:
+    """A model of a few thousand weights, no dropout, and 8 samples a task."""
+    model = Model(
+        visual=Visual(image_size=16, options={'embed_dim': 12, 'depth': 1, 'num_heads': 2, 'patch_size': 8}),
+        dim=16, heads=2, ffn=32, text_layers=1, cross_layers=1, decoder_layers=1, max_positions=32, dropout=0.0, projection=8, token_std=0.2,
+    )  # fmt: skip
+    settings = {'out': out, 'precision': precision, 'model': model, 'batch': Batch(**{'global': 8}, micro=micro), 'data': Data(workers=0)}
+    return Config(**{**settings, 'optimizer': Optimizer(lr=1e-2, clip=1e9, warmup=0), **changes})  # type: ignore[arg-type]
+
+
+def rows_of(generator: torch.Generator, count: int) -> list[Tensor]:
+    lengths = torch.randint(2, 9, (count,), generator=generator)
+    return [torch.randint(5, VOCABULARY, (int(length),), generator=generator) for length in lengths]
+
+
+def texts(rows: list[Tensor]) -> Texts:
+    return Texts(torch.cat(rows), torch.tensor([len(row) for row in rows]))
+
+
+def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
+    """`count` samples of a task; the pictures of rows 0 and 3 are the same one, so are the texts of rows 1 and 2 (contrastive duplicates)."""
+    generator = torch.Generator().manual_seed(seed * 100 + TASKS.index(task))
+    source, target = rows_of(generator, count), rows_of(generator, count)
+    batch = TaskBatch(task=task, sample_ids=torch.arange(count) + 1000 * TASKS.index(task), languages=['en'] * count, text=texts(source))
+    if task in ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt'):
+        rows = torch.arange(count)[1::2] if task in ('mlm', 'mmmt') else torch.arange(count)
+        batch.images = torch.randint(0, 256, (len(rows), 3, 16, 16), generator=generator, dtype=torch.uint8)
+        batch.image_rows = rows
+    if task in ('plm', 'vplm', 'mt', 'mmmt'):
+        batch.decoder_input = texts([torch.cat([row[-1:], row[:-1]]) for row in target])
+        batch.labels = torch.cat(target)
+    if task in ('mlm', 'mmmt'):
+        batch.masked = (batch.text.lengths.cumsum(0) - 1)[: count - 1]  # the last token of every row but one
+        batch.masked_labels = batch.text.ids[batch.masked].clone()
+        batch.text.ids[batch.masked] = MASK
+    if task == 'itm':
+        batch.match = torch.randint(0, 2, (count,), generator=generator).float()
+    batch.image_ids, batch.text_ids, batch.other_ids = torch.arange(count), torch.arange(count) + 100, torch.arange(count) + 200
+    batch.image_ids[3 % count] = batch.image_ids[0]
+    batch.text_ids[2 % count] = batch.text_ids[1 % count]
+    if task == 'clcl':
+        batch.other = texts(target)
+    return batch
+
+
+def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
+    """Rows low..high of a batch."""
+
+    def part(value: Texts | None) -> Texts | None:
+        return None if value is None else texts(list(value.ids.split(value.lengths.tolist()))[low:high])
+
+    def rows(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value[low:high]
+
+    out = TaskBatch(batch.task, batch.sample_ids[low:high], batch.languages[low:high], part(batch.text) or texts([]))
+    out.other, out.decoder_input = part(batch.other), part(batch.decoder_input)
+    out.match, out.image_ids, out.text_ids, out.other_ids = map(rows, (batch.match, batch.image_ids, batch.text_ids, batch.other_ids))
+    if batch.images is not None and batch.image_rows is not None:
+        keep = (batch.image_rows >= low) & (batch.image_rows < high)
+        out.images, out.image_rows = batch.images[keep], batch.image_rows[keep] - low
+    if batch.decoder_input is not None and batch.labels is not None:
+        out.labels = torch.cat(batch.labels.split(batch.decoder_input.lengths.tolist())[low:high])
+    if batch.masked is not None and batch.masked_labels is not None:
+        ends = torch.cat([torch.zeros(1, dtype=torch.int64), batch.text.lengths.cumsum(0)])
+        keep = (batch.masked >= ends[low]) & (batch.masked < ends[high])
+        out.masked, out.masked_labels = batch.masked[keep] - ends[low], batch.masked_labels[keep]
+    return out
+
+
+def rank_data(tasks: list[str], rank: int, world: int, micro: int, seed: int = 0, count: int = 8) -> dict[str, list[TaskBatch]]:
+    """The micro-batches of one rank, as the loader gives them."""
+    share = count // world
+    data = {}
+    for task in tasks:
+        whole = task_batch(task, count, seed)
+        starts = range(rank * share, (rank + 1) * share, micro)
+        data[task] = [cut(whole, start, min(start + micro, (rank + 1) * share)) for start in starts]
+    return data
