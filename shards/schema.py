@@ -22,7 +22,8 @@ Kind = Literal['pictures', 'text', 'bitext']
 KINDS: dict[str, Kind] = {'cc3m': 'pictures', 'cc12m': 'pictures', 'wit': 'pictures', 'cc100': 'text', 'opus': 'bitext'}
 
 COLUMNS: dict[Kind, dict[str, str]] = {
-    # image: JPEG, PNG or WebP bytes. captions: {canonical language: [text, ...]}. image_id: hex hash of the pixels' bytes, the same picture has the same id.
+    # image: JPEG, PNG or WebP bytes. captions: {canonical language: [text, ...]}. image_id: hex hash of the pixels' bytes, the same picture
+    # has the same id.
     'pictures': {'image': 'bytes', 'captions': 'json', 'url': 'str', 'licence': 'str', 'image_id': 'str'},
     # ids: token ids without any special token or language code (added at batch time), at most `max_tokens` of the build settings.
     'text': {'ids': 'ndarray:int32'},
@@ -49,6 +50,7 @@ class Manifest:
     sources: list[dict[str, Any]] = field(default_factory=list)  # {'path', 'bytes', 'sha256'}
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> count
     settings: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)  # damage that the user was told about, such as a truncated tar
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

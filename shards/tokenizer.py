@@ -1,0 +1,131 @@
+"""The tokenizer: a sentencepiece model under mBART's id rule.
+
+    0 <s>   1 <pad>   2 </s>   3 <unk>   every other id = sentencepiece id + 1, so that n pieces end at id n
+    n+1 ... n+25 the codes of mBART-cc25   n+26 <mask>   n+27 ... every other language (`shards.languages.APPENDED`)
+
+With mBART's own model (n = 250,000) these are mBART-cc25's ids. The `sentencepiece` package itself does the work: other loaders drop the
+model's normaliser, after which full-width letters and ligatures are unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from shards.errors import UserError
+from shards.languages import APPENDED, CC25, canonical, token
+
+MODEL = 'sentencepiece.bpe.model'
+DESCRIPTION = 'tokenizer.json'
+_REMEDY = 'make it with `data_pipeline tokenizer train` or `data_pipeline tokenizer import`'
+
+
+class Tokenizer:
+    """Text <-> ids. `appended` are the codes after <mask>, in the order of their ids."""
+
+    bos, pad, eos, unk = 0, 1, 2, 3
+
+    def __init__(self, model: bytes, appended: Iterable[str] = APPENDED) -> None:
+        self._sp = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.appended = tuple(appended)
+        self.pieces: int = self._sp.get_piece_size()
+        self.mask = self.pieces + len(CC25) + 1
+        self.vocabulary = self.mask + 1 + len(self.appended)
+        self.fingerprint = hashlib.sha256(model + '\n'.join(CC25 + self.appended).encode()).hexdigest()[:32]
+        self._languages = {canonical(code): self.pieces + 1 + i for i, code in enumerate(CC25)}
+        self._languages |= {canonical(code): self.mask + 1 + i for i, code in enumerate(self.appended)}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """Tokenizer of a folder with `sentencepiece.bpe.model` and `tokenizer.json`.
+
+        Raises UserError when one is missing, damaged or does not fit the other.
+        """
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding='utf8'))
+            model = (folder / MODEL).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f'{error.filename} is missing: {folder} is no tokenizer folder; {_REMEDY}') from None
+        except (ValueError, OSError) as error:
+            raise UserError(f'{folder / DESCRIPTION} cannot be read ({error}); {_REMEDY}') from None
+        if (
+            not isinstance(description, dict)
+            or description.get('type') != 'sentencepiece'
+            or not isinstance(description.get('appended'), list)
+        ):
+            raise UserError(f'{folder / DESCRIPTION} does not describe a tokenizer; {_REMEDY}')
+        tokenizer = cls(checked_model(model, folder / MODEL), description['appended'])
+        if tokenizer.fingerprint != description.get('fingerprint'):
+            raise UserError(
+                f'{folder / MODEL} has the fingerprint {tokenizer.fingerprint}, {DESCRIPTION} beside it says '
+                f'{description.get("fingerprint")}: one of the two was replaced or damaged; {_REMEDY}'
+            )
+        return tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens or language code."""
+        return [piece + 1 if piece else self.unk for piece in self._sp.encode(text)]
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """`encode` of every text."""
+        return [[piece + 1 if piece else self.unk for piece in pieces] for pieces in self._sp.encode(texts, num_threads=1)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of ids; special tokens, <mask> and language codes are skipped."""
+        decoded: str = self._sp.decode([int(i) - 1 for i in ids if self.unk < i <= self.pieces])
+        return decoded
+
+    def language(self, code: str) -> int:
+        """Id of the code of a language, in any spelling. Raises UserError for a language that this tokenizer has no code for."""
+        try:
+            return self._languages[canonical(code)]
+        except KeyError:
+            raise UserError(f'this tokenizer has no code for language {code!r} ({token(code)}); {_REMEDY} with this version') from None
+
+
+def checked_model(model: bytes, name: str | Path) -> bytes:
+    """The bytes of a sentencepiece model whose first pieces are <unk> <s> </s>, as the id rule needs.
+
+    Raises UserError naming the file otherwise.
+    """
+    try:
+        sp = sentencepiece.SentencePieceProcessor(model_proto=model)
+        first = [sp.id_to_piece(i) for i in range(3)]
+    except (RuntimeError, IndexError):
+        raise UserError(f'{name} is not a sentencepiece model; {_REMEDY}') from None
+    if first != ['<unk>', '<s>', '</s>']:
+        raise UserError(
+            f"{name} starts with the pieces {' '.join(first)} instead of <unk> <s> </s>; only models with mBART's layout fit its id rule"
+        )
+    return model
+
+
+def save_tokenizer(folder: str | Path, model: bytes, origin: dict[str, Any]) -> Tokenizer:
+    """Write a tokenizer folder; `origin` (how the model came about) is kept in its description.
+
+    Raises UserError when the model does not fit the id rule.
+    """
+    folder = Path(folder)
+    tokenizer = Tokenizer(checked_model(model, 'the model'))
+    description = {
+        'type': 'sentencepiece',
+        'pieces': tokenizer.pieces,
+        'vocabulary': tokenizer.vocabulary,
+        'mask': tokenizer.mask,
+        'fingerprint': tokenizer.fingerprint,
+        'appended': tokenizer.appended,
+        'origin': origin,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL).write_bytes(model)
+    # The description comes last and by rename: a folder that has one is complete.
+    temporary = folder / f'{DESCRIPTION}.part'
+    temporary.write_text(json.dumps(description, ensure_ascii=False, indent=1) + '\n', encoding='utf8')
+    temporary.replace(folder / DESCRIPTION)
+    return tokenizer
