@@ -1,0 +1,5 @@
+"""`python -m data_pipeline`."""
+
+from data_pipeline.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,136 @@
+"""`data_pipeline build`: checks the input, does the stages of the corpus, finishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from data_pipeline import build_bitext, build_pictures, build_text
+from data_pipeline.finish import JOB, PLAN, finish_corpus, missing_units, read_plan
+from data_pipeline.job import Job, inputs_of
+from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
+from shards.errors import UserError
+from shards.schema import Kind, Manifest
+
+FIRST_STAGES = ('scan', 'split')  # their units concern one file each
+
+
+class Builder(Protocol):
+    """What the three kinds of corpora have in common."""
+
+    def check(self, job: Job) -> list[Path]:
+        """Files (and folders) that the build reads. Raises UserError when something is missing."""
+
+    def stages(self, job: Job) -> Iterator[list[Unit]]:
+        """Stages of work, the last named `build`; each is asked for when those before it are complete."""
+
+
+BUILDERS: dict[Kind, Builder] = {'pictures': build_pictures, 'text': build_text, 'bitext': build_bitext}
+
+
+def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | None:
+    """Build a corpus, or one task's share of it. Returns the manifests, None when other tasks still have work (then `finish` is to be run).
+
+    Raises UserError for unusable input, or when the output was begun with other settings or input.
+    """
+    _check_paths(job, workers, task, tasks)
+    builder = BUILDERS[job.kind]
+    inputs = builder.check(job)
+    _same_job(job, inputs)
+    remove_leftovers(job.work)
+    if not (job.work / PLAN).exists() or missing_units(job.out, job.corpus):
+        _run(job, builder, workers, task, tasks)
+    if tasks > 1:
+        return None
+    return finish_corpus(job.out, job.corpus)
+
+
+def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> None:
+    done: list[Unit] = []
+    for stage in builder.stages(job):
+        if stage and stage[0].stage == 'build':
+            _write_plan(job, stage, done)
+            missing = set(missing_units(job.out, job.corpus))
+            mine = [unit for unit in stage[task::tasks] if unit.name in missing]
+            for unit in mine:  # one whose shards were lost after it was built is no longer complete
+                (job.work / 'build' / unit.name / FACTS).unlink(missing_ok=True)
+            run_units(job.work, mine, f'{job.corpus} build', workers)
+            return
+        # Every unit of an early stage is needed by all tasks: first one's own share, then what is still missing. Two tasks may then do the
+        # same unit, with the same result; waiting for each other instead would hang tasks that are run one after the other.
+        units = [unit for shift in range(tasks) for unit in stage[(task + shift) % tasks :: tasks]]
+        run_units(job.work, units, f'{job.corpus} {stage[0].stage}', workers)
+        done += stage
+
+
+def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
+    sources: list[dict[str, Any]] = []
+    dropped: dict[str, int] = {}
+    warnings: list[str] = []
+    settings = job.settings.of(job.kind)
+    if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
+        for unit in earlier:
+            said = facts(job.work, unit.stage, unit.name) or {}
+            sources += said.get('sources', [])
+            warnings += said['warnings']
+            for reason, number in said['dropped'].items():
+                dropped[reason] = dropped.get(reason, 0) + number
+    else:
+        settings['pieces'] = job.loaded_tokenizer.pieces  # the range of ids, for `verify`
+    plan = {
+        'units': [unit.name for unit in units],
+        'sources': sources,
+        'dropped': dict(sorted(dropped.items())),
+        'warnings': warnings,
+        'settings': settings,
+        'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,
+    }
+    if not (job.work / PLAN).exists() or read_plan(job.work) != plan:
+        write_text(job.work / PLAN, json.dumps(plan, ensure_ascii=False, indent=1, sort_keys=True) + '\n')
+
+
+def _check_paths(job: Job, workers: int, task: int, tasks: int) -> None:
+    if not job.raw.is_dir():
+        raise UserError(f'{job.raw} is no folder; give --raw the folder of {job.corpus}')
+    for path, name in ((job.images, '--images'), (job.translations, '--translations')):
+        if path is not None and not path.exists():
+            raise UserError(f'{name} {path} does not exist')
+        if path is not None and job.kind != 'pictures':
+            raise UserError(f'{name} has no meaning for {job.corpus}, which holds no pictures; leave it out')
+    if workers < 1 or tasks < 1 or not 0 <= task < tasks:
+        raise UserError(f'--workers {workers} --task {task} --tasks {tasks}: workers and tasks are at least 1, task is 0 to tasks - 1')
+
+
+def _same_job(job: Job, inputs: list[Path]) -> None:
+    """Refuse to continue what was begun with other settings, another tokenizer or other input: the result would be of two minds.
+
+    Files may still change while they are being scanned, so that a truncated download can be replaced; after that the scans are already
+    combined.
+    """
+    fingerprint = None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint
+    settings, listing = job.settings.of(job.kind), sorted([name, size] for name, size in inputs_of(inputs, job))
+    path = job.work / JOB
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding='utf8'))
+        place = job.out / job.corpus
+        remedy = f'choose another --out, or delete {place} and {job.work} to build it again'
+        for name, value in settings.items():
+            if (other := theirs['settings'].get(name)) != value:
+                raise UserError(f'{place} was begun with --{name.replace("_", "-")} {other}, not {value}; use that, or {remedy}')
+        if (other := theirs['tokenizer']) != fingerprint:
+            raise UserError(f'{place} was begun with the tokenizer {other}, {job.tokenizer} is {fingerprint}; use that one, or {remedy}')
+        if theirs['inputs'] == listing:
+            return
+        if any(unit.parent.parent.name not in FIRST_STAGES for unit in job.work.glob(f'*/*/{FACTS}')):
+            changed = [
+                name for name, _ in sorted(one for one in theirs['inputs'] + listing if (one in theirs['inputs']) != (one in listing))
+            ]
+            raise UserError(f'{place} was begun with other input: {changed[0]} has changed; {remedy}')
+    try:
+        job.work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {job.out} cannot be written ({error.strerror})') from None
+    content = {'settings': settings, 'tokenizer': fingerprint, 'inputs': listing}
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n')

@@ -1,0 +1,238 @@
+"""CC3M, CC12M, WIT: every shard of pictures is a unit.
+
+scan    captions of each source into partitions; of each shard of pictures the hashes of URLs and pictures
+group   captions of each partition by key, and which pictures are duplicates (in the same stage, as neither needs the other)
+build   pictures with all their captions into shards
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash, merge, partitions, spill
+from data_pipeline.dedupe import repeated
+from data_pipeline.drops import Drops
+from data_pipeline.job import Job, inputs_of, relative, source_of
+from data_pipeline.names import unit_names
+from data_pipeline.pictures import BadPicture, image_id, prepare
+from data_pipeline.readers import captions as caption_readers
+from data_pipeline.readers import cc3m, cc12m, img2dataset, wit
+from data_pipeline.records import Caption, Picture
+from data_pipeline.work import Unit
+from shards.errors import UserError
+
+_URLS, _IDS, _FAILED = 'urls.npy', 'ids.npy', 'failed.npy'
+_CORPORA: dict[str, Any] = {'cc3m': cc3m, 'cc12m': cc12m, 'wit': wit}
+
+
+@dataclass(frozen=True)
+class CaptionSource:
+    """A file of captions: the corpus's own or translations."""
+
+    name: str
+    path: Path
+    own: bool
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """A shard of img2dataset, one of WIT's pixel files, or a translations file with pictures inline."""
+
+    name: str
+    path: Path
+    shard: img2dataset.Shard | None
+
+    @property
+    def files(self) -> list[Path]:
+        return self.shard.files if self.shard else [self.path]
+
+
+def sources(job: Job) -> tuple[list[CaptionSource], list[PictureSource]]:
+    """Everything that the build reads. Raises UserError when pictures, or WIT's captions, are missing."""
+    own = _CORPORA[job.corpus].caption_files(job.raw)
+    place = job.translations or job.raw
+    translations = [place] if place.is_file() else caption_readers.translation_files(place)
+    if job.translations and not translations:
+        raise UserError(f'--translations {place} holds no translations*.jsonl or .tsv; name the file itself')
+    paths = own + translations
+    texts = [
+        CaptionSource('captions-' + name, path, path in own)
+        for name, path in zip(unit_names([relative(path, job) for path in paths]), paths, strict=True)
+    ]
+    # Inline pictures come last: where a picture is in the corpus already, that one is kept, and their captions join it.
+    inline = [path for path in translations if caption_readers.has_inline_pictures(path)]
+    found = _picture_files(job) + [(path, None) for path in inline]
+    names = unit_names([relative(path, job) for path, _ in found])
+    return texts, [PictureSource(name, path, shard) for name, (path, shard) in zip(names, found, strict=True)]
+
+
+def _picture_files(job: Job) -> list[tuple[Path, img2dataset.Shard | None]]:
+    """Shards of img2dataset with their paths, and WIT's pixel files."""
+    folders = [job.images] if job.images else sorted(path for path in job.raw.glob('image*') if path.is_dir())
+    if not folders:
+        wanted = 'image_data_train/image_pixels (Kaggle) or images (img2dataset)' if job.corpus == 'wit' else 'images (img2dataset)'
+        raise UserError(f'{job.raw} holds no folder {wanted}; give --images DIR')
+    found: list[tuple[Path, img2dataset.Shard | None]] = []
+    for folder in folders:
+        pixels = sorted(folder.rglob('*.csv.gz')) if job.corpus == 'wit' else []
+        found += [(path, None) for path in pixels] or [(shard.path, shard) for shard in img2dataset.shards(folder)]
+    return found
+
+
+def check(job: Job) -> list[Path]:
+    """The files that the build reads. Raises UserError when something is missing."""
+    texts, shards = sources(job)
+    return sorted({source.path for source in texts} | {path for source in shards for path in source.files})
+
+
+def stages(job: Job) -> Iterator[list[Unit]]:
+    """The stages of the build, each a list of units that need those of the stages before it."""
+    texts, shards = sources(job)
+    captions = inputs_of([source.path for source in texts], job)
+    number = partitions(sum(size for _, size in captions))
+    spread = (f'{number} partitions', 0)  # spills of another number of partitions are of no use
+    yield [
+        *(
+            Unit('scan', source.name, [one, spread], partial(_spill, job, source, number))
+            for source, one in zip(texts, captions, strict=True)
+        ),
+        *(Unit('scan', source.name, [*inputs_of(source.files, job), spread], partial(_scan, job, source, number)) for source in shards),
+    ]
+    names = [source.name for source in shards]
+    spills = [source.name for source in texts] + names
+    yield [
+        *(Unit('group', f'partition-{i:04}', captions, partial(_group, job, spills, names, i, number)) for i in range(number)),
+        Unit('group', 'duplicates', captions, partial(_duplicates, job, names)),
+    ]
+    yield [Unit('build', source.name, inputs_of(source.files, job), partial(_build, job, source, number)) for source in shards]
+
+
+def _spill(job: Job, source: CaptionSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+    rows = _CORPORA[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
+    spill(rows, False, number, job.corpus == 'cc12m', folder, drops)
+    return {'sources': [source_of(source.path, job)]}
+
+
+def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture]:
+    licence = _CORPORA[job.corpus].LICENCE
+    if source.shard:
+        return img2dataset.pictures(source.shard, licence, drops)
+    return wit.pixels(source.path, drops) if wit.is_pixels(source.path) else caption_readers.inline_pictures(source.path, licence, drops)
+
+
+def _scan(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+    """Hashes of URLs and pictures in the order of the records, URLs of failed downloads, img2dataset's own captions as a fallback."""
+    urls, ids = array('Q'), array('Q')
+
+    def own_captions(pictures: Iterable[Picture]) -> Iterator[Caption]:
+        for picture in pictures:
+            urls.append(key_hash(picture.url))
+            ids.append(int(image_id(picture.image), 16))
+            if job.corpus != 'wit':  # where img2dataset does not know the language
+                yield Caption(picture.url, 'en', picture.caption)
+
+    failed = img2dataset.failures(source.shard, drops)[0] if source.shard else []
+    spill(own_captions(_pictures(job, source, drops)), True, number, job.corpus == 'cc12m', folder, drops)
+    for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
+        np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
+    # The file of inline pictures is a source of captions, and listed there.
+    return {'sources': [source_of(path, job) for path in source.files] if source.shard or wit.is_pixels(source.path) else []}
+
+
+def _group(job: Job, spills: list[str], shards: list[str], partition: int, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+    scan = job.work / 'scan'
+    pictured = []
+    for name in shards:
+        for file in (_URLS, _FAILED, _IDS):  # ids: captions that came with an inline picture are keyed by it
+            hashes = np.load(scan / name / file)
+            pictured.append(hashes[hashes % np.uint64(number) == partition])
+    group([scan / name for name in spills], partition, np.unique(np.concatenate(pictured)), folder, drops)
+    return {}
+
+
+def _duplicates(job: Job, shards: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
+    """Rows whose URL or picture occurred before, over all shards.
+
+    For the first record of a picture also the URLs of the others with it, whose captions join it.
+    """
+    scan = job.work / 'scan'
+    urls = [np.load(scan / name / _URLS) for name in shards]
+    ids = [np.load(scan / name / _IDS) for name in shards]
+    again = _flags(repeated(urls), urls)
+    # Among the records that are left, those with the picture of an earlier one.
+    left = [np.flatnonzero(~flags) for flags in again]
+    rows = [kept[same] for kept, same in zip(left, repeated([own[kept] for own, kept in zip(ids, left, strict=True)]), strict=True)]
+    extra: dict[int, list[int]] = {}
+    for own_ids, own_urls, same in zip(ids, urls, rows, strict=True):
+        for row in same.tolist():
+            if int(own_urls[row]) != _NO_URL:
+                extra.setdefault(int(own_ids[row]), []).append(int(own_urls[row]))
+    for name, url_flags, own_ids, same in zip(shards, again, ids, rows, strict=True):
+        reasons = np.zeros(len(url_flags), np.uint8)
+        reasons[url_flags] = 1
+        reasons[same] = 2
+        np.save(folder / f'{name}.npy', reasons, allow_pickle=False)
+        owned = [(row, url) for row, number in enumerate(own_ids.tolist()) if number in extra and not reasons[row] for url in extra[number]]
+        np.save(folder / f'{name}.extra.npy', np.array(owned, np.uint64).reshape(-1, 2), allow_pickle=False)
+    return {}
+
+
+_REASONS = ('', 'duplicate_url', 'duplicate_picture')
+_NO_URL = key_hash('')
+
+
+def _flags(rows: list[npt.NDArray[np.int64]], like: list[npt.NDArray[np.uint64]]) -> list[npt.NDArray[np.bool_]]:
+    result = []
+    for own, urls in zip(rows, like, strict=True):
+        flags = np.zeros(len(urls), bool)
+        flags[own] = True
+        # Records without a URL are not duplicates of each other by URL.
+        flags &= urls != np.uint64(_NO_URL)
+        result.append(flags)
+    return result
+
+
+def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+    from data_pipeline.writer import UnitWriter  # streaming imports torch: only where shards are written
+
+    grouped = job.work / 'group'
+    reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy')
+    extra: dict[int, list[int]] = {}
+    for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
+        extra.setdefault(row, []).append(url)
+    writer = UnitWriter(folder, 'pictures', job.settings)
+    with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
+        # Failures and damage were counted by the scan, which read the same records.
+        for row, picture in enumerate(_pictures(job, source, Drops())):
+            if reasons[row]:
+                drops.add(_REASONS[reasons[row]])
+                continue
+            name = image_id(picture.image)
+            captions: Captions = {}
+            for key in (key_hash(picture.url), int(name, 16), *extra.get(row, ())):
+                merge(captions, store.get(key))
+            if not captions:
+                drops.add('no_caption')
+                continue
+            try:
+                image = prepare(picture.image, job.settings)
+            except BadPicture as bad:
+                drops.add(str(bad))
+                continue
+            sample = {
+                'image': image,
+                'captions': dict(sorted(captions.items())),
+                'url': picture.url,
+                'licence': picture.licence,
+                'image_id': name,
+            }
+            writer.add(sample, name.encode(), {language: len(texts) for language, texts in captions.items()}, {})
+    return {'below': '', 'sources': [], 'streams': writer.finish()}

@@ -1,0 +1,126 @@
+"""CC100: a file is cut between documents into chunks, each a unit.
+
+Split (chunks and hashes of documents) -> duplicates of each language -> token ids.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstd
+
+from data_pipeline.cleaning import empty, normalise
+from data_pipeline.dedupe import hash64, repeated
+from data_pipeline.drops import Drops
+from data_pipeline.job import Job, inputs_of, relative, source_of
+from data_pipeline.names import unit_names
+from data_pipeline.packing import pack
+from data_pipeline.readers import cc100
+from data_pipeline.work import Unit, facts
+
+_KEYS = 'keys.npy'
+
+
+def stages(job: Job) -> Iterator[list[Unit]]:
+    """The stages of the build, each a list of units that need those of the stages before it."""
+    files = cc100.files(job.raw)
+    names = unit_names([relative(path, job) for path in files])
+    yield [Unit('split', name, inputs_of([path], job), partial(_split, job, path)) for name, path in zip(names, files, strict=True)]
+    languages: dict[str, dict[str, Path]] = {}
+    for name, path in zip(names, files, strict=True):
+        languages.setdefault(cc100.language(path), {})[name] = path
+    yield [
+        Unit('duplicates', language, inputs_of(members.values(), job), partial(_duplicates, job, list(members)))
+        for language, members in languages.items()
+    ]
+    yield [
+        Unit('build', f'{name}-{chunk:05}', [(relative(path, job), said['bytes'])], partial(_build, job, name, chunk, cc100.language(path)))
+        for name, path in zip(names, files, strict=True)
+        for chunk, said in enumerate((facts(job.work, 'split', name) or {})['chunks'])
+    ]
+
+
+def check(job: Job) -> list[Path]:
+    """The files that the build reads. Raises UserError when something is missing."""
+    files = cc100.files(job.raw)
+    job.loaded_tokenizer  # noqa: B018
+    return files
+
+
+def _chunk(number: int) -> str:
+    return f'chunk-{number:05}.zst'
+
+
+def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
+    """Cut a file into chunks of `chunk_bytes`, compressed lightly: xz can only be read from the start, chunks by many workers at once."""
+    keys = array('Q')
+    chunks: list[dict[str, int]] = []
+    pieces: list[bytes] = []
+    documents = size = 0
+
+    def flush() -> None:
+        nonlocal documents, size
+        (folder / _chunk(len(chunks))).write_bytes(zstd.compress(b'\n\n'.join(pieces), 1))
+        chunks.append({'documents': documents, 'bytes': size})
+        pieces.clear()
+        documents = size = 0
+
+    for document in cc100.documents(path, drops):
+        data = '\n'.join(document).encode()
+        keys.append(hash64(data))
+        pieces.append(data)
+        documents += 1
+        size += len(data)
+        if size >= job.settings.chunk_bytes:
+            flush()
+    if pieces or not chunks:  # an empty file still has its source and drop reasons to report
+        flush()
+    np.save(folder / _KEYS, np.frombuffer(keys, np.uint64), allow_pickle=False)
+    return {'chunks': chunks, 'source': source_of(path, job)}
+
+
+def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
+    rows = repeated([np.load(job.work / 'split' / name / _KEYS) for name in members])
+    for name, again in zip(members, rows, strict=True):
+        np.save(folder / f'{name}.npy', again, allow_pickle=False)
+    return {}
+
+
+def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: Drops) -> dict[str, Any]:
+    from data_pipeline.writer import UnitWriter  # streaming imports torch: only where shards are written
+
+    said = facts(job.work, 'split', name) or {}
+    before = sum(other['documents'] for other in said['chunks'][:chunk])
+    again = set(np.load(job.work / 'duplicates' / language / f'{name}.npy').tolist())
+    writer = UnitWriter(folder, 'text', job.settings, language)
+    content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
+    for row, document in enumerate(content.split('\n\n') if content else [], before):
+        if row in again:
+            drops.add('duplicate_document')
+            continue
+        paragraphs = _paragraphs(document, drops)
+        for sequence in pack(job.loaded_tokenizer.encode_batch(paragraphs), job.settings.max_tokens):
+            ids = np.array(sequence, np.int32)
+            writer.add({'ids': ids}, ids.tobytes(), {language: 1}, {language: len(ids)})
+    sources: list[dict[str, Any]] = []
+    if chunk == 0:  # what was found while splitting is told once
+        sources.append(said['source'])
+        for reason, number in said['dropped'].items():
+            drops.add(reason, number)
+    return {'below': language, 'sources': sources, 'streams': writer.finish()}
+
+
+def _paragraphs(document: str, drops: Drops) -> list[str]:
+    kept = []
+    for paragraph in document.split('\n'):
+        text = normalise(paragraph)
+        if empty(text):
+            drops.add('empty')
+        else:
+            kept.append(text)
+    return kept

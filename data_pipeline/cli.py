@@ -1,0 +1,226 @@
+"""The command `data_pipeline`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from data_pipeline.settings import Settings, flag
+from shards.errors import UserError, run_command
+from shards.schema import KINDS
+
+_BUILD = """Build the shards of one corpus below OUT/CORPUS/. Run again after an interruption, it continues; what is complete is kept."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports mistakes as a UserError with the nearest valid word."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f'{message}; see `{self.prog} --help`')
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
+        if self._subparsers is None:
+            for word in args or []:
+                name = word.partition('=')[0]
+                if name.startswith('--') and name not in self._option_string_actions:
+                    self.error(f'unknown flag {name}{_nearest(name, self._option_string_actions)}')
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = list(action.choices)
+            self.error(f'{action.metavar} {value!r} is none of {" ".join(choices)}{_nearest(value, choices)}')
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), 1, 0.4)
+    return f'; the nearest is {near[0]}' if near else ''
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    main_parser = Parser(prog='data_pipeline', description='Raw corpora -> MDS shards for pre-training.', allow_abbrev=False)
+    commands = main_parser.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
+
+    def command(name: str, run: Any, text: str) -> Parser:
+        sub: Parser = commands.add_parser(name, help=text.partition('.')[0], description=text, allow_abbrev=False, formatter_class=_Help)
+        sub.set_defaults(run=run, parser=sub)
+        return sub
+
+    _add_build(command('build', _build, _BUILD))
+    sub = command(
+        'finish', _finish, 'Merge what the tasks of an array job have built into streams (a build with one task does it by itself).'
+    )
+    sub.add_argument('--out', type=Path, required=True, metavar='DIR', help='--out of the builds')
+    sub = command(
+        'verify',
+        _verify,
+        'Check shards: every checksum, the index, and that every sample decodes. Exit code 1 and a list when something is bad.',
+    )
+    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of a build, or any folder below it')
+    sub = command('stats', _stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
+    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of a build, or any folder below it')
+    sub.add_argument('--json', action='store_true', help='print JSON instead of tables')
+    _add_tokenizer(command('tokenizer', None, 'Make the tokenizer that text corpora are built with.'))
+    return main_parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except those that are None or False."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) or action.required else super()._get_help_string(action)
+
+
+def _add_build(sub: Parser) -> None:
+    sub.add_argument('corpus', choices=list(KINDS), metavar='CORPUS', help=' '.join(KINDS))
+    sub.add_argument('--raw', type=Path, required=True, metavar='DIR', help="the corpus's own folder (docs/data.md shows the layouts)")
+    sub.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the shards of all corpora')
+    sub.add_argument('--images', type=Path, metavar='DIR', help="img2dataset's output (or WIT's pixel files) when it is not below --raw")
+    sub.add_argument(
+        '--translations', type=Path, metavar='PATH', help='translated captions (a file, or a folder of them) when they are not in --raw'
+    )
+    sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='needed by cc100 and opus')
+    sub.add_argument('--workers', type=int, default=1, metavar='N', help='processes')
+    sub.add_argument('--task', type=int, default=0, metavar='I', help='number of this task, from 0, in an array job of --tasks')
+    sub.add_argument('--tasks', type=int, default=1, metavar='N', help='tasks that share the work; run `finish` after the last')
+    group = sub.add_argument_group('settings (kept in the manifest; in brackets the corpora that they concern)')
+    for item in fields(Settings):
+        corpora = [corpus for corpus, kind in KINDS.items() if kind in item.metadata['kinds']]
+        text = f'{item.metadata["help"]} [{" ".join(corpora) if len(corpora) < len(KINDS) else "all"}] (default: {item.default})'
+        group.add_argument(
+            flag(item), type=type(item.default), default=argparse.SUPPRESS, metavar=type(item.default).__name__.upper(), help=text
+        )
+
+
+def _add_tokenizer(sub: Parser) -> None:
+    from data_pipeline.tokenizer_settings import TrainingSettings
+
+    commands = sub.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
+    text = 'Train a sentencepiece model on the texts of every corpus found, languages balanced.'
+    train: Parser = commands.add_parser('train', help=text, description=text, allow_abbrev=False, formatter_class=_Help)
+    train.set_defaults(run=_train, parser=train)
+    train.add_argument(
+        '--raw', type=Path, required=True, metavar='DIR', help='folder that holds the folders cc3m cc12m wit cc100 opus, or some of them'
+    )
+    train.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the tokenizer')
+    for item in fields(TrainingSettings):
+        train.add_argument(
+            flag(item),
+            type=type(item.default),
+            default=item.default,
+            metavar=type(item.default).__name__.upper(),
+            help=item.metadata['help'],
+        )
+    text = "Take over a sentencepiece model such as mBART's sentencepiece.bpe.model."
+    take: Parser = commands.add_parser('import', help=text, description=text, allow_abbrev=False, formatter_class=_Help)
+    take.set_defaults(run=_import, parser=take)
+    take.add_argument('file', type=Path, metavar='FILE', help='the model file')
+    take.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the tokenizer')
+
+
+def _build(options: argparse.Namespace) -> int:
+    from data_pipeline.build import build
+    from data_pipeline.job import Job
+
+    given = {item.name: getattr(options, item.name) for item in fields(Settings) if hasattr(options, item.name)}
+    for item in fields(Settings):
+        if item.name in given and KINDS[options.corpus] not in item.metadata['kinds']:
+            raise UserError(f'{flag(item)} does not concern {options.corpus}; leave it out')
+    job = Job(options.corpus, options.raw, options.out, Settings(**given), options.images, options.translations, options.tokenizer)
+    start = time.monotonic()
+    manifests = build(job, options.workers, options.task, options.tasks)
+    if manifests is None:
+        print(
+            f'{options.corpus}: task {options.task} of {options.tasks} is done; '
+            f'when all are, run `data_pipeline finish --out {options.out}`'
+        )
+    else:
+        _summary(options.corpus, manifests, time.monotonic() - start)
+    return 0
+
+
+def _finish(options: argparse.Namespace) -> int:
+    from data_pipeline.finish import finish
+
+    start = time.monotonic()
+    for corpus, manifests in finish(options.out).items():
+        _summary(corpus, manifests, time.monotonic() - start)
+    return 0
+
+
+def _summary(corpus: str, manifests: list[Any], seconds: float) -> None:
+    samples = {split: sum(m.samples for m in manifests if m.split == split) for split in ('train', 'val')}
+    size = sum(shard['bytes'] for m in manifests for shard in m.shards)
+    dropped = sum(sum(m.dropped.values()) for m in manifests)
+    languages = len({language for m in manifests for language in m.languages})
+    print(
+        f'{corpus}: {samples["train"]:,} train + {samples["val"]:,} val samples in {languages} languages, {size / 2**20:,.1f} MiB, '
+        f'{dropped:,} dropped (see `data_pipeline stats`), {seconds:.0f} s'
+    )
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from data_pipeline.verify import verify
+
+    report = verify(options.dir)
+    for line in report.bad:
+        print(line)
+    print(
+        f'{options.dir}: {report.streams} streams, {report.shards} shards, {report.samples:,} samples, {len(report.bad) or "nothing"} bad'
+    )
+    return 1 if report.bad else 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    from data_pipeline.stats import as_json, tables
+
+    print(as_json(options.dir) if options.json else tables(options.dir))
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from data_pipeline.tokenizer_settings import TrainingSettings
+    from data_pipeline.tokenizer_training import train
+
+    start = time.monotonic()
+    settings = TrainingSettings(**{item.name: getattr(options, item.name) for item in fields(TrainingSettings)})
+    tokenizer = train(options.raw, options.out, settings)
+    print(
+        f'{options.out}: {tokenizer.pieces:,} pieces, vocabulary {tokenizer.vocabulary:,}, fingerprint {tokenizer.fingerprint}, '
+        f'{time.monotonic() - start:.0f} s'
+    )
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from data_pipeline.tokenizer_training import import_model
+
+    tokenizer = import_model(options.file, options.out)
+    print(f'{options.out}: {tokenizer.pieces:,} pieces, vocabulary {tokenizer.vocabulary:,}, fingerprint {tokenizer.fingerprint}')
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point. Returns the exit code: 0, 1 when `verify` found something bad, 2 for a user's mistake."""
+
+    def run() -> int:
+        options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+        code: int = options.run(options)
+        return code
+
+    try:
+        code = run_command(run)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `data_pipeline stats DIR | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

@@ -1,0 +1,192 @@
+"""From complete units to streams: move the shards to their place, write index.json, multilingual.npy and, last, manifest.json."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.job import BUILD, SHARDS
+from data_pipeline.work import facts, write_file, write_text
+from shards.errors import UserError
+from shards.schema import KINDS, MANIFEST, MULTILINGUAL, Manifest
+
+JOB, PLAN = 'job.json', 'plan.json'
+EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
+INDEX = 'index.json'
+
+
+def finish(out: Path) -> dict[str, list[Manifest]]:
+    """Finish every corpus below `out` that has been built. Raises UserError when units are missing, or nothing was built there."""
+    corpora = sorted(path.parent.name for path in (out / BUILD).glob(f'*/{JOB}'))
+    if not corpora:
+        raise UserError(f'{out} holds no build to finish; run `data_pipeline build CORPUS --raw DIR --out {out}` first')
+    incomplete = unfinished(out)
+    finished = {corpus: finish_corpus(out, corpus) for corpus in corpora if corpus not in incomplete}
+    if incomplete:
+        raise UserError(next(iter(incomplete.values())))
+    return finished
+
+
+def unfinished(out: Path) -> dict[str, str]:
+    """{corpus: what is missing} of the builds below `out` that are not complete."""
+    result = {}
+    for work in sorted(path.parent for path in (out / BUILD).glob(f'*/{JOB}')):
+        missing = missing_units(out, work.name) if (work / PLAN).exists() else ['(none is built)']
+        if missing:
+            more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+            result[work.name] = (
+                f'{out / work.name} is not complete, unit {missing[0]}{more} is missing; '
+                f'run `data_pipeline build {work.name}` with the same arguments (every --task)'
+            )
+    return result
+
+
+def missing_units(out: Path, corpus: str) -> list[str]:
+    """Units of the plan that are not built, or whose shards are no longer there in full."""
+    work = out / BUILD / corpus
+    return [name for name in read_plan(work)['units'] if not _complete(out / corpus, work, name)]
+
+
+def read_plan(work: Path) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads((work / PLAN).read_text(encoding='utf8'))
+    return plan
+
+
+def _complete(root: Path, work: Path, name: str) -> bool:
+    said = facts(work, 'build', name)
+    if said is None:
+        return False
+    for stream, content in said['streams'].items():
+        for shard in content['shards']:
+            file = shard['zip_data'] or shard['raw_data']
+            places = (work / 'build' / name / SHARDS / stream, root / stream / name)
+            if not any(_has_size(place / file['basename'], file['bytes']) for place in places):
+                return False
+    return True
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
+    """Manifests of the corpus's streams, after putting everything in its place. Done again, it changes nothing."""
+    work, root = out / BUILD / corpus, out / corpus
+    if corpus in (incomplete := unfinished(out)):
+        raise UserError(incomplete[corpus])
+    plan = read_plan(work)
+    units = {name: facts(work, 'build', name) or {} for name in plan['units']}
+    # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.
+    belows = sorted({said['below'] for said in units.values()})
+    empty: dict[str, dict[str, int]] = {}
+    manifests = []
+    for below in belows:
+        members = {name: said for name, said in units.items() if said['below'] == below}
+        streams = sorted({stream for said in members.values() for stream in said['streams']})
+        dropped: Counter[str] = Counter(plan['dropped'])
+        for said in members.values():
+            dropped.update(said['dropped'])
+        for stream in streams:
+            first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
+            warnings = plan['warnings'] + [warning for said in members.values() for warning in said['warnings']]
+            told = (dict(sorted(dropped.items())), warnings) if first else ({}, [])
+            manifests.append(_finish_stream(root, work, stream, members, plan, *told))
+        if not streams:
+            empty[below or 'train'] = dict(sorted(dropped.items()))
+    if not manifests:
+        total: Counter[str] = Counter()
+        for counts in empty.values():
+            total.update(counts)
+        reasons = ', '.join(f'{reason} {number}' for reason, number in sorted(total.items()))
+        raise UserError(f'{root}: nothing is left of this corpus ({reasons or "its files are empty"}); see docs/data.md for the reasons')
+    if empty:
+        write_text(root / EMPTY, json.dumps(empty, indent=1, sort_keys=True) + '\n')
+    else:
+        (root / EMPTY).unlink(missing_ok=True)
+    for folder in work.iterdir():  # what only served the build
+        if folder.is_dir() and folder.name != 'build':
+            shutil.rmtree(folder)
+    for folder in work.glob(f'build/*/{SHARDS}'):  # empty by now
+        shutil.rmtree(folder)
+    return manifests
+
+
+def _finish_stream(
+    root: Path,
+    work: Path,
+    stream: str,
+    units: dict[str, dict[str, Any]],
+    plan: dict[str, Any],
+    dropped: dict[str, int],
+    warnings: list[str],
+) -> Manifest:
+    folder = root / stream
+    folder.mkdir(parents=True, exist_ok=True)
+    index: list[dict[str, Any]] = []
+    files: list[dict[str, Any]] = []
+    languages: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    multilingual: list[int] = []
+    samples = 0
+    for name, said in units.items():
+        content = said['streams'].get(stream)
+        if content is None:
+            continue
+        _move(work / 'build' / name / SHARDS / stream, folder / name)
+        for shard in content['shards']:
+            index.append(_prefixed(shard, name))
+            file = index[-1]['zip_data'] or index[-1]['raw_data']
+            files.append(
+                {'file': file['basename'], 'bytes': file['bytes'], 'sha256': file['hashes']['sha256'], 'samples': shard['samples']}
+            )
+        multilingual += [samples + i for i in content['multilingual']]
+        samples += content['samples']
+        languages.update(content['languages'])
+        tokens.update(content['tokens'])
+    for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
+        leftover.unlink()
+    kind = KINDS[root.name]
+    if kind == 'pictures':
+        content_bytes = io.BytesIO()
+        np.save(content_bytes, np.array(multilingual, np.int64), allow_pickle=False)
+        write_file(folder / MULTILINGUAL, content_bytes.getvalue())
+    write_text(folder / INDEX, json.dumps({'version': 2, 'shards': index}, sort_keys=True))
+    sources = plan['sources'] + [source for said in units.values() for source in said['sources']]
+    manifest = Manifest(
+        corpus=root.name,
+        split=stream.partition('/')[0],
+        kind=kind,
+        samples=samples,
+        languages=dict(sorted(languages.items())),
+        tokens=dict(sorted(tokens.items())),
+        tokenizer=plan['tokenizer'],
+        shards=files,
+        sources=sorted(sources, key=lambda source: str(source['path'])),
+        dropped=dropped,
+        settings=plan['settings'],
+        warnings=warnings,
+    )
+    write_text(folder / MANIFEST, manifest.to_json())
+    return manifest
+
+
+def _prefixed(shard: dict[str, Any], unit: str) -> dict[str, Any]:
+    """An entry of the unit's index as it stands in the stream's, where each unit is a folder."""
+    result = dict(shard)
+    for part in ('raw_data', 'zip_data'):
+        if shard[part]:
+            result[part] = {**shard[part], 'basename': f'{unit}/{shard[part]["basename"]}'}
+    return result
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename the unit's folder into the stream. It is no longer at its source when an earlier `finish` did that."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        source.rename(target)

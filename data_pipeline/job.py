@@ -1,0 +1,86 @@
+"""What one `data_pipeline build` is asked to do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.settings import Settings
+from shards.errors import UserError
+from shards.schema import KINDS, Kind
+from shards.tokenizer import Tokenizer
+
+BUILD = '.build'  # folder below OUT for units of work; holds facts about the units once the build is finished
+SHARDS = 'shards'  # folder of a unit: shards/<stream>/shard.00000.mds
+
+
+@dataclass(frozen=True)
+class Job:
+    """Paths and settings of a build. `images` and `translations` replace the places where they are looked for by default."""
+
+    corpus: str
+    raw: Path
+    out: Path
+    settings: Settings
+    images: Path | None = None
+    translations: Path | None = None
+    tokenizer: Path | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.corpus]
+
+    @property
+    def work(self) -> Path:
+        return self.out / BUILD / self.corpus
+
+    @property
+    def loaded_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises UserError when none was given or it is damaged."""
+        if self.tokenizer is None:
+            raise UserError(f'{self.corpus} holds texts: give --tokenizer DIR (make one with `data_pipeline tokenizer train` or `import`)')
+        return _load(self.tokenizer)
+
+
+@cache
+def _load(folder: Path) -> Tokenizer:
+    return Tokenizer.load(folder)  # once a process
+
+
+def source_of(path: Path, job: Job) -> dict[str, Any]:
+    """{'path', 'bytes', 'sha256'} of a source file, or of a folder as a whole (the hash of its files' names and hashes)."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob('*') if file.is_file())
+        listing = ''.join(f'{sha256(file)}  {file.relative_to(path).as_posix()}\n' for file in files)
+        digest = hashlib.sha256(listing.encode()).hexdigest()
+        return {'path': relative(path, job) + '/', 'bytes': sum(file.stat().st_size for file in files), 'sha256': digest}
+    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'sha256': sha256(path)}
+
+
+def relative(path: Path, job: Job) -> str:
+    """A path as the manifest has it: below the raw folder, or from the name of the folder that --images or --translations gave."""
+    for root in (job.raw, *(place.parent for place in (job.images, job.translations) if place)):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.as_posix()
+
+
+def inputs_of(paths: Iterable[Path], job: Job) -> list[tuple[str, int]]:
+    """Name and size of each source, as a unit of work keeps them. Of a folder the sizes of its files are added up."""
+    return [(relative(path, job), _size(path)) for path in paths]
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+    return path.stat().st_size
+
+
+def sha256(path: Path) -> str:
+    with open(path, 'rb') as handle:
+        return hashlib.file_digest(handle, 'sha256').hexdigest()

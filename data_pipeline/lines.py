@@ -1,0 +1,70 @@
+r"""Lines of plain, gz and xz files, split at \n alone: U+2028, U+0085, a lone CR and NUL are ordinary characters of a text."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from data_pipeline.drops import Drops
+from shards.errors import UserError
+
+LONGEST_LINE = 16 << 20  # bytes; a longer one is no text (or a decompression bomb): it is counted and skipped in bounded memory
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading its decompressed bytes, by suffix."""
+    try:
+        if path.suffix == '.gz':
+            return cast(BinaryIO, gzip.open(path, 'rb'))
+        if path.suffix == '.xz':
+            return cast(BinaryIO, lzma.open(path, 'rb'))
+        return open(path, 'rb')
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror})') from None
+
+
+def aligned_lines(handle: BinaryIO, name: str | Path) -> Iterator[bytes | None]:
+    r"""Lines without their \n, None for one longer than `LONGEST_LINE`.
+
+    A damaged or truncated file raises UserError when its readable part is through.
+    """
+    try:
+        while line := handle.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and not line.endswith(b'\n'):
+                while (rest := handle.readline(LONGEST_LINE)) and not rest.endswith(b'\n'):
+                    pass
+                yield None
+            else:
+                yield line[:-1] if line.endswith(b'\n') else line
+    except EOFError:
+        raise UserError(f'{name} is truncated: its compressed data ends too early; download it again') from None
+    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f'{name} is damaged or not in the format that its name says ({error}); download it again') from None
+
+
+def binary_lines(handle: BinaryIO, name: str | Path, drops: Drops) -> Iterator[bytes]:
+    """`aligned_lines` where no other file is aligned: too long ones are counted and left out."""
+    for line in aligned_lines(handle, name):
+        if line is None:
+            drops.add('line_too_long')
+        else:
+            yield line
+
+
+def decode(lines: Iterable[bytes], drops: Drops) -> Iterator[str]:
+    """Text of each line; a line that is not UTF-8 is counted and left out."""
+    for line in lines:
+        try:
+            yield line.decode('utf8')
+        except UnicodeDecodeError:
+            drops.add('invalid_utf8')
+
+
+def text_lines(path: Path, drops: Drops) -> Iterator[str]:
+    """Decoded lines of a file."""
+    with open_binary(path) as handle:
+        yield from decode(binary_lines(handle, path, drops), drops)

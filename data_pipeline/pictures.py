@@ -1,0 +1,103 @@
+"""Checks and conversion of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+
+from PIL import Image, ImageFile, ImageOps
+
+from data_pipeline.settings import Settings
+
+LARGEST_FILE = 64 << 20  # bytes; larger ones are not read
+_PASS = {'JPEG', 'PNG', 'WEBP'}
+_PLAIN_MODES = {'RGB', 'L', '1'}  # what a reader's convert('RGB') turns into the same colours without further thought
+_ORIENTATION = 0x0112
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # the area is checked here, against `max_pixels`, before anything is decoded
+
+
+class BadPicture(Exception):
+    """A picture that is left out; the text is its drop reason."""
+
+
+def image_id(image: bytes) -> str:
+    """Name of a picture: 16 hex digits of the SHA-256 of its bytes."""
+    return hashlib.sha256(image).hexdigest()[:16]
+
+
+def prepare(data: bytes, settings: Settings) -> bytes:
+    """Bytes of the picture as they go into a shard.
+
+    Untouched if it is a JPEG, PNG or WebP that is small enough and has a plain colour mode, else made upright and opaque, shrunk, and JPEG.
+
+    Raises BadPicture for one that is broken, truncated, too small or too large.
+    """
+    if len(data) > LARGEST_FILE:
+        raise BadPicture('picture_file_too_large')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about odd EXIF and ICC blocks, which do not concern the pixels
+            return _prepare(data, settings)
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever they stumble over; a bad picture costs one record, never a build
+        raise BadPicture('picture_truncated' if 'truncated' in str(error) else 'picture_not_decodable') from None
+
+
+def _prepare(data: bytes, settings: Settings) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if width * height > settings.max_pixels:
+            raise BadPicture('picture_too_large')
+        if min(width, height) < settings.min_side:
+            raise BadPicture('picture_too_small')
+        side = settings.image_side
+        small = max(width, height) <= side
+        if image.format == 'PNG':
+            _verify(data)
+        if image.format == 'JPEG' and not small:
+            image.draft(None, (side, side))  # decodes at a half, quarter or eighth of the size
+        image.load()  # decodes it whole: a truncated file raises here
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        if small and not turned and image.format in _PASS and _plain_mode(image) and getattr(image, 'n_frames', 1) == 1:
+            return data
+        return _encode(_plain(image, turned), side, settings.quality)
+
+
+def _verify(data: bytes) -> None:
+    """Check the sums that a PNG carries; decoding it does not."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
+
+
+def _plain_mode(image: Image.Image) -> bool:
+    if image.mode in ('RGBA', 'LA'):
+        low, _ = image.getchannel('A').getextrema()
+        return low == 255  # opaque throughout
+    return image.mode in _PLAIN_MODES or (image.mode == 'P' and 'transparency' not in image.info)
+
+
+def _plain(image: Image.Image, turned: bool) -> Image.Image:
+    """RGB or grey, upright. Transparency goes onto white, 16 bits become 8."""
+    if turned:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ('RGB', 'L'):
+        return image
+    if image.mode[0] in 'IF':  # 16-bit grey: convert('RGB') would clip at 255
+        return image.convert('F').point(lambda value: value * (1 / 257)).convert('L')
+    if 'A' in image.mode or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        white = Image.new('RGBA', image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert('RGB')
+    return image.convert('RGB')
+
+
+def _encode(image: Image.Image, side: int, quality: int) -> bytes:
+    if max(image.size) > side:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    out = io.BytesIO()
+    image.save(out, 'JPEG', quality=quality, optimize=False)
+    return out.getvalue()

@@ -1,0 +1,198 @@
+"""Pictures as img2dataset leaves them: `NNNNN.tar` (webdataset), `NNNNN/` (files), `NNNNN.parquet` with a binary column (parquet).
+
+The first two have a parquet beside them with all rows, of which the failed ones have no picture: they are counted under their status.
+Members of a tar are read in place; their names serve as keys and never become paths.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_pipeline.drops import Drops
+from data_pipeline.pictures import LARGEST_FILE
+from data_pipeline.records import Picture
+from shards.errors import UserError
+
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+_IMAGE_COLUMNS = ('jpg', 'jpeg', 'png', 'webp')
+_LARGEST_JSON = 1 << 20
+_ROWS = 64  # of a parquet with pictures, in memory at a time
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard: `path` is the tar, the folder or the parquet that holds the pictures."""
+
+    path: Path
+    mode: str  # tar, files, parquet
+
+    @property
+    def table(self) -> Path:
+        """The parquet with all rows."""
+        return self.path.with_name(self.path.name.removesuffix('.tar') + '.parquet') if self.mode != 'parquet' else self.path
+
+    @property
+    def files(self) -> list[Path]:
+        """What the shard consists of (its statistics apart)."""
+        return [self.path] if self.mode == 'parquet' or not self.table.exists() else [self.path, self.table]
+
+
+def shards(folder: Path) -> list[Shard]:
+    """Shards below a folder, by path. Raises UserError when there is none."""
+    found = [Shard(path, 'tar') for path in folder.rglob('*.tar')]
+    tables = set(folder.rglob('*.parquet'))
+    for table in tables:
+        stem = table.with_suffix('')
+        if stem.is_dir():
+            found.append(Shard(stem, 'files'))
+        elif not stem.with_suffix('.tar').exists() and _image_column(table):
+            found.append(Shard(table, 'parquet'))
+    # A folder whose parquet is missing: img2dataset was stopped in the middle of it.
+    found += [Shard(path, 'files') for path in _loose_folders(folder) if path.with_suffix('.parquet') not in tables]
+    if not found:
+        raise UserError(f'{folder} holds no img2dataset shard (NNNNN.tar, NNNNN/ or NNNNN.parquet with pictures); give --images its output')
+    return sorted(found, key=lambda shard: shard.path.as_posix())
+
+
+def _loose_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob('*') if path.is_dir() and path.name.isdecimal() and next(path.glob('*.json'), None) is not None]
+
+
+def _image_column(table: Path) -> str | None:
+    return next((name for name in _IMAGE_COLUMNS if name in _open(table).schema_arrow.names), None)
+
+
+def _open(table: Path) -> Any:
+    try:
+        return pq.ParquetFile(table)
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f'{table} is truncated, damaged or no parquet ({reason}); let img2dataset make this shard again') from None
+
+
+def failures(shard: Shard, drops: Drops) -> tuple[list[str], int | None]:
+    """URLs that have no picture, counted under their status, and the number of rows that have one (None: there is no table)."""
+    if not shard.table.exists():
+        return [], None
+    failed = []
+    successes = 0
+    for row in _rows(shard.table, ['url', 'status'], 4096):
+        status = row.get('status', 'success')
+        if status == 'success':
+            successes += 1
+        else:
+            drops.add(str(status or 'no_status'))
+            failed.append(str(row['url']))
+    return failed, successes
+
+
+def pictures(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+    """Pictures of a shard in the order that it has them.
+
+    A truncated tar gives those before the damage; the rest is counted as `truncated_tar`.
+    """
+    yield from {'tar': _tar, 'files': _files, 'parquet': _parquet}[shard.mode](shard, licence, drops)
+
+
+def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+    key, parts = '', dict[str, bytes]()
+    read = 0
+    truncated = False
+    with open(shard.path, 'rb') as raw:
+        try:
+            with tarfile.open(fileobj=raw, mode='r:') as archive:
+                for member in archive:
+                    if not member.isreg():
+                        continue
+                    stem, dot, suffix = member.name.rpartition('.')
+                    if stem != key:
+                        if parts:
+                            read += 1
+                            yield from _picture(parts, licence, drops)
+                        key, parts = stem, {}
+                    if member.size > LARGEST_FILE:
+                        drops.add('picture_file_too_large')
+                        continue
+                    handle = archive.extractfile(member)
+                    assert handle is not None  # a regular file
+                    parts[dot + suffix.lower()] = handle.read()
+                # tarfile takes a damaged header for the end; a whole tar ends with a block of zeros.
+                raw.seek(archive.offset)
+                truncated = raw.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE
+        except (tarfile.TarError, EOFError):
+            truncated = True
+    if parts and not (truncated and '.json' not in parts):
+        read += 1
+        yield from _picture(parts, licence, drops)
+    if truncated:
+        _, successes = failures(shard, Drops())
+        lost = 1 if successes is None else successes - read  # without the parquet nobody knows how many
+        if lost <= 0:
+            return  # only the end mark is missing
+        drops.add('truncated_tar', lost)
+        told = 'an unknown number' if successes is None else lost
+        drops.warn(f'{shard.path} is truncated: {read} pictures can be read, {told} are lost; let img2dataset make it again to have them')
+
+
+def _picture(parts: dict[str, bytes], licence: str, drops: Drops) -> Iterator[Picture]:
+    """The picture of one key from its members by suffix, if they are all there."""
+    image = next((parts[suffix] for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
+    record = _json(parts.get('.json', b''))
+    if image is None or record is None or not isinstance(record.get('url'), str):
+        drops.add('incomplete_record')
+        return
+    # A null caption is an empty .txt.
+    yield Picture(record['url'], image, str(record.get('caption') or ''), licence)
+
+
+def _json(data: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(data) if len(data) <= _LARGEST_JSON else None
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _files(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+    stems: dict[str, dict[str, Path]] = {}
+    for path in sorted(shard.path.iterdir()):
+        if path.is_file() and not path.name.startswith('.'):
+            stems.setdefault(path.stem, {})[path.suffix.lower()] = path
+    for paths in stems.values():
+        sizes = [path.stat().st_size for path in paths.values()]
+        if max(sizes) > LARGEST_FILE:
+            drops.add('picture_file_too_large')
+            continue
+        yield from _picture({suffix: path.read_bytes() for suffix, path in paths.items()}, licence, drops)
+
+
+def _parquet(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+    column = _image_column(shard.path)
+    assert column is not None  # `shards` chose it for that
+    for row in _rows(shard.path, ['url', 'caption', 'status', column], _ROWS):
+        if row.get('status', 'success') != 'success':
+            continue  # counted by `failures`
+        if not row[column] or not row['url']:
+            drops.add('incomplete_record')
+        else:
+            yield Picture(row['url'], row[column], row.get('caption') or '', licence)
+
+
+def _rows(table: Path, columns: list[str], batch: int) -> Iterator[dict[str, Any]]:
+    file = _open(table)
+    if 'url' not in file.schema_arrow.names:
+        raise UserError(f"{table} has no column `url`: it is not img2dataset's; remove it from the folder")
+    present = [name for name in columns if name in file.schema_arrow.names]
+    try:
+        for rows in file.iter_batches(batch_size=batch, columns=present, use_threads=False):
+            yield from rows.to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f'{table} is damaged ({str(error).splitlines()[0]}); let img2dataset make this shard again') from None

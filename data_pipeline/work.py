@@ -1,0 +1,187 @@
+"""Units of work: fixed by the input, each done whole or not at all.
+
+A unit writes into a temporary folder, which is synced to disk and renamed when it is complete. What a killed build leaves behind is
+therefore complete units, which the next build keeps, and temporary folders, which it removes. Units depend on nothing but the input and
+complete units of earlier stages, so the number of workers and tasks, and the order of the work, change nothing in the output.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data_pipeline.drops import Drops
+from shards.errors import UserError
+
+FACTS = 'unit.json'
+_PART = '.part'
+
+
+@dataclass(frozen=True)
+class Unit:
+    """`run(folder, drops)` writes the unit's files into the folder and returns what unit.json is to say; drop reasons are added to that.
+
+    `inputs` are the names and sizes of the source files: a unit that was done with others is done again.
+    """
+
+    stage: str
+    name: str
+    inputs: list[tuple[str, int]]
+    run: Callable[[Path, Drops], dict[str, Any]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of input, for the progress bar."""
+        return sum(size for _, size in self.inputs)
+
+
+def facts(work: Path, stage: str, name: str) -> dict[str, Any] | None:
+    """What a complete unit says about itself, None when it is not complete."""
+    try:
+        content: dict[str, Any] = json.loads((work / stage / name / FACTS).read_text(encoding='utf8'))
+        return content
+    except FileNotFoundError:
+        return None
+
+
+def is_done(work: Path, unit: Unit) -> bool:
+    """Whether the unit is complete, and of the present input."""
+    said = facts(work, unit.stage, unit.name)
+    return said is not None and said['inputs'] == [list(one) for one in unit.inputs]
+
+
+def execute(work: Path, unit: Unit) -> list[str]:
+    """Do a unit unless it is done; returns its warnings."""
+    if is_done(work, unit):
+        return []
+    target = work / unit.stage / unit.name
+    # The name tells whose it is, so that a later build knows when nobody works in it any more.
+    temporary = target.with_name(f'.{unit.name}.{socket.gethostname()}.{os.getpid()}{_PART}')
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    drops = Drops()
+    try:
+        said = unit.run(temporary, drops)
+    except OSError as error:  # a full disk, a vanished file
+        raise UserError(
+            f'{unit.stage} {unit.name}: {error.strerror or error} ({error.filename or work}); mend that and run the same command again'
+        ) from None
+    said |= {'inputs': unit.inputs, 'dropped': dict(sorted(drops.counts.items())), 'warnings': drops.warnings}
+    write_text(temporary / FACTS, json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n')
+    sync_tree(temporary)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if is_done(work, unit):  # another task was faster; its result is the same
+            shutil.rmtree(temporary)
+            return []
+        shutil.rmtree(target)  # made from other input, or complete once and its shards lost since
+        temporary.rename(target)
+    sync(target.parent)
+    return drops.warnings
+
+
+def run_units(work: Path, units: Sequence[Unit], title: str, workers: int) -> None:
+    """Do the units that are not done, on `workers` processes, with a progress bar on stderr. Raises UserError from a unit."""
+    todo = [unit for unit in units if not is_done(work, unit)]
+    if not todo:
+        return
+    total, left = (sum(unit.size for unit in some) for some in (units, todo))
+    # On a terminal the bar moves; in a log it is a line now and then.
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        total=total, initial=total - left, desc=title, unit='B', unit_scale=True, unit_divisor=1024, dynamic_ncols=True, mininterval=pause
+    ) as bar:
+        for unit, warnings in _results(work, todo, workers):
+            for warning in warnings:
+                bar.write(f'warning: {warning}', file=sys.stderr)
+            bar.update(unit.size)
+
+
+def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[str]]]:
+    if min(workers, len(units)) <= 1:
+        yield from ((unit, execute(work, unit)) for unit in units)
+        return
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['data_pipeline.writer'])
+    pool = ProcessPoolExecutor(min(workers, len(units)), context, _start_worker)
+    try:
+        futures = {pool.submit(execute, work, unit): unit for unit in units}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise UserError('a worker process was killed (out of memory?); run the same command again, with fewer --workers') from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A killed build must leave no process that goes on writing, or waits for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def remove_leftovers(work: Path) -> None:
+    """Remove temporary folders of processes of this machine that no longer run."""
+    host = socket.gethostname()
+    for folder in work.glob(f'*/.*{_PART}'):
+        owner = folder.name.removesuffix(_PART)
+        owner, _, pid = owner.rpartition('.')
+        if owner.endswith(f'.{host}') and not Path(f'/proc/{pid}').exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_file` in UTF-8."""
+    write_file(path, text.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file by rename, so that it is whole or not there."""
+    temporary = path.with_name(f'.{path.name}.{socket.gethostname()}.{os.getpid()}{_PART}')
+    with open(temporary, 'wb') as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync everything below a folder and the folder itself."""
+    for path in folder.rglob('*'):
+        sync(path)
+    sync(folder)

@@ -1,0 +1,168 @@
+"""`verify` finds every kind of damage and says where; `stats` adds up."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_pipeline.stats import as_json, tables
+from data_pipeline.verify import verify
+from shards.errors import UserError
+from shards.schema import MANIFEST, MULTILINGUAL
+from tests.data_pipeline.conftest import SAMPLE
+
+FILES = ['WikiMatrix/WikiMatrix.de-en.tsv.gz', 'OPUS-LibreOffice/v1/moses/de-en.txt.zip']
+
+
+@pytest.fixture(scope='module')
+def built(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of cc12m, a language of cc100, a pair of opus."""
+    from data_pipeline.build import build
+    from data_pipeline.job import Job
+    from data_pipeline.settings import Settings
+
+    raw, out = tmp_path_factory.mktemp('raw'), tmp_path_factory.mktemp('built')
+    for corpus, files in (('cc100', ['th.txt.xz']), ('opus', FILES)):
+        for file in files:
+            (raw / corpus / file).parent.mkdir(parents=True, exist_ok=True)
+            (raw / corpus / file).symlink_to(SAMPLE / 'raw' / corpus / file)
+    for corpus, folder in (('cc12m', SAMPLE / 'raw/cc12m'), ('cc100', raw / 'cc100'), ('opus', raw / 'opus')):
+        build(Job(corpus, folder, out, Settings(holdout=0.04), tokenizer=tokenizer), 1, 0, 1)
+    return out
+
+
+@pytest.fixture
+def out(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path / 'out')
+    return tmp_path / 'out'
+
+
+def test_whole(built: Path) -> None:
+    report = verify(built)
+    assert report.bad == []
+    assert (report.streams, report.samples) == (6, sum(json.loads(path.read_text())['samples'] for path in built.rglob(MANIFEST)))
+    assert verify(built / 'opus/train/de-en').streams == 1
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+SHARD = 'cc12m/train/images-00000/shard.00000.mds'
+TEXT = 'opus/train/de-en'
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lambda out: flip(out / SHARD), rf'{SHARD} is damaged \(its SHA-256'),
+        (lambda out: (out / SHARD).write_bytes((out / SHARD).read_bytes()[:-1]), rf'{SHARD} has \d+ bytes instead of'),
+        (lambda out: (out / SHARD).unlink(), rf'{SHARD} is missing; run the build again'),
+        (lambda out: (out / TEXT / 'index.json').unlink(), r'de-en/index\.json is missing; run `data_pipeline finish`'),
+        (lambda out: (out / TEXT / 'index.json').write_text('{'), r'de-en/index\.json is damaged'),
+        (
+            lambda out: edit(out / TEXT / 'index.json', lambda c: c['shards'].pop()),
+            r'index\.json disagrees with manifest\.json about the shards',
+        ),
+        (lambda out: edit(out / TEXT / 'index.json', lambda c: c['shards'][0]['column_names'].pop()), 'damaged'),
+        (lambda out: (out / TEXT / MANIFEST).unlink(), r'de-en/manifest\.json is missing'),
+        (lambda out: (out / TEXT / MANIFEST).write_text('[]'), r'de-en/manifest\.json has schema version None'),
+        (lambda out: edit(out / TEXT / MANIFEST, lambda c: c.update(samples=7)), r'manifest\.json says samples 7, the shards hold \d+'),
+        (lambda out: edit(out / TEXT / MANIFEST, lambda c: c['tokens'].update(de=1)), r'manifest\.json says tokens'),
+        (
+            lambda out: edit(out / TEXT / MANIFEST, lambda c: c['settings'].update(pieces=1000)),
+            r'sample \d+: .* allowed are 250 of 3 to 1000',
+        ),
+        (lambda out: (out / TEXT / 'extra.mds').write_bytes(b'x'), r'de-en/extra\.mds belongs to no manifest'),
+        (lambda out: (out / 'cc12m/train' / MULTILINGUAL).unlink(), r'multilingual\.npy is missing, or not the list'),
+        (lambda out: np.save(out / 'cc12m/train' / MULTILINGUAL, np.arange(3)), r'multilingual\.npy is missing, or not the list'),
+    ],
+    ids=[
+        'flip',
+        'truncate',
+        'missing',
+        'no-index',
+        'bad-index',
+        'short-index',
+        'columns',
+        'no-manifest',
+        'bad-manifest',
+        'samples',
+        'tokens',
+        'pieces',
+        'extra',
+        'no-array',
+        'array',
+    ],
+)
+def test_damage(out: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(out)
+    bad = verify(out).bad
+    assert any(re.search(message, line) for line in bad), bad
+
+
+def test_unfinished_build(out: Path) -> None:
+    (out / '.build/opus/build/WikiMatrix-WikiMatrix.de-en/unit.json').unlink()
+    assert any('is not complete, unit WikiMatrix-WikiMatrix.de-en is missing' in line for line in verify(out).bad)
+
+
+def test_undecodable_picture(out: Path) -> None:
+    """A picture that is broken although every checksum agrees: the whole shard was written wrong."""
+    from data_pipeline.settings import Settings
+    from data_pipeline.writer import UnitWriter
+
+    folder = out / 'written'
+    writer = UnitWriter(folder, 'pictures', Settings(holdout=0))
+    captions = {'en': ['x']}
+    writer.add({'image': b'<html>', 'captions': captions, 'url': 'http://x', 'licence': '', 'image_id': '0'}, b'key', {'en': 1}, {})
+    writer.add({'image': b'', 'captions': {'xx': []}, 'url': 'http://y', 'licence': '', 'image_id': '1'}, b'other', {'en': 1}, {})
+    said = writer.finish()['train']
+    stream = out / 'cc12m/train'
+    (entry,) = said['shards']
+    (folder / 'shards/train/shard.00000.mds').replace(stream / 'shard.00000.mds')
+    shutil.rmtree(folder)
+    edit(stream / 'index.json', lambda content: content['shards'].append(entry))
+    shard = {'file': 'shard.00000.mds', 'bytes': entry['raw_data']['bytes'], 'sha256': entry['raw_data']['hashes']['sha256'], 'samples': 2}
+    edit(stream / MANIFEST, lambda content: content['shards'].append(shard))
+    bad = verify(stream).bad
+    assert any('sample 0: the picture of http://x does not open' in line for line in bad)
+    assert any('sample 1: captions "{\'xx\': []}" are not' in line for line in bad)
+
+
+def test_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='holds no stream'):
+        verify(tmp_path)
+    with pytest.raises(UserError, match='is no folder'):
+        verify(tmp_path / 'missing')
+
+
+def test_stats(built: Path) -> None:
+    told = json.loads(as_json(built))
+    manifests = [json.loads(path.read_text()) for path in built.rglob(MANIFEST)]
+    assert set(told) == {'cc12m', 'cc100', 'opus'}
+    for corpus, said in told.items():
+        mine = [manifest for manifest in manifests if manifest['corpus'] == corpus]
+        for split, numbers in said['splits'].items():
+            streams = [manifest for manifest in mine if manifest['split'] == split]
+            assert numbers['samples'] == sum(manifest['samples'] for manifest in streams)
+            assert numbers['bytes'] == sum(path.stat().st_size for path in (built / corpus / split).rglob('*.mds'))
+            assert numbers['tokens'] == {language: number for manifest in streams for language, number in manifest['tokens'].items()}
+    assert told['cc12m']['dropped'] == {'failed_to_download': 155}
+    text = tables(built)
+    assert 'dropped: failed_to_download 155' in text
+    assert f'train: {told["opus"]["splits"]["train"]["samples"]:,} samples in 1 stream' in text
