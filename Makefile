@@ -1,0 +1,62 @@
+# `make demo` and `make test` need Python 3.11 to 3.13 with its headers, g++ and make; everything else comes from requirements.lock into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean clean-demo
+
+# The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+DEMO_OUT ?= runs/demo
+DEMO_STEPS ?=
+SEED ?= 0
+ARGS ?=
+# DeepSpeed compiles with the ninja that is here, the environment activated or not.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+help:
+	@echo 'make demo    shards from sample/, a short ZeRO-2 run, evaluation, a table and a picture in $(DEMO_OUT); started again, it continues'
+	@echo '             DEMO_STEPS=8 a short look   DEMO_OUT=DIR another folder   SEED=1 another seed'
+	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
+	@echo 'make clean   remove caches   make clean-demo   remove $(DEMO_OUT)'
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python -m downstream.demo --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
+
+# One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -ra --durations=15 $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+clean-demo:
+	rm -rf '$(DEMO_OUT)'
+
+# With CPU_ONLY=1 the CUDA libraries are left out; a CPU build of torch and torchvision must be in .venv already.
+LOCK := $(if $(CPU_ONLY),$(VENV)/cpu.lock,requirements.lock)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11, 3.12 or 3.13 found (Debian: apt-get install python3 python3-venv python3-dev); or name one: make setup PYTHON=...' >&2; exit 2; }
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo 'error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; name another: make setup PYTHON=...' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'error: $(PYTHON) has no venv (Debian: apt-get install python3-venv)' >&2; exit 2; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' || \
+		{ echo 'error: $(PYTHON) has no headers, which DeepSpeed compiles with (Debian: apt-get install python3-dev)' >&2; exit 2; }
+	@command -v g++ >/dev/null || { echo 'error: g++ is missing, which DeepSpeed compiles with (Debian: apt-get install g++)' >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(if $(CPU_ONLY),awk '/^[a-z0-9]/ {cuda = /^(nvidia|cuda|triton)/} !cuda' requirements.lock > $(VENV)/cpu.lock)
+	@$(if $(CPU_ONLY),$(BIN)/python -c 'import torch; exit(torch.version.cuda is not None)' || { echo 'error: CPU_ONLY=1 needs a CPU build of torch in $(VENV) first; docs/install.md says how' >&2; exit 2; })
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
