@@ -1,0 +1,127 @@
+"""Task batches: examples packed without padding."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass
+class Texts:
+    """Rows of token ids, one after the other."""
+
+    ids: Tensor  # (T,) int64
+    lengths: Tensor  # (B,) int64
+
+    def to(self, device: torch.device | str) -> Texts:
+        return Texts(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+
+@dataclass
+class Example:
+    """One sample of one task; fields that the task does not use are None."""
+
+    sample_id: int
+    language: str
+    text: NDArray[np.int64]
+    image: Tensor | None = None  # (3, H, W) uint8
+    other: NDArray[np.int64] | None = None
+    decoder_input: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
+    masked: NDArray[np.int64] | None = None  # positions in `text`
+    masked_labels: NDArray[np.int64] | None = None
+    match: bool | None = None
+    image_id: int | None = None
+    text_id: int | None = None
+    other_id: int | None = None
+
+
+@dataclass
+class TaskBatch:
+    """One micro-batch of B samples of one task; fields that the task does not use are None."""
+
+    task: str
+    sample_ids: Tensor  # (B,) int64, unique per (stream, record)
+    languages: list[str]  # (B) for reports: language of the text; of the target for mt and mmmt
+    text: Texts  # encoder input
+    images: Tensor | None = None  # (Bi, 3, H, W) uint8
+    image_rows: Tensor | None = None  # (Bi,) int64, the row of `text` that image i belongs to
+    other: Texts | None = None  # clcl: the other side
+    decoder_input: Texts | None = None  # plm vplm mt mmmt
+    labels: Tensor | None = None  # (T_dec,) int64, aligned with decoder_input.ids; every position is a target
+    masked: Tensor | None = None  # (M,) int64, positions in text.ids (mlm, mmmt)
+    masked_labels: Tensor | None = None  # (M,) int64, what stood there
+    match: Tensor | None = None  # (B,) float32, itm: 1 where picture and text belong together
+    image_ids: Tensor | None = None  # (B,) int64, cmcl: equal for the same picture
+    text_ids: Tensor | None = None  # (B,) int64, cmcl clcl: equal for the same normalised text
+    other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def targets(self) -> int:
+        """Number of loss terms: target tokens for generation and masked prediction, samples for matching and contrast."""
+        if self.labels is None and self.masked is None:
+            return len(self)
+        return sum(len(part) for part in (self.labels, self.masked) if part is not None)
+
+    def to(self, device: torch.device | str) -> TaskBatch:
+        """The same batch on a device; asynchronous from pinned memory."""
+        moved: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device, non_blocking=True)
+            elif isinstance(value, Texts):
+                moved[field.name] = value.to(device)
+        return replace(self, **moved)
+
+
+def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
+    """Pack the examples of one micro-batch."""
+    text = _texts([example.text for example in examples])
+    with_image = [(row, example.image) for row, example in enumerate(examples) if example.image is not None]
+    masked = None
+    if examples[0].masked is not None:
+        starts = np.cumsum([0] + [len(example.text) for example in examples])
+        masked = _joined([start + example.masked for start, example in zip(starts, examples, strict=False) if example.masked is not None])
+    return TaskBatch(
+        task=task,
+        sample_ids=torch.tensor([example.sample_id for example in examples]),
+        languages=[example.language for example in examples],
+        text=text,
+        images=torch.stack([image for _, image in with_image]) if with_image else None,
+        image_rows=torch.tensor([row for row, _ in with_image]) if with_image else None,
+        other=_texts(_present(examples, 'other')),
+        decoder_input=_texts(_present(examples, 'decoder_input')),
+        labels=_joined(_present(examples, 'labels')),
+        masked=masked,
+        masked_labels=_joined(_present(examples, 'masked_labels')),
+        match=_numbers(examples, 'match', torch.float32),
+        image_ids=_numbers(examples, 'image_id', torch.int64),
+        text_ids=_numbers(examples, 'text_id', torch.int64),
+        other_ids=_numbers(examples, 'other_id', torch.int64),
+    )
+
+
+def _present(examples: Sequence[Example], name: str) -> list[Any]:
+    return [value for example in examples if (value := getattr(example, name)) is not None]
+
+
+def _texts(rows: list[NDArray[np.int64]]) -> Any:
+    return Texts(torch.from_numpy(np.concatenate(rows)), torch.tensor([len(row) for row in rows])) if rows else None
+
+
+def _joined(rows: list[NDArray[np.int64]]) -> Tensor | None:
+    return torch.from_numpy(np.concatenate(rows)) if rows else None
+
+
+def _numbers(examples: Sequence[Example], name: str, dtype: torch.dtype) -> Tensor | None:
+    values = _present(examples, name)
+    return torch.tensor(values, dtype=dtype) if values else None

@@ -1,0 +1,84 @@
+"""Picture bytes -> uint8 tensor. Normalisation is the model's."""
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pretrain.config import Data
+
+Box = tuple[float, float, float, float]
+
+ASPECT = 0.1  # a crop's sides differ by up to this share
+_BILINEAR = Image.Resampling.BILINEAR
+
+
+def evaluation_image(raw: bytes, size: int) -> Tensor:
+    """The largest centred square, (3, size, size) uint8. Deterministic. Raises OSError for bytes that are no picture."""
+    image = _open(raw, size)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return _tensor(_resized(image, size, (left, top, left + side, top + side)))
+
+
+def training_image(raw: bytes, size: int, options: Data, generator: np.random.Generator) -> Tensor:
+    """A random crop, perhaps mirrored and with other colours, (3, size, size) uint8. Raises OSError for bytes that are no picture."""
+    if options.augment_min_scale == 1:
+        image = evaluation_image(raw, size)
+    else:
+        opened = _open(raw, round(size / math.sqrt(options.augment_min_scale)))
+        image = _tensor(_resized(opened, size, _crop(opened.width, opened.height, options.augment_min_scale, generator)))
+    if options.augment_flip and generator.random() < options.augment_flip:
+        image = image.flip(2)
+    if options.augment_colour:
+        image = _recolour(image, options.augment_colour, generator)
+    return image
+
+
+def _open(raw: bytes, size: int) -> Image.Image:
+    """RGB, with transparent parts on white. A JPEG is decoded at the smallest scale that still has `size` pixels a side."""
+    try:
+        image: Image.Image = Image.open(io.BytesIO(raw))
+        image.draft('RGB', (size, size))
+        if image.mode == 'RGB':
+            image.load()
+            return image
+        if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+            image = image.convert('RGBA')
+            return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+        return image.convert('RGB')
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow, of a broken PNG chunk or far too many pixels
+        raise OSError(str(error)) from None
+
+
+def _crop(width: int, height: int, min_scale: float, generator: np.random.Generator) -> Box:
+    """A nearly square box of `min_scale` to 1 of the largest square's area, anywhere in the picture."""
+    scale, aspect, across, down = generator.random(4).tolist()
+    side = min(width, height) * math.sqrt(min_scale + (1 - min_scale) * scale)
+    stretch = math.exp(ASPECT * (aspect - 0.5))
+    w, h = min(side * stretch, width), min(side / stretch, height)
+    left, top = across * (width - w), down * (height - h)
+    return left, top, left + w, top + h
+
+
+def _resized(image: Image.Image, size: int, box: Box) -> Image.Image:
+    return image.resize((size, size), _BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def _recolour(image: Tensor, strength: float, generator: np.random.Generator) -> Tensor:
+    """Brightness, contrast and a gain per channel, each within 1 +- strength (gains: half of it): one table for all."""
+    draws = generator.uniform(-1, 1, 5)
+    contrast, brightness = 1 + strength * draws[:2]
+    gains = brightness * (1 + strength / 2 * draws[2:])
+    levels = np.arange(256)
+    tables = np.clip(((levels - 128) * contrast + 128) * gains[:, None], 0, 255).astype(np.uint8)  # (3, 256)
+    pixels = image.numpy()
+    return torch.from_numpy(np.stack([tables[channel][pixels[channel]] for channel in range(3)]))

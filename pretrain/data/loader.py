@@ -1,0 +1,137 @@
+"""From a step to what one rank trains on in it."""
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pretrain.config import Config
+from pretrain.data.batch import TaskBatch, collate
+from pretrain.data.examples import Examples
+from pretrain.data.order import TaskOrder, data_step, merged, rank_positions
+from pretrain.data.packing import Packed, StepData, pack, unpack
+from pretrain.data.rng import generator
+from pretrain.data.streams import Catalog
+from shards.errors import UserError
+from shards.tokenizer import Tokenizer
+
+# What the fork server imports once, so that loader processes start at once.
+_PRELOAD = ['pretrain.data.loader', 'streaming.base.stream']
+
+
+class StepBatches(Dataset[Packed | str]):
+    """Map-style data set whose index is the optimizer step: the micro-batches of one rank. Every copy of it gives the same."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer, rank: int, world: int, skip: Sequence[Sequence[int]] = ()) -> None:
+        self.config, self.skip = config, merged(skip)
+        self.positions = rank_positions(config, rank, world)
+        self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
+        self.orders: dict[str, TaskOrder] = {task: TaskOrder(config, self.catalog, task) for task in config.tasks}
+        self.examples = Examples(config, tokenizer)
+
+    def batches(self, step: int, task: str) -> list[TaskBatch]:
+        """The rank's micro-batches of one task."""
+        at = data_step(step, self.skip)
+        pool = self.orders[task].batch(at)
+        made = []
+        for position in self.positions:
+            made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', at, position)))
+        micro = self.config.batch.micro
+        return [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
+
+    def step_data(self, step: int) -> StepData:
+        """The rank's micro-batches of every task."""
+        return {task: self.batches(step, task) for task in self.orders}
+
+    def __getitem__(self, step: int) -> Packed | str:
+        try:
+            return pack(self.step_data(step))
+        except UserError as error:  # a DataLoader would wrap it in the stack trace of its process
+            return str(error)
+
+
+class TrainLoader:
+    """Iterates (step, {task: micro-batches}) for the steps start_step ... config.steps - 1 of one rank.
+
+    The batches do not depend on `data.workers`. `skip` are windows [first, last) of data that are passed over (after a rollback).
+    Raises UserError when the data does not fit the run: at once for what the manifests show, while iterating for a broken shard.
+    """
+
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, rank: int = 0, world: int = 1, start_step: int = 0, skip: Sequence[Sequence[int]] = ()
+    ) -> None:
+        self.config, self.start_step = config, start_step
+        self.dataset = StepBatches(config, tokenizer, rank, world, skip)
+        self._iterator: Iterator[Packed | str] | None = None
+        if config.data.workers:
+            # Processes forked from a program with gloo, CUDA or OpenMP threads may hang, and spawned ones import torch for seconds each.
+            # A fork server does neither, and its one import runs beside whatever the trainer sets up next.
+            multiprocessing.forkserver.set_forkserver_preload(_PRELOAD)
+            multiprocessing.forkserver.ensure_running()
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """Stream -> sha256 of its manifest: for checkpoints, which must not go on with other data."""
+        return self.dataset.catalog.digests()
+
+    def __iter__(self) -> Iterator[tuple[int, StepData]]:
+        self.close()
+        steps = range(self.start_step, self.config.steps)
+        options: dict[str, Any] = {}
+        if self.config.data.workers and len(steps):
+            options = {
+                'num_workers': min(self.config.data.workers, len(steps)), 'prefetch_factor': self.config.data.prefetch,
+                'multiprocessing_context': 'forkserver', 'worker_init_fn': _start_worker, 'pin_memory': torch.cuda.is_available(),
+            }  # fmt: skip
+        # A generator of its own: the default one must not depend on how often a loader was started.
+        loader = DataLoader(self.dataset, batch_size=None, sampler=steps, collate_fn=_same, generator=torch.Generator(), **options)
+        self._iterator = iter(loader)
+        for step in steps:
+            assert self._iterator is not None
+            packed = next(self._iterator)
+            if isinstance(packed, str):
+                self.close()
+                raise UserError(packed)
+            yield step, unpack(packed)
+        self.close()
+
+    def close(self) -> None:
+        """Stop the loader processes."""
+        self._iterator = None
+
+    def __enter__(self) -> TrainLoader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _same(packed: Any) -> Any:
+    return packed
+
+
+def _start_worker(worker: int) -> None:
+    """One thread; Ctrl-C and a batch system's warning signals, which reach every process of the group, are the trainer's to act on.
+
+    No loader process outlives the trainer, however that one ended. (For the system its parent is the fork server, so torch's watchdog would
+    wait in vain.)
+    """
+    torch.set_num_threads(1)
+    for warning in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
+
+    def follow() -> None:
+        trainer = multiprocessing.parent_process()
+        assert trainer is not None
+        trainer.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

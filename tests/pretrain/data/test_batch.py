@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain.config import TASKS, Config
+from pretrain.data.batch import TaskBatch, Texts, collate
+from pretrain.data.examples import Examples
+from pretrain.data.order import TaskOrder
+from pretrain.data.packing import pack, unpack
+from pretrain.data.rng import generator
+from pretrain.data.streams import Catalog
+from shards.tokenizer import Tokenizer
+
+FIELDS = {
+    'cmcl': {'images', 'image_rows', 'image_ids', 'text_ids'},
+    'clcl': {'other', 'text_ids', 'other_ids'},
+    'itm': {'images', 'image_rows', 'match'},
+    'mlm': {'images', 'image_rows', 'masked', 'masked_labels'},
+    'plm': {'decoder_input', 'labels'},
+    'vplm': {'images', 'image_rows', 'decoder_input', 'labels'},
+    'mt': {'decoder_input', 'labels'},
+    'mmmt': {'images', 'image_rows', 'decoder_input', 'labels', 'masked', 'masked_labels'},
+}
+
+
+def equal(one: object, other: object) -> bool:
+    if isinstance(one, Texts):
+        return isinstance(other, Texts) and torch.equal(one.ids, other.ids) and torch.equal(one.lengths, other.lengths)
+    return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_collated_examples_come_apart_again(config: Config, tokenizer: Tokenizer, task: str) -> None:
+    catalog = Catalog(config.data.shards, tokenizer)
+    pool = TaskOrder(config, catalog, task).batch(0)
+    examples = [Examples(config, tokenizer).make(task, pool, position, generator(0, task, position)) for position in range(len(pool))]
+    batch = collate(task, examples)
+    present = {field.name for field in fields(batch) if getattr(batch, field.name) is not None}
+    assert present == {'task', 'sample_ids', 'languages', 'text'} | FIELDS[task]
+    assert len(batch) == 16 and batch.languages == [example.language for example in examples]
+    rows = batch.text.ids.split(batch.text.lengths.tolist())
+    assert [row.tolist() for row in rows] == [example.text.tolist() for example in examples]
+    if batch.image_rows is not None and batch.images is not None:
+        assert batch.images.dtype == torch.uint8
+        for row, image in zip(batch.image_rows.tolist(), batch.images, strict=True):
+            expected = examples[row].image
+            assert expected is not None and torch.equal(image, expected)
+        assert len(batch.images) == sum(example.image is not None for example in examples)
+    if batch.masked is not None and batch.masked_labels is not None:
+        restored = batch.text.ids.clone()
+        restored[batch.masked] = batch.masked_labels
+        special = torch.cat([torch.tensor([start, end - 2, end - 1]) for start, end in spans(batch.text)])
+        assert not torch.isin(batch.masked, special).any()
+        assert torch.equal(restored[special], batch.text.ids[special])
+    if batch.decoder_input is not None and batch.labels is not None:
+        lengths = batch.decoder_input.lengths.tolist()
+        for labels, inputs in zip(batch.labels.split(lengths), batch.decoder_input.ids.split(lengths), strict=True):
+            assert torch.equal(labels, inputs.roll(-1))
+    targets = sum(len(part) for part in (batch.labels, batch.masked) if part is not None)
+    assert batch.targets == (targets if task in ('mlm', 'plm', 'vplm', 'mt', 'mmmt') else 16)
+
+
+def spans(texts: Texts) -> list[tuple[int, int]]:
+    ends = texts.lengths.cumsum(0).tolist()
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def test_packing_changes_nothing(config: Config, tokenizer: Tokenizer) -> None:
+    catalog = Catalog(config.data.shards, tokenizer)
+    data: dict[str, list[TaskBatch]] = {}
+    for task in TASKS:
+        pool = TaskOrder(config, catalog, task).batch(1)
+        examples = [Examples(config, tokenizer).make(task, pool, position, generator(0, task, position)) for position in range(len(pool))]
+        data[task] = [collate(task, examples[:7]), collate(task, examples[7:])]
+    packed = pack(data)
+    assert packed.buffer.dtype == torch.uint8
+    back = unpack(packed)
+    assert list(back) == list(data)
+    for task, batches in data.items():
+        for one, other in zip(batches, back[task], strict=True):
+            moved = other.to('cpu')
+            for field in fields(TaskBatch):
+                assert equal(getattr(one, field.name), getattr(other, field.name)), (task, field.name)
+                assert equal(getattr(one, field.name), getattr(moved, field.name)), (task, field.name)
