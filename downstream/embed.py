@@ -1,0 +1,79 @@
+"""Embeddings of pictures and captions by a pre-trained dual encoder, each distinct input once."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pretrain.evaluation.multi30k import Captions, Split
+from pretrain.model.load import Loaded, embed_images, embed_texts
+from shards.errors import UserError
+
+PICTURES_A_CALL = 64
+TEXTS_A_CALL = 256
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """L2-normalised float32: `images` (I, D) in the order of the split's list, `texts[language]` (T, D) in the order of its captions."""
+
+    images: NDArray[np.float32]
+    texts: dict[str, NDArray[np.float32]]
+
+
+def embed_split(loaded: Loaded, split: Split) -> Embeddings:
+    """Embed a split's pictures and captions. Raises UserError for a picture that does not decode and a model whose output is not finite."""
+    total = len(split.names) + sum(len(captions.texts) for captions in split.captions.values())
+    with torch.inference_mode(), tqdm(total=total, desc=f'embedding {split.root.name}', unit='input') as progress:
+        # Equal inputs are embedded once: in another batch they could differ in the last bit, and ties would not be ties.
+        keys = [hashlib.sha256(split.picture(row)).digest() for row in range(len(split.names))]
+        images = _distinct(keys, lambda rows: _embed_pictures(loaded, split, rows), PICTURES_A_CALL, progress.update)
+        texts = {}
+        for language, captions in split.captions.items():
+            embed = partial(_embed_captions, loaded, captions)
+            texts[language] = _distinct(captions.texts, embed, TEXTS_A_CALL, progress.update)
+    for what, array in [('pictures', images), *texts.items()]:
+        if not np.isfinite(array).all():
+            raise UserError(f'embeddings of {split.root} ({what}) are not finite: the model has diverged; take an earlier checkpoint')
+    return Embeddings(images, texts)
+
+
+def _embed_pictures(loaded: Loaded, split: Split, rows: list[int]) -> torch.Tensor:
+    pictures = [split.picture(row) for row in rows]
+    try:
+        return embed_images(loaded, pictures)
+    except OSError:  # Pillow's for what it cannot decode: find the one
+        for row, picture in zip(rows, pictures, strict=True):
+            try:
+                embed_images(loaded, [picture])
+            except OSError as error:
+                raise UserError(f'picture {split.paths[row]} cannot be decoded ({error}); replace it by the original') from None
+        raise
+
+
+def _embed_captions(loaded: Loaded, captions: Captions, rows: list[int]) -> torch.Tensor:
+    return embed_texts(loaded, [captions.texts[row] for row in rows], captions.language)
+
+
+def _distinct(
+    keys: Sequence[Hashable], embed: Callable[[list[int]], torch.Tensor], size: int, advance: Callable[[int], object]
+) -> NDArray[np.float32]:
+    """Embed the first row of each distinct key, `size` rows a call; the result has a row for every key."""
+    place: dict[Hashable, int] = {}
+    distinct: list[int] = []
+    for row, key in enumerate(keys):
+        if key not in place:
+            place[key] = len(distinct)
+            distinct.append(row)
+    parts = []
+    for start in range(0, len(distinct), size):
+        parts.append(embed(distinct[start : start + size]).float().cpu().numpy())
+        advance(len(parts[-1]))
+    advance(len(keys) - len(distinct))
+    return np.concatenate(parts)[[place[key] for key in keys]]

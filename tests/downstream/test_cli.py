@@ -1,0 +1,41 @@
+"""Mistakes on the command line are one line that names the nearest valid word."""
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from downstream.cli import run
+from shards.errors import UserError
+
+EVALUATE = ['multi30k-retrieval', 'evaluate']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([*EVALUATE, '--modl', 'x', '--data', 'y'], 'unknown argument --modl; did you mean --model'),
+        ([*EVALUATE, '--model', 'x', '--data', 'y', '--lang=de'], 'unknown argument --lang; did you mean --languages'),
+        ([*EVALUATE, '--model', 'x'], 'required: --data'),
+        (['multi30k-retreival', 'evaluate'], "invalid choice: 'multi30k-retreival'.*multi30k-retrieval"),
+        (['multi30k-retrieval', 'finetune'], "invalid choice: 'finetune'.*evaluate"),
+        ([], 'required: TASK'),
+        ([*EVALUATE, '--model', 'x', '--data', 'nowhere'], 'nowhere is no folder'),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(arguments)
+
+
+def test_console_command() -> None:
+    command = str(Path(sys.executable).parent / 'downstream')
+    helped = subprocess.run([command, *EVALUATE, '--help'], capture_output=True, text=True, check=True)
+    for flag in ('--model', '--data', '--images', '--split', '--languages', '--out'):
+        assert flag in helped.stdout
+    wrong = subprocess.run([command, *EVALUATE, '--model', 'x', '--data', 'nowhere'], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count('\n') == 1
+    assert 'Traceback' not in wrong.stderr

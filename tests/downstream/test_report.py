@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from downstream.report import percent, table, write_array, write_json
+
+
+def test_table_aligns_columns_rules_and_groups() -> None:
+    text = table(['language', 'R@1', 'R@5'], [['en', '1.0', '20.0'], [''], ['mean', '100.0', '3.0']], [('', 1), ('both', 2)])
+    assert text.split('\n') == [
+        '              both',
+        'language    R@1   R@5',
+        '--------  -----  ----',
+        'en          1.0  20.0',
+        '--------  -----  ----',
+        'mean      100.0   3.0',
+    ]
+
+
+def test_percent() -> None:
+    assert (percent(0.4954), percent(1.0), percent(None)) == ('49.5', '100.0', '-')
+
+
+def test_files_are_whole_and_without_pickle(tmp_path: Path) -> None:
+    write_json(tmp_path / 'a/b/result.json', {'text': 'Wäsche 望遠鏡'})
+    write_array(tmp_path / 'a/b/array.npy', np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert json.loads((tmp_path / 'a/b/result.json').read_text(encoding='utf8')) == {'text': 'Wäsche 望遠鏡'}
+    assert np.load(tmp_path / 'a/b/array.npy', allow_pickle=False).shape == (2, 3)
+    assert sorted(path.name for path in (tmp_path / 'a/b').iterdir()) == ['array.npy', 'result.json']
