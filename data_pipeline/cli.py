@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from data_pipeline.settings import Settings, flag
+from shards.arguments import Parser
 from shards.errors import UserError, run_command
 from shards.schema import KINDS
 
 _BUILD = """Build the shards of one corpus below OUT/CORPUS/. Run again after an interruption, it continues; what is complete is kept."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports mistakes as a UserError with the nearest valid word."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f'{message}; see `{self.prog} --help`')
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
-        if self._subparsers is None:
-            for word in args or []:
-                name = word.partition('=')[0]
-                if name.startswith('--') and name not in self._option_string_actions:
-                    self.error(f'unknown flag {name}{_nearest(name, self._option_string_actions)}')
-        return super().parse_known_args(args, namespace)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            choices = list(action.choices)
-            self.error(f'{action.metavar} {value!r} is none of {" ".join(choices)}{_nearest(value, choices)}')
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 1, 0.4)
-    return f'; the nearest is {near[0]}' if near else ''
-
-
 def parser() -> Parser:
     """The whole command line."""
-    main_parser = Parser(prog='data_pipeline', description='Raw corpora -> MDS shards for pre-training.', allow_abbrev=False)
+    main_parser = Parser(prog='data_pipeline', description='Raw corpora -> MDS shards for pre-training.')
     commands = main_parser.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
 
     def command(name: str, run: Any, text: str) -> Parser:
-        sub: Parser = commands.add_parser(name, help=text.partition('.')[0], description=text, allow_abbrev=False, formatter_class=_Help)
+        sub: Parser = commands.add_parser(name, help=text.partition('.')[0], description=text, formatter_class=_Help)
         sub.set_defaults(run=run, parser=sub)
         return sub
 
@@ -106,7 +79,7 @@ def _add_tokenizer(sub: Parser) -> None:
 
     commands = sub.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
     text = 'Train a sentencepiece model on the texts of every corpus found, languages balanced.'
-    train: Parser = commands.add_parser('train', help=text, description=text, allow_abbrev=False, formatter_class=_Help)
+    train: Parser = commands.add_parser('train', help=text, description=text, formatter_class=_Help)
     train.set_defaults(run=_train, parser=train)
     train.add_argument(
         '--raw', type=Path, required=True, metavar='DIR', help='folder that holds the folders cc3m cc12m wit cc100 opus, or some of them'
@@ -121,7 +94,7 @@ def _add_tokenizer(sub: Parser) -> None:
             help=item.metadata['help'],
         )
     text = "Take over a sentencepiece model such as mBART's sentencepiece.bpe.model."
-    take: Parser = commands.add_parser('import', help=text, description=text, allow_abbrev=False, formatter_class=_Help)
+    take: Parser = commands.add_parser('import', help=text, description=text, formatter_class=_Help)
     take.set_defaults(run=_import, parser=take)
     take.add_argument('file', type=Path, metavar='FILE', help='the model file')
     take.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the tokenizer')

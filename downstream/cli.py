@@ -2,38 +2,21 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from shards.errors import UserError, run_command
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that reports a mistake as a UserError, in one line that names the nearest valid flag."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f'{message}; see `{self.prog} --help`')
-
-    def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
-        flags = sorted({flag for parser in _parsers(self) for flag in parser._option_string_actions})
-        for argument in arguments:  # before argparse, which would first complain of what the misspelt flag left out
-            flag = argument.split('=')[0]
-            if flag.startswith('--') and flag not in flags:
-                near = difflib.get_close_matches(flag, flags, 1, 0.4)
-                raise UserError(f'unknown argument {flag}' + (f'; did you mean {near[0]}?' if near else f'; see `{self.prog} --help`'))
-        return self.parse_args(arguments)
+from shards.arguments import Parser
+from shards.errors import run_command
 
 
 def parser() -> Parser:
     """The command line of `downstream`."""
-    top = Parser('downstream', description=__doc__, allow_abbrev=False)
+    top = Parser('downstream', description=__doc__)
     tasks = top.add_subparsers(dest='task', metavar='TASK', required=True, parser_class=Parser)
-    retrieval = tasks.add_parser('multi30k-retrieval', help='image-text retrieval, recall both ways', allow_abbrev=False)
+    retrieval = tasks.add_parser('multi30k-retrieval', help='image-text retrieval, recall both ways')
     verbs = retrieval.add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
-    evaluate = verbs.add_parser('evaluate', help='zero-shot, with the dual encoder', allow_abbrev=False)
+    evaluate = verbs.add_parser('evaluate', help='zero-shot, with the dual encoder')
     add = evaluate.add_argument
     add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')
     add('--data', type=Path, required=True, metavar='DIR', help='laid out as github.com/multi30k/dataset, with the pictures in images/')
@@ -52,7 +35,7 @@ def main() -> int:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run with these arguments (none: the command line's). Raises UserError."""
-    options = parser().parse_all(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     options.run(options)
     return 0
 
@@ -65,13 +48,3 @@ def _retrieval(options: argparse.Namespace) -> None:
     result = evaluate(options.model, options.data, out, options.split, languages or None, options.images)
     print(show(result))
     print(f'written: {out / "result.json"}')
-
-
-def _parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """A parser and all below it."""
-    found = [parser]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                found += _parsers(below)
-    return found

@@ -10,7 +10,8 @@ class UserError(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, 2 for a user's mistake, 130 for
+    Ctrl-C."""
     try:
         return main() or 0
     except UserError as error:

@@ -23,7 +23,7 @@ DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
 PIECES = 8000
 HOLDOUT = 0.05  # the sample is small: the default share would leave single records to evaluate on
-SPECIAL_TOKENS = 2  # that a sequence of CC100 gets at batch time
+SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time: <s>, </s> and the language code
 PROCESSES = 2
 LAUNCHER_PORT = 29500  # the launcher's own choice
 

@@ -103,22 +103,35 @@ class Steps:
         if step.log:
             step.log.parent.mkdir(parents=True, exist_ok=True)
         with step.log.open('wb') if step.log else contextlib.nullcontext() as output:
-            process = subprocess.Popen(step.words(), env=environment, stdout=output)
+            # A group of its own: a launcher that is killed alone would leave its ranks training.
+            process = subprocess.Popen(step.words(), env=environment, stdout=output, start_new_session=True)
 
         def stop(signum: int, frame: FrameType | None) -> None:
-            process.send_signal(signum)
+            os.killpg(process.pid, signum)
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGTERM, stop)
         try:
             code = process.wait()
-        except KeyboardInterrupt:  # the terminal sends Ctrl-C to the command as well: let it end in its own way
+        except KeyboardInterrupt:  # let it end in its own way, with a checkpoint
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
             process.wait()
+            _wait_for_group(process.pid)
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
         if code:
             raise UserError(f'step {step.name!r} ended with code {code}; its own message is above. The same command goes on from here')
+
+
+def _wait_for_group(group: int, seconds: float = 60) -> None:
+    """Until no process of the group is left: DeepSpeed's launcher returns before the ranks have written their checkpoint."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.2)
 
 
 def set_aside(path: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""One record and one generator -> one example of a task (paper section 3.2; where it is silent, the README's method section)."""
+"""One record and one generator -> one example of a task (paper section 3.2; where it is silent, docs/method.md)."""
 from __future__ import annotations
 
 from bisect import bisect_right

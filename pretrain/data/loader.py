@@ -32,7 +32,7 @@ class StepBatches(Dataset[Packed | str]):
 
     def __init__(self, config: Config, tokenizer: Tokenizer, rank: int, world: int, skip: Sequence[Sequence[int]] = ()) -> None:
         self.config, self.skip = config, merged(skip)
-        self.positions = rank_positions(config, rank, world)
+        self.positions: dict[str, range] = {task: rank_positions(config, task, rank, world) for task in config.tasks}
         self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
         self.orders: dict[str, TaskOrder] = {task: TaskOrder(config, self.catalog, task) for task in config.tasks}
         self.examples = Examples(config, tokenizer)
@@ -42,7 +42,7 @@ class StepBatches(Dataset[Packed | str]):
         at = data_step(step, self.skip)
         pool = self.orders[task].batch(at)
         made = []
-        for position in self.positions:
+        for position in self.positions[task]:
             made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', at, position)))
         micro = self.config.batch.micro
         return [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
@@ -119,13 +119,15 @@ def _same(packed: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; Ctrl-C and a batch system's warning signals, which reach every process of the group, are the trainer's to act on.
+    """One thread; signals that ask a run to stop are the trainer's to act on: Ctrl-C reaches every process of the group, a
+    launcher's SIGTERM
+    every process below it, and the trainer still needs the data of the step that it finishes.
 
     No loader process outlives the trainer, however that one ended. (For the system its parent is the fork server, so torch's watchdog would
     wait in vain.)
     """
     torch.set_num_threads(1)
-    for warning in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for warning in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, signal.SIG_IGN)
 
     def follow() -> None:

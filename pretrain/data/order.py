@@ -49,10 +49,10 @@ class Source:
 
 
 class TaskOrder:
-    """The endless sequence of records of one task; step t takes the positions t * batch.global ... (t + 1) * batch.global - 1."""
+    """The endless sequence of records of one task; step t takes the positions t * size ... (t + 1) * size - 1."""
 
     def __init__(self, config: Config, catalog: Catalog, task: str) -> None:
-        self.task, self.size = task, config.batch.global_
+        self.task, self.size = task, config.batch.size(task)
         self.sources = train_sources(config, catalog, task)
         self._mix = Interleave(config.seed, f'{task}/mix', [source.weight for source in self.sources], config.data.block)
         self._shuffles = [
@@ -117,13 +117,14 @@ def merged(skip: Iterable[Sequence[int]]) -> list[tuple[int, int]]:
     return windows
 
 
-def rank_positions(config: Config, rank: int, world: int) -> range:
-    """Positions of the global batch that a rank takes. Raises UserError when the ranks' shares would differ."""
-    size = config.batch.global_
+def rank_positions(config: Config, task: str, rank: int, world: int) -> range:
+    """Positions of a task's global batch that a rank takes. Raises UserError when the ranks' shares would differ."""
+    size = config.batch.size(task)
     if size % world:
+        key = f'batch.tasks.{task}' if task in config.batch.tasks else 'batch.global'
         below, above = size // world * world, -(-size // world) * world
         near = ' or '.join(str(valid) for valid in (below, above) if valid)
-        raise UserError(f'batch.global={size} cannot be shared equally by {world} processes; set it to a multiple of {world}, e.g. {near}')
+        raise UserError(f'{key}={size} cannot be shared equally by {world} processes; set it to a multiple of {world}, e.g. {near}')
     return range(rank * size // world, (rank + 1) * size // world)
 
 

@@ -1,12 +1,12 @@
 """Checkpoints that are whole or not there: staged, synced, hashed, renamed, then published by an atomic `latest`.
 
     RUN/checkpoints/step-0000123/weights-00000-of-00002.safetensors   one rank's slice of fp32 weights and AdamW moments
-                                 state.json                           step, layout, configuration, environment, SHA-256 of every file
+                                 state.json   step, layout, configuration, environment, SHA-256 of every file and of itself
     RUN/checkpoints/latest                                            name of the newest
 
-Slices are cut from one flat order of the parameters that does not depend on the number of ranks, so a checkpoint loads at any world size. Files are
-safetensors and JSON: opening a stranger's checkpoint executes nothing. Data order, learning rate and dropout are functions of the step, so the
-step is all that there is to restore of them.
+Slices are cut from one flat order of the parameters that does not depend on the number of ranks, so a checkpoint loads at any world size.
+Files are safetensors and JSON: opening a stranger's checkpoint executes nothing. Data order, learning rate and dropout are functions of the
+step, so the step is all that there is to restore of them.
 """
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,16 @@ from pretrain.engine.zero import Engine, Slice, environment
 from shards.errors import UserError
 
 STATE = 'state.json'
-TENSORS = ('master', 'exp_avg', 'exp_avg_sq')
+MOMENTS = ('exp_avg', 'exp_avg_sq')
+TENSORS = ('master', *MOMENTS)
+KEYS = {'step', 'files', 'groups', 'config', 'manifests'}  # what a state must have to be one
 
 
 def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, manifests: dict[str, str]) -> Path:
-    """Write the state after `step` updates; all ranks take part. Returns the checkpoint's folder. Old ones beyond `checkpoint.keep` go afterwards."""
+    """Write the state after `step` updates; all ranks take part. Returns the checkpoint's folder.
+
+    Old ones beyond `checkpoint.keep` go afterwards.
+    """
     target = folder / f'step-{step:07d}'
     staging = folder / f'.staging-step-{step:07d}'
     if engine.rank == 0:
@@ -42,7 +48,8 @@ def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, man
     path = staging / f'weights-{engine.rank:05d}-of-{engine.world:05d}.safetensors'
     slices = engine.slices()
     tensors = {f'group{number}.master': piece.master for number, piece in enumerate(slices)}
-    tensors |= {f'group{number}.{name}': moment for number, piece in enumerate(slices) for name, moment in piece.moments.items()}
+    for number, piece in enumerate(slices):  # AdamW has no moments yet when every update so far was skipped
+        tensors |= {f'group{number}.{name}': piece.moments.get(name, torch.zeros_like(piece.master)) for name in MOMENTS}
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
     _sync(path)
     mine = {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in slices]}
@@ -57,14 +64,16 @@ def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, man
             'manifests': manifests,
             'environment': json.loads(environment()),
         }
-        (staging / STATE).write_text(json.dumps(state, indent=1), encoding='utf8')
+        (staging / STATE).write_text(json.dumps({**state, 'sha256': _digest(state)}, indent=1), encoding='utf8')
         _sync(staging / STATE)
         _sync(staging)
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
         _sync(folder)
         publish(folder, target.name)
-        for old in checkpoints(folder)[: -config.checkpoint.keep]:
+        # Later ones are what the run could not resume from, as they were damaged: they must not count as the newest.
+        later = [path for path in checkpoints(folder) if _step(path) > step]
+        for old in [*later, *checkpoints(folder)[: -config.checkpoint.keep - len(later)]]:
             shutil.rmtree(old)
     dist.barrier()
     return target
@@ -81,7 +90,7 @@ def publish(folder: Path, name: str) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoint folders, oldest first."""
-    return sorted(path for path in folder.glob('step-*') if re.fullmatch(r'step-\d{7,}', path.name) and path.is_dir())
+    return sorted((path for path in folder.glob('step-*') if re.fullmatch(r'step-\d{7,}', path.name) and path.is_dir()), key=_step)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
@@ -89,7 +98,7 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
 
     Raises UserError when there are checkpoints and none is valid: a run never starts over silently.
     """
-    problems = []
+    problems: list[str] = []
     found = checkpoints(folder)
     for path in reversed(found):
         problem = check(path)
@@ -97,7 +106,8 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
             return path, problems
         problems.append(problem)
     if found:
-        raise UserError(f'no checkpoint in {folder} is valid ({"; ".join(problems)}); restore one from a copy, or choose another `out` to start anew')
+        remedy = 'restore one from a copy, or choose another `out` to start anew'
+        raise UserError(f'no checkpoint in {folder} is valid ({"; ".join(problems)}); {remedy}')
     return None, problems
 
 
@@ -108,7 +118,9 @@ def check(path: Path) -> str | None:
         for entry in state['files']:
             if file_hash(path / entry['file']) != entry['sha256']:
                 return f'{path / entry["file"]} does not have the hash that {STATE} names'
-    except (UserError, OSError, KeyError, TypeError) as error:
+    except UserError as error:
+        return str(error).partition(';')[0]
+    except (OSError, KeyError, TypeError) as error:
         return f'{path}: {error}'
     return None
 
@@ -119,8 +131,11 @@ def read_state(path: Path) -> dict[str, Any]:
         state = json.loads((path / STATE).read_text(encoding='utf8'))
     except (OSError, ValueError) as error:
         raise UserError(f'{path / STATE} cannot be read ({error}); use an older checkpoint') from None
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise UserError(f'{path / STATE} is not a checkpoint state; use an older checkpoint')
+    digest = state.pop('sha256', None)
+    if digest is not None and digest != _digest(state):
+        raise UserError(f'{path / STATE} does not have the hash that it names; use an older checkpoint')
     return state
 
 
@@ -128,14 +143,13 @@ def load_checkpoint(engine: Engine, path: Path) -> int:
     """Restore the engine; returns the number of updates done. Raises UserError when the checkpoint is of a model of other sizes."""
     state = read_state(path)
     for group, names, shapes in zip(state['groups'], engine.names, engine.shapes, strict=True):
-        saved = {name: tuple(shape) for name, shape in zip(group['names'], group['shapes'], strict=True)}
-        wanted = dict(zip(names, shapes, strict=True))
-        if saved != wanted:
-            name = next(name for name in [*wanted, *saved] if saved.get(name) != wanted.get(name))
-            raise UserError(
-                f'{path} was written by another model: {name} is {saved.get(name)} there and {wanted.get(name)} here; '
-                'use the configuration saved beside it, or another `out`'
-            )
+        saved = [(name, tuple(shape)) for name, shape in zip(group['names'], group['shapes'], strict=True)]
+        for there, here in zip_longest(saved, zip(names, shapes, strict=True)):  # slices are cut from this order
+            if there != here:
+                raise UserError(
+                    f'{path} was written by another model: it has {_described(there)} where this one has {_described(here)}; '
+                    'use the configuration saved beside it, or another `out`'
+                )
     wanted_slices = [(piece.start, piece.master.numel()) for piece in engine.slices()]
     slices = []
     for group_number, (start, length) in enumerate(wanted_slices):
@@ -181,6 +195,18 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 def file_hash(path: Path) -> str:
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix('step-'))
+
+
+def _described(parameter: tuple[str, tuple[int, ...]] | None) -> str:
+    return 'no further parameter' if parameter is None else f'{parameter[0]} of {"x".join(map(str, parameter[1]))}'
+
+
+def _digest(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The DeepSpeed JSON of a run: the file's own settings, `auto` filled from the YAML (which owns batch, precision and clipping), a conflict is an error."""
+"""The DeepSpeed JSON of a run: the settings of the file, with `auto` filled from the YAML, which owns batch, precision and clipping.
+
+A literal that contradicts the YAML is an error.
+"""
 from __future__ import annotations
 
 import json
@@ -17,7 +20,10 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int, accel
     Raises UserError when the file is missing, is not JSON, or fixes what the YAML owns to another value.
     """
     raw: dict[str, Any] = json.loads(DEFAULT.read_text(encoding='utf8')) if path is None else _read(Path(path))
-    # One optimizer step is many backward passes of different tasks: the step counts them itself (pretrain/engine/step.py), DeepSpeed sees one.
+    for key in SECTIONS:
+        if not isinstance(raw.get(key, {}), dict):
+            raise UserError(f'{path}: {key} must be an object, e.g. {{"{SECTIONS[key]}": …}}')
+    # One optimizer step is many backward passes of different tasks: pretrain/engine/step.py counts them itself, DeepSpeed sees one.
     owned: dict[str, Any] = {
         'train_batch_size': world,
         'train_micro_batch_size_per_gpu': 1,
@@ -35,7 +41,8 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int, accel
     if raw.get('zero_optimization', {}).get('stage') not in (1, 2):
         raise UserError(f'{path}: zero_optimization.stage must be 1 or 2')
     if raw['zero_optimization'].get('round_robin_gradients'):
-        raise UserError(f'{path}: zero_optimization.round_robin_gradients reorders parameters by rank, which checkpoints do not support; set it to false')
+        why = 'reorders parameters by rank, which checkpoints do not support; set it to false'
+        raise UserError(f'{path}: zero_optimization.round_robin_gradients {why}')
     if config.precision == 'fp32':  # nothing to accumulate in a higher precision
         raw.pop('data_types', None)
         raw.pop('communication_data_type', None)
@@ -45,6 +52,7 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int, accel
     return raw
 
 
+SECTIONS = {'bf16': 'enabled', 'fp16': 'enabled', 'zero_optimization': 'stage'}
 DEFAULT = Path(__file__).parents[2] / 'ds_configs' / 'zero2.json'
 
 
@@ -53,6 +61,8 @@ def _read(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding='utf8'))
     except FileNotFoundError:
         raise UserError(f'DeepSpeed configuration {path} does not exist; see ds_configs/') from None
+    except OSError as error:
+        raise UserError(f'DeepSpeed configuration {path} cannot be read ({error.strerror}); see ds_configs/') from None
     except ValueError as error:
         raise UserError(f'DeepSpeed configuration {path} is not valid JSON: {error}') from None
     if not isinstance(raw, dict):

@@ -35,7 +35,7 @@ def train_step(engine: Engine, config: Config, data: StepData, step: int, lr: fl
     """Run `step` (0-based) on this rank's part `data` of the global batches, and update."""
     model: UniX2 = engine.module
     counts = global_counts(data, engine.device)
-    weights = {task: config.task_weights.get(task, 1.0) / len(data) for task in data}
+    weights = {task: config.weight(task) / len(data) for task in data}
     losses: dict[str, Tensor] = {}
     with engine.accumulate():
         for task, micro_batches in data.items():
@@ -68,7 +68,8 @@ def backward_sums(
 def backward_contrastive(
     engine: Engine, model: UniX2, task: ContrastiveTask, micro_batches: list[TaskBatch], weight: float, dropout: Dropout
 ) -> Tensor:
-    """Backward of a contrastive task by gradient caching: the negatives are the whole global batch, whatever ranks and micro-batches there are.
+    """Backward of a contrastive task by gradient caching: the negatives are the whole global batch, whatever ranks and
+    micro-batches there are.
 
     Features first (without graph when there are several micro-batches), then the loss of all of them and its gradient by feature, then that
     gradient into the towers, run again with the same dropout where no graph was kept. Returns this rank's share of the loss.
@@ -98,7 +99,8 @@ def backward_contrastive(
 
 
 class Dropout:
-    """Reseeds dropout before every forward from (seed, step, task, micro-batch, rank): there is no generator state to save, and a forward can be replayed."""
+    """Reseeds dropout before every forward from (seed, step, task, micro-batch, rank): there is no generator state to save, and a
+    forward can be replayed."""
 
     def __init__(self, seed: int, step: int, task: str, rank: int):
         self.key = (seed, step, task, rank)
@@ -124,7 +126,7 @@ def gather(rows: Tensor) -> Tensor:
     """(N, …) of every rank, in rank order: (world * N, …). No gradient runs through it. All ranks give the same N."""
     rows = rows.contiguous()
     out = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
-    dist.all_gather_into_tensor(out, rows)
+    dist.all_gather_single(out, rows)
     return out
 
 
@@ -137,7 +139,10 @@ def share_losses(losses: dict[str, Tensor]) -> list[float]:
 
 def sample_hash(data: StepData) -> str:
     """A hash of the sample ids that the ranks truly read, task by task, in the order of the global batch."""
-    ids = torch.stack([torch.cat([batch.sample_ids for batch in micro_batches]).cpu() for micro_batches in data.values()])
+    ids = [torch.cat([batch.sample_ids for batch in micro_batches]).cpu() for micro_batches in data.values()]
     device = torch.device('cuda', torch.cuda.current_device()) if dist.get_backend() == 'nccl' else torch.device('cpu')
-    every = gather(ids[None].to(device)).cpu()  # (world, tasks, samples of a rank)
-    return hashlib.sha256(every.transpose(0, 1).contiguous().numpy().tobytes()).hexdigest()[:16]
+    every = gather(torch.cat(ids)[None].to(device)).cpu()  # (world, samples of a rank, task after task)
+    digest = hashlib.sha256()
+    for task in every.split([len(part) for part in ids], dim=1):
+        digest.update(task.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

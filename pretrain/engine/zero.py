@@ -1,6 +1,7 @@
 """The one place that talks to DeepSpeed: start, backward, step, and the flat state that checkpoints save.
 
-What DeepSpeed would divide by is undone here, once: gradients are averaged over ranks, so a loss that is already a share of the global one is
+What DeepSpeed would divide by is undone here, once: gradients are averaged over ranks, so a loss that is already a share of the
+global one is
 multiplied by the number of ranks. Nothing is divided by accumulation steps.
 """
 from __future__ import annotations
@@ -64,7 +65,8 @@ def local_device() -> torch.device:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: decayed matrices; biases, norms and the logit scale without decay (paper.md section 5)."""
+    """Two groups: decayed matrices; biases, norms and the logit scale without decay (docs/method.md). Vectors kept as matrices, such as
+    [MM_CLS], modalities and the ViT's class token, do decay."""
     decayed = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim >= 2}
     plain = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim < 2}
     return [
@@ -135,7 +137,8 @@ class Engine:
         return [sum(torch.Size(shape).numel() for shape in shapes) for shapes in self.shapes]
 
     def load_slices(self, slices: list[Slice], step: int) -> None:
-        """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `step` updates; then share the weights."""
+        """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `step` updates; then share the
+        weights."""
         for group, (partition, saved) in enumerate(zip(self._zero.single_partition_of_fp32_groups, slices, strict=True)):
             length = saved.master.numel()
             partition.data[:length].copy_(saved.master)
@@ -149,7 +152,7 @@ class Engine:
             self._zero.parallel_partitioned_bit16_groups[group][self.rank].data.copy_(partition.data)
         for group, flat in enumerate(self._zero.bit16_groups_flat):
             own = self._zero.parallel_partitioned_bit16_groups[group][self.rank]
-            torch.distributed.all_gather_into_tensor(flat, own.clone())
+            torch.distributed.all_gather_single(flat, own.clone())
 
 
 def _adamw(groups: list[dict[str, Any]], optimizer: Optimizer) -> torch.optim.Optimizer:
@@ -157,7 +160,8 @@ def _adamw(groups: list[dict[str, Any]], optimizer: Optimizer) -> torch.optim.Op
 
 
 def _deepspeed() -> Any:
-    """Import DeepSpeed, quietly, and without the shared-memory kernel that it would compile on a CPU for an operation that training never calls."""
+    """Import DeepSpeed, quietly, and without the shared-memory kernel that it would compile on a CPU for an operation that
+    training never calls."""
     os.environ.setdefault('DS_ACCELERATOR', 'cuda' if torch.cuda.is_available() else 'cpu')
     import deepspeed
 
@@ -180,5 +184,5 @@ def environment() -> str:
     import platform
 
     deepspeed = _deepspeed()
-    versions = {'python': platform.python_version(), 'torch': torch.__version__, 'deepspeed': deepspeed.__version__, 'machine': platform.platform()}
-    return json.dumps(versions)
+    versions = {'python': platform.python_version(), 'torch': torch.__version__, 'deepspeed': deepspeed.__version__}
+    return json.dumps({**versions, 'machine': platform.platform()})

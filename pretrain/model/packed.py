@@ -37,8 +37,8 @@ class Layout:
         positions = torch.arange(int(ends[-1])) - starts[row]
         even = bool((lengths == width).all())
         valid = None if even else (torch.arange(width)[None] < lengths[:, None])[:, None, None].to(device, non_blocking=True)
-        move = {'device': device, 'non_blocking': True}
-        return Layout(lengths, width, (row * width + positions).to(**move), starts.to(**move), positions.to(**move), valid)
+        index, starts, positions = (part.to(device, non_blocking=True) for part in (row * width + positions, starts, positions))
+        return Layout(lengths, width, index, starts, positions, valid)
 
 
 def pad(packed: Tensor, layout: Layout) -> Tensor:
@@ -76,7 +76,7 @@ class _Scatter(torch.autograd.Function):
         return x.new_zeros(size, *x.shape[1:]).index_copy_(0, index, x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return grad.index_select(0, index), None, None
 
@@ -91,7 +91,7 @@ class _Gather(torch.autograd.Function):
         return x.index_select(0, index)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None
 

@@ -1,4 +1,5 @@
-"""mBART's transformer on packed tokens: pre-norm layers, GELU, learned positions offset by 2, scaled embeddings, `layernorm_embedding`, a final norm.
+"""mBART's transformer on packed tokens: pre-norm layers, GELU, learned positions offset by 2, scaled embeddings,
+`layernorm_embedding`, a final norm.
 
 Parameter names are those of transformers' MBart, except that q, k and v of a self-attention (k and v of a cross-attention) are one matrix.
 """
@@ -13,6 +14,18 @@ from torch import Tensor, nn
 from pretrain.model.packed import Layout, pack, pad
 
 POSITION_OFFSET = 2  # fairseq's, kept by mBART: position i uses row i + 2
+
+
+class Norm(nn.LayerNorm):
+    """LayerNorm of an fp32 residual stream that gives the weights' precision: statistics in fp32, output ready for a bf16 matrix product.
+
+    The residual stream stays fp32 under bf16 weights. With a bf16 stream the nearly equal states of an untrained tower are rounded
+    together, and
+    the contrastive loss falls much more slowly than in fp32 (docs/method.md).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(self.weight.dtype)
 
 
 class Attention(nn.Module):
@@ -53,13 +66,13 @@ class Layer(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.self_attn = Attention(dim, heads, causal=decoder)
-        self.self_attn_layer_norm = nn.LayerNorm(dim)
+        self.self_attn_layer_norm = Norm(dim)
         if decoder:
             self.encoder_attn = Attention(dim, heads, cross=True)
-            self.encoder_attn_layer_norm = nn.LayerNorm(dim)
+            self.encoder_attn_layer_norm = Norm(dim)
         self.decoder = decoder
         self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
-        self.final_layer_norm = nn.LayerNorm(dim)
+        self.final_layer_norm = Norm(dim)
 
     def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
         x = x + self._drop(self.self_attn(self.self_attn_layer_norm(x), layout))
@@ -72,17 +85,18 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """`layernorm_embedding`, layers, final norm. Takes embedded states: the text encoder and the decoder embed ids first, the cross encoder does not."""
+    """`layernorm_embedding`, layers, final norm. Takes embedded states: the text encoder and the decoder embed ids first, the
+    cross encoder does not."""
 
     def __init__(self, dim: int, heads: int, ffn: int, layers: int, dropout: float, decoder: bool = False):
         super().__init__()
         self.dropout = dropout
-        self.layernorm_embedding = nn.LayerNorm(dim)
+        self.layernorm_embedding = Norm(dim)
         self.layers = nn.ModuleList(Layer(dim, heads, ffn, dropout, decoder) for _ in range(layers))
-        self.layer_norm = nn.LayerNorm(dim)
+        self.layer_norm = Norm(dim)
 
     def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
-        x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training)
+        x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training).float()  # the residual stream
         for layer in self.layers:
             x = layer(x, layout, memory, memory_layout)
         return self.layer_norm(x)

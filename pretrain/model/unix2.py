@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from pretrain.config import Model
 from pretrain.data.batch import Texts
 from pretrain.model.packed import Layout, place, take
-from pretrain.model.transformer import Positions, Stack, embed
+from pretrain.model.transformer import Norm, Positions, Stack, embed
 from shards.errors import UserError
 
 PIXEL_MEAN = (0.5, 0.5, 0.5)  # as timm's augreg ViTs
@@ -47,7 +49,7 @@ class UniX2(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         dim = config.dim
-        self.visual_encoder = build_visual_encoder(config)
+        self.visual_encoder: Any = build_visual_encoder(config)
         visual_dim = int(self.visual_encoder.num_features)
         self.embed_tokens = nn.Parameter(torch.empty(vocabulary, dim))  # text encoder, decoder, LM head and MLM head share it
 
@@ -64,10 +66,10 @@ class UniX2(nn.Module):
 
         self.mm_cls = nn.Parameter(torch.empty(1, dim))
         self.modality = nn.Parameter(torch.empty(3, dim))  # [MM_CLS], text, picture
-        self.visual_bridge, self.visual_norm = nn.Linear(visual_dim, dim), nn.LayerNorm(dim)
+        self.visual_bridge, self.visual_norm = nn.Linear(visual_dim, dim), Norm(dim)
 
         self.itm_head = nn.Linear(dim, 1)
-        self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), nn.LayerNorm(dim)  # XLM-R's head before the tied output
+        self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), Norm(dim)  # XLM-R's head before the tied output
         self.mlm_bias = nn.Parameter(torch.empty(vocabulary))
         self.register_buffer('pixel_mean', torch.tensor(PIXEL_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer('pixel_std', torch.tensor(PIXEL_STD).view(3, 1, 1) * 255, persistent=False)
@@ -116,7 +118,8 @@ class UniX2(nn.Module):
     # ---- the fusion that B and C share -----------------------------------------------------------------------------------------------
 
     def fuse(self, texts: Texts, images: Tensor | None = None, image_rows: Tensor | None = None) -> Encoded:
-        """One stream a row: [MM_CLS] ; text ; the picture's [CLS] and patches, where the row has one (`image_rows` (Bi,): row of picture i).
+        """One stream a row: [MM_CLS] ; text ; the picture's [CLS] and patches, where the row has one (`image_rows` (Bi,): row of
+        picture i).
 
         States (T', D); row b starts with [MM_CLS], its text follows at `layout.starts[b] + 1`.
         """
@@ -166,10 +169,23 @@ def text_places(text: Layout, fused: Layout) -> Tensor:
     return starts + 1 + text.positions
 
 
-def build_visual_encoder(config: Model) -> nn.Module:
+def build_visual_encoder(config: Model) -> Any:
     """The timm ViT of the configuration, without its classifier. Raises UserError for a name or an option that timm does not have."""
     visual = config.visual
     try:
-        return timm.create_model(visual.name, pretrained=False, num_classes=0, img_size=visual.image_size, **visual.options)
+        options = {'img_size': visual.image_size, 'norm_layer': VisualNorm, **visual.options}
+        encoder: Any = timm.create_model(visual.name, pretrained=False, num_classes=0, **options)
     except (RuntimeError, TypeError, AssertionError) as error:
-        raise UserError(f'model.visual: timm cannot build {visual.name!r} with image_size={visual.image_size}, options={visual.options} ({error})') from None
+        asked = f'{visual.name!r} with image_size={visual.image_size}, options={visual.options}'
+        raise UserError(f'model.visual: timm cannot build {asked} ({error})') from None
+    if getattr(encoder, 'cls_token', None) is None:
+        raise UserError(f'model.visual.name = {visual.name!r} has no class token, which stands for the picture; choose another ViT')
+    encoder.norm_pre.register_forward_hook(_float)  # between the embeddings and the first block: from here on the residual stream is fp32
+    return encoder
+
+
+VisualNorm = partial(Norm, eps=1e-6)  # timm's ViTs
+
+
+def _float(module: nn.Module, inputs: object, states: Tensor) -> Tensor:
+    return states.float()

@@ -1,7 +1,10 @@
-"""What a task is: from one micro-batch to the terms of its loss. Normalising, weighting and merging are the step's (pretrain/engine/step.py).
+"""What a task is: from one micro-batch to the terms of its loss. Normalising, weighting and merging are the step's
+(pretrain/engine/step.py).
 
-Token and pair losses are sums, divided by the number of terms in the task's *global* batch, so that ranks and micro-batches with more target
-tokens weigh more. Contrastive losses need every feature of the global batch at once: they give features, and the loss is taken over all of them.
+Token and pair losses are sums, divided by the number of terms in the task's *global* batch, so that ranks and micro-batches with
+more target
+tokens weigh more. Contrastive losses need every feature of the global batch at once: they give features, and the loss is taken
+over all of them.
 """
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from pretrain.tasks.contrastive import same
 
 
 class CLCL:
-    """Symmetric InfoNCE between two languages. Equal normalised sentences, on either side, are positives: a pair is never a negative of its double."""
+    """Symmetric InfoNCE between two languages. Equal normalised sentences, on either side, are positives: a pair is never a
+    negative of its double."""
 
     name = 'clcl'
 

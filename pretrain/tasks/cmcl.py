@@ -10,7 +10,8 @@ from pretrain.tasks.contrastive import same
 
 
 class CMCL:
-    """Symmetric InfoNCE between pictures and captions. The same picture or the same normalised caption twice is a positive (paper.md section 5)."""
+    """Symmetric InfoNCE between pictures and captions. The same picture or the same normalised caption twice is a positive
+    (docs/method.md)."""
 
     name = 'cmcl'
 

@@ -1,7 +1,9 @@
 """Symmetric InfoNCE over the global batch, and its gradient by feature (paper sections 3.2.1 and 3.2.2).
 
-Features of the whole global batch are gathered without gradient; every rank takes the same loss over all of them and keeps the gradient of its own
-features. A second pass (or the retained graph) carries that gradient into the towers. So the result is the single-process gradient at any number of
+Features of the whole global batch are gathered without gradient; every rank takes the same loss over all of them and keeps the
+gradient of its own
+features. A second pass (or the retained graph) carries that gradient into the towers. So the result is the single-process gradient
+at any number of
 ranks and micro-batches, and no autograd runs through a collective.
 """
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch import Tensor
 
 
 def contrastive_loss(x: Tensor, y: Tensor, scale: Tensor, positives: Tensor) -> Tensor:
-    """Mean over both directions (x 1/2) of cross-entropy between softmax(scale * x @ y.T) and the uniform distribution over the row's positives.
+    """Mean over both directions (x 1/2) of cross-entropy between softmax(scale * x @ y.T) and the uniform distribution over the
+    row's positives.
 
     x, y (N, D) unit vectors, fp32; scale (1,); positives (N, N) bool with a true diagonal. With no duplicates this is plain InfoNCE.
     """

@@ -9,7 +9,8 @@ from pretrain.model.unix2 import UniX2
 
 
 class ITM:
-    """Binary cross-entropy on [MM_CLS]. Negatives are made with the batch (pretrain/data): the picture or the text of a matched pair is replaced."""
+    """Binary cross-entropy on [MM_CLS]. Negatives are made with the batch (pretrain/data): the picture or the text of a matched
+    pair is replaced."""
 
     name = 'itm'
 

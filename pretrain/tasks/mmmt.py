@@ -11,7 +11,8 @@ from pretrain.tasks.token_loss import token_loss
 
 
 class MMMT:
-    """Translation of a source whose tokens are partly `<mask>`, plus MLM on exactly those tokens, from one encoder pass. Two terms, each with its normaliser."""
+    """Translation of a source whose tokens are partly `<mask>`, plus MLM on exactly those tokens, from one encoder pass. Two
+    terms, each with its normaliser."""
 
     name = 'mmmt'
 

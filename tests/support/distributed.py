@@ -19,7 +19,7 @@ def free_port() -> str:
 
 
 def run_distributed(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> Any:
-    """`function(*arguments)` in `world` fresh processes with torch.distributed's environment set; rank 0's tensors come back through a file."""
+    """`function(*arguments)` in `world` fresh processes with torch.distributed's environment set; rank 0's tensors come back in a file."""
     result = folder / 'result.pt'
     result.unlink(missing_ok=True)
     torch.multiprocessing.start_processes(_entry, (world, free_port(), function, result, arguments), nprocs=world, start_method='spawn')

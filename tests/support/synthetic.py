@@ -15,10 +15,12 @@ def tiny_config(out: str, precision: str = 'fp32', micro: int = 2, **changes: ob
     """A model of a few thousand weights, no dropout, and 8 samples a task."""
     model = Model(
         visual=Visual(image_size=16, options={'embed_dim': 12, 'depth': 1, 'num_heads': 2, 'patch_size': 8}),
-        dim=16, heads=2, ffn=32, text_layers=1, cross_layers=1, decoder_layers=1, max_positions=32, dropout=0.0, projection=8, token_std=0.2,
+        dim=16, heads=2, ffn=32, text_layers=1, cross_layers=1, decoder_layers=1, max_positions=32, dropout=0.0, projection=8,
+        token_std=0.2,
     )  # fmt: skip
-    settings = {'out': out, 'precision': precision, 'model': model, 'batch': Batch(**{'global': 8}, micro=micro), 'data': Data(workers=0)}
-    return Config(**{**settings, 'optimizer': Optimizer(lr=1e-2, clip=1e9, warmup=0), **changes})  # type: ignore[arg-type]
+    data = Data(workers=0, caption_tokens=32, text_tokens=32)
+    settings = {'out': out, 'precision': precision, 'model': model, 'data': data, 'batch': Batch(**{'global': 8}, micro=micro)}
+    return Config(**{**settings, 'optimizer': Optimizer(lr=1e-2, clip=1e9, warmup=0), **changes})
 
 
 def rows_of(generator: torch.Generator, count: int) -> list[Tensor]:
@@ -31,7 +33,7 @@ def texts(rows: list[Tensor]) -> Texts:
 
 
 def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
-    """`count` samples of a task; the pictures of rows 0 and 3 are the same one, so are the texts of rows 1 and 2 (contrastive duplicates)."""
+    """`count` samples of a task; rows 0 and 3 have the same picture, rows 1 and 2 the same text (contrastive duplicates)."""
     generator = torch.Generator().manual_seed(seed * 100 + TASKS.index(task))
     source, target = rows_of(generator, count), rows_of(generator, count)
     batch = TaskBatch(task=task, sample_ids=torch.arange(count) + 1000 * TASKS.index(task), languages=['en'] * count, text=texts(source))

@@ -104,11 +104,11 @@ def test_mmmt_takes_records_with_two_languages_only(config: Config, catalog: Cat
 def test_ranks_share_the_global_batch() -> None:
     config = Config.model_validate({'batch': {'global': 12}})
     for world in (1, 2, 3, 4):
-        assert [position for rank in range(world) for position in rank_positions(config, rank, world)] == list(range(12))
+        assert [position for rank in range(world) for position in rank_positions(config, 'cmcl', rank, world)] == list(range(12))
     with pytest.raises(UserError, match=r'batch.global=12 cannot be shared equally by 5 .*; set it to a multiple of 5, e.g. 10 or 15'):
-        rank_positions(config, 0, 5)
+        rank_positions(config, 'cmcl', 0, 5)
     with pytest.raises(UserError, match=r'e\.g\. 32$'):
-        rank_positions(config, 0, 32)
+        rank_positions(config, 'cmcl', 0, 32)
 
 
 def test_skipped_windows_are_passed_over() -> None:

@@ -1,6 +1,7 @@
-"""The merged-gradient step under ZeRO-2 against a plain PyTorch step: no DeepSpeed, one process, the whole global batch, textbook losses."""
+"""The merged-gradient step under ZeRO-2 against a plain PyTorch step: no DeepSpeed, one process, the whole global batch."""
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,14 @@ from tests.support.distributed import run_distributed
 from tests.support.synthetic import VOCABULARY, rank_data, task_batch, tiny_config
 
 BETA1 = 0.9
+ALL = list(TASKS)
+
+Step = tuple[list[str], int, str]  # tasks, micro-batch, precision
+Steps = dict[str, dict[str, Tensor]]
 
 
 def zero_step(tasks: list[str], micro: int, precision: str, out: str) -> dict[str, Tensor]:
     """Gradients (from AdamW's first moment after one update), losses and the hash of samples of one ZeRO-2 step."""
-    init_distributed()
     config = tiny_config(out, precision=precision, micro=micro, tasks=tasks)
     torch.manual_seed(0)
     engine = Engine(UniX2(config.model, VOCABULARY), config, None)
@@ -38,6 +42,28 @@ def zero_step(tasks: list[str], micro: int, precision: str, out: str) -> dict[st
         for name, shape, values in zip(names, shapes, flat.split(sizes), strict=True):
             out_tensors[f'grad.{name}'] = values.view(shape).clone()
     return out_tensors
+
+
+def zero_steps(steps: list[Step], out: str) -> list[dict[str, Tensor]]:
+    """Several of them, each with an engine of its own, in one process group: starting processes is what takes time."""
+    init_distributed()
+    return [zero_step(tasks, micro, precision, out) for tasks, micro, precision in steps]
+
+
+def launched(world: int, folder: Path, steps: dict[str, Step]) -> Steps:
+    return dict(zip(steps, run_distributed(zero_steps, world, folder, list(steps.values()), str(folder)), strict=True))
+
+
+@pytest.fixture(scope='module')
+def one_rank(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    return launched(1, tmp_path_factory.mktemp('one'), {'micro 2': (ALL, 2, 'fp32'), 'micro 4': (ALL, 4, 'fp32')})
+
+
+@pytest.fixture(scope='module')
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    alone: dict[str, Step] = {task: ([task], 2, 'fp32') for task in ALL}
+    merged: dict[str, Step] = {'micro 2': (ALL, 2, 'fp32'), 'micro 4': (ALL, 4, 'fp32'), 'bf16': (ALL, 4, 'bf16')}
+    return launched(2, tmp_path_factory.mktemp('two'), {**merged, **alone})
 
 
 def plain_losses(model: UniX2, tasks: list[str]) -> dict[str, Tensor]:
@@ -82,12 +108,8 @@ def plain_contrastive(model: UniX2, task: str, batch: TaskBatch) -> Tensor:
     return loss / len(scores)
 
 
-@pytest.mark.slow
-@pytest.mark.launcher
-@pytest.mark.parametrize(('world', 'micro'), [(1, 2), (2, 2), (2, 4)])
-def test_gradients_equal_a_plain_step(world: int, micro: int, tmp_path: Path) -> None:
-    tasks = list(TASKS)
-    got = run_distributed(zero_step, world, tmp_path, tasks, micro, 'fp32', str(tmp_path))
+def compare(got: dict[str, Tensor], tasks: list[str]) -> None:
+    """Losses, norm and the gradient of every weight of a ZeRO-2 step against the plain one."""
     torch.manual_seed(0)
     model = UniX2(tiny_config('').model, VOCABULARY)
     losses = plain_losses(model, tasks)
@@ -98,32 +120,30 @@ def test_gradients_equal_a_plain_step(world: int, micro: int, tmp_path: Path) ->
     torch.testing.assert_close(got['norm'], norm, atol=1e-6, rtol=1e-5)
     for name, parameter in model.named_parameters():
         wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(got[f'grad.{name}'], wanted, atol=1e-6, rtol=1e-4, msg=lambda message, name=name: f'{name}: {message}')
+        torch.testing.assert_close(got[f'grad.{name}'], wanted, atol=1e-6, rtol=1e-4, msg=partial('{}: {}'.format, name))
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+@pytest.mark.parametrize('micro', ['micro 2', 'micro 4'])
+def test_gradients_equal_a_plain_step(one_rank: Steps, two_ranks: Steps, micro: str) -> None:
+    compare(one_rank[micro], ALL)
+    compare(two_ranks[micro], ALL)
 
 
 @pytest.mark.slow
 @pytest.mark.launcher
 @pytest.mark.parametrize('task', TASKS)
-def test_each_task_alone_at_two_ranks(task: str, tmp_path: Path) -> None:
+def test_each_task_alone_at_two_ranks(two_ranks: Steps, task: str) -> None:
     """Parameters that a task does not use get no gradient; nothing hangs though one rank may lack pictures."""
-    got = run_distributed(zero_step, 2, tmp_path, [task], 2, 'fp32', str(tmp_path))
-    torch.manual_seed(0)
-    model = UniX2(tiny_config('').model, VOCABULARY)
-    loss = plain_loss(model, task, task_batch(task))
-    loss.backward()
-    torch.testing.assert_close(got[f'loss.{task}'], loss.detach(), atol=1e-6, rtol=1e-5)
-    for name, parameter in model.named_parameters():
-        wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(got[f'grad.{name}'], wanted, atol=1e-6, rtol=1e-4, msg=lambda message, name=name: f'{name}: {message}')
+    compare(two_ranks[task], [task])
 
 
 @pytest.mark.slow
 @pytest.mark.launcher
-def test_bf16_gradients_follow_fp32(tmp_path: Path) -> None:
+def test_bf16_gradients_follow_fp32(one_rank: Steps, two_ranks: Steps) -> None:
     """bf16 weights and activations, fp32 accumulation and reduction: the gradient points where fp32's does (cosine above 0.99)."""
-    tasks = list(TASKS)
-    half = run_distributed(zero_step, 2, tmp_path, tasks, 4, 'bf16', str(tmp_path))
-    full = run_distributed(zero_step, 1, tmp_path, tasks, 4, 'fp32', str(tmp_path))
+    half, full = two_ranks['bf16'], one_rank['micro 4']
     flat = [torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith('grad.')]) for tensors in (half, full)]
     assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
     torch.testing.assert_close(half['norm'], full['norm'], rtol=0.05, atol=0)

@@ -1,0 +1,65 @@
+"""The zero-shot retrieval curve of a run: a small Multi30k-like set, ranked by the dual encoder at every evaluation."""
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pretrain.config import Config
+from pretrain.data.batch import Texts
+from pretrain.data.images import evaluation_image
+from pretrain.data.sequences import encoder_input
+from pretrain.engine.zero import Engine
+from pretrain.evaluation.multi30k import Split, read_split
+from pretrain.evaluation.retrieval import image_to_text, text_to_image
+from pretrain.model.unix2 import UniX2
+from shards.tokenizer import Tokenizer
+
+Curve = dict[str, dict[str, list[float]]]
+MICRO = 256
+
+
+def retrieval_split(config: Config) -> Split | None:
+    """The configured set, read once; None when there is none. Raises UserError for a folder that does not hold it."""
+    options = config.eval.retrieval
+    return None if options.data is None else _read(options.data, options.split, tuple(options.languages))
+
+
+@lru_cache(1)
+def _read(data: str, split: str, languages: tuple[str, ...]) -> Split:
+    return read_split(Path(data), split, list(languages) or None)
+
+
+@torch.no_grad()
+def retrieval_curve(engine: Engine, config: Config, tokenizer: Tokenizer) -> Curve | None:
+    """{language: {'text_to_image': [R@1, R@5, R@10], 'image_to_text': […]}}; None when no set is configured.
+
+    Languages are shared among ranks.
+    """
+    split = retrieval_split(config)
+    if split is None:
+        return None
+    model: UniX2 = engine.module
+    model.eval()
+    pictures = torch.stack([evaluation_image(split.picture(row), config.model.visual.image_size) for row in range(len(split.names))])
+    images = torch.cat([model.image_features(part.to(engine.device)).cpu() for part in pictures.split(MICRO)]).numpy()
+    local: Curve = {}
+    for language in sorted(split.captions)[engine.rank :: engine.world]:
+        captions = split.captions[language]
+        rows = [encoder_input(ids, tokenizer, language, config.data.caption_tokens) for ids in tokenizer.encode_batch(captions.texts)]
+        texts = []
+        for start in range(0, len(rows), MICRO):
+            part = rows[start : start + MICRO]
+            ids = torch.tensor([token for row in part for token in row], device=engine.device)
+            texts.append(model.text_features(Texts(ids, torch.tensor([len(row) for row in part]))).cpu())
+        embedded, owners = torch.cat(texts).numpy(), torch.tensor(captions.rows).numpy()
+        local[language] = {
+            'text_to_image': list(text_to_image(embedded, images, owners).values()),
+            'image_to_text': list(image_to_text(images, embedded, owners).values()),
+        }
+    model.train()
+    every: list[Curve] = [{}] * engine.world
+    dist.all_gather_object(every, local)
+    return dict(sorted((language, recall) for part in every for language, recall in part.items()))

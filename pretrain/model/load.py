@@ -1,0 +1,118 @@
+"""A trained model from the folder of a run (its newest valid checkpoint) or of an export, and the embeddings of its dual encoder."""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pretrain.config import Config
+from pretrain.data.batch import Texts
+from pretrain.data.images import evaluation_image
+from pretrain.data.sequences import encoder_input
+from pretrain.engine.checkpoint import STATE, file_hash, newest_valid, read_state, read_weights
+from pretrain.model.unix2 import UniX2
+from shards.errors import UserError
+from shards.tokenizer import MODEL as TOKENIZER_MODEL
+from shards.tokenizer import Tokenizer
+
+WEIGHTS = 'model.safetensors'
+CONFIG = 'config.json'
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode with what belongs to it."""
+
+    model: UniX2
+    tokenizer: Tokenizer
+    config: Config
+    sha256: str  # of the weights' file, or of the checkpoint's state.json, which holds the hashes of its files
+
+
+def load_model(folder: str | Path) -> Loaded:
+    """Load a run or an export, fp32, on the CPU. Raises UserError when the folder is neither, or a file of it is damaged."""
+    folder = Path(folder)
+    if (folder / CONFIG).is_file():
+        return _load_export(folder)
+    if (folder / 'checkpoints').is_dir():
+        return _load_run(folder)
+    remedy = '`pretrain export RUN --out DIR` makes one'
+    raise UserError(f'{folder} is neither a run (it has no checkpoints/) nor an export (it has no {CONFIG}); {remedy}')
+
+
+@torch.no_grad()
+def embed_images(loaded: Loaded, pictures: Sequence[bytes]) -> Tensor:
+    """Unit vectors (N, projection) of encoded pictures (JPEG, PNG, WebP), fp32. Raises OSError for bytes that are no picture."""
+    size = loaded.config.model.visual.image_size
+    return loaded.model.image_features(torch.stack([evaluation_image(picture, size) for picture in pictures]))
+
+
+@torch.no_grad()
+def embed_texts(loaded: Loaded, texts: Sequence[str], language: str) -> Tensor:
+    """Unit vectors (N, projection) of texts in one language, fp32. Raises UserError for a language without a code."""
+    limit = loaded.config.data.caption_tokens
+    rows = [encoder_input(ids, loaded.tokenizer, language, limit) for ids in loaded.tokenizer.encode_batch(list(texts))]
+    lengths = torch.tensor([len(row) for row in rows])
+    return loaded.model.text_features(Texts(torch.tensor([token for row in rows for token in row]), lengths))
+
+
+def export(run: str | Path, out: str | Path) -> Path:
+    """Write the newest valid checkpoint of a run as safetensors, config.json and tokenizer. Raises UserError when there is none."""
+    run, out = Path(run), Path(out)
+    loaded = load_model(run)
+    out.mkdir(parents=True, exist_ok=True)
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().contiguous() for name, tensor in loaded.model.named_parameters()}, out / WEIGHTS, {'format': 'pt'})
+    for file in (TOKENIZER_MODEL, 'tokenizer.json'):
+        (out / file).write_bytes((Path(loaded.config.data.tokenizer) / file).read_bytes())
+    description = {
+        'model_type': 'unix2',
+        'architectures': ['UniX2'],
+        'vocabulary': loaded.tokenizer.vocabulary,
+        'checkpoint_sha256': loaded.sha256,
+        'weights_sha256': file_hash(out / WEIGHTS),
+        'run': loaded.config.model_dump(by_alias=True, mode='json'),
+    }
+    (out / CONFIG).write_text(json.dumps(description, indent=1) + '\n', encoding='utf8')
+    return out
+
+
+def _load_run(folder: Path) -> Loaded:
+    path, _ = newest_valid(folder / 'checkpoints')
+    if path is None:
+        raise UserError(f'{folder / "checkpoints"} holds no checkpoint; train with pretrain/run.py first')
+    try:
+        config = Config.model_validate(read_state(path)['config'])
+    except ValidationError as error:
+        raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
+    return _loaded(config, Path(config.data.tokenizer), read_weights(path), file_hash(path / STATE), path)
+
+
+def _load_export(folder: Path) -> Loaded:
+    try:
+        description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
+        config = Config.model_validate(description['run'])
+        weights, sha256 = load_file(folder / WEIGHTS), file_hash(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f'{folder} is not a whole export ({" ".join(str(error).split())}); make it again with `pretrain export`') from None
+    if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
+        raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')
+    return _loaded(config, folder, weights, sha256, folder)
+
+
+def _loaded(config: Config, tokenizer_folder: Path, weights: dict[str, Tensor], sha256: str, where: Path) -> Loaded:
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    model = UniX2(config.model, tokenizer.vocabulary)
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise UserError(f'{where} does not fit its own configuration and tokenizer: {" ".join(str(error).split())}') from None
+    return Loaded(model.eval(), tokenizer, config, sha256)

@@ -1,0 +1,65 @@
+#!/usr/bin/env python
+"""Pre-train ERNIE-UniX2. Started by the launcher, by torchrun, by srun (one process a task), or alone:
+
+    deepspeed pretrain/run.py --deepspeed ds_configs/zero2.json [--config FILE] [key.sub=value ...]
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # a script's own folder comes first on the path: pretrain/ must not be where `import data` or `import config` look
+
+from pretrain.config import load_config  # noqa: E402
+from shards.arguments import Parser  # noqa: E402
+from shards.errors import UserError, run_command  # noqa: E402
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog='pretrain/run.py',
+        description='Pre-train ERNIE-UniX2 on the shards of data_pipeline. A run whose folder (`out`) holds a checkpoint continues there.',
+        epilog='Every setting of the configuration can be given as key.sub=value, e.g. steps=100 data.shards=runs/demo/shards.',
+    )
+    add = parser.add_argument
+    add('--config', metavar='YAML', default=str(ROOT / 'configs/paper.yaml'), help="default: configs/paper.yaml, the paper's recipe")
+    add('--deepspeed', metavar='JSON', default=None, help='DeepSpeed configuration (default: ds_configs/zero2.json)')
+    add('--local_rank', type=int, default=None, help=argparse.SUPPRESS)  # the deepspeed launcher passes it
+    add('settings', nargs='*', metavar='key=value', help='settings that replace those of the configuration')
+    return parser.parse_intermixed_args(arguments)  # settings may stand before and after flags
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    config = load_config(arguments.config, arguments.settings)
+    from pretrain.trainer import Trainer  # after the configuration is known to be good: torch and DeepSpeed take seconds to import
+
+    return Trainer(config, arguments.deepspeed).run()
+
+
+def quiet_main() -> int:
+    """Of the processes that meet the user's mistake, one says it."""
+    try:
+        return main()
+    except UserError:
+        if first_to_say():
+            raise
+        return 2
+
+
+def first_to_say() -> bool:
+    """Whether this process is the one that reports: all may meet the same mistake, or one alone (a broken shard that only it reads)."""
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is None or not distributed.is_initialized():  # the processes do not know of each other yet: one on each machine
+        return int(os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))) == 0
+    try:
+        return bool(distributed.distributed_c10d._get_default_store().add('mistakes', 1) == 1)
+    except RuntimeError:  # the store ended with the process that held it, which had the same to say
+        return False
+
+
+if __name__ == '__main__':
+    sys.exit(run_command(quiet_main))

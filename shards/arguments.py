@@ -1,0 +1,38 @@
+"""argparse whose mistakes are a UserError: one line that names the nearest valid word. Every command of the project uses it."""
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from shards.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports mistakes as a UserError with the nearest valid word; flags are never abbreviated."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **{'allow_abbrev': False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f'{message}; see `{self.prog} --help`')
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
+        if self._subparsers is None:
+            for word in args or []:
+                name = word.partition('=')[0]
+                if name.startswith('--') and name not in self._option_string_actions:
+                    self.error(f'unknown flag {name}{_nearest(name, self._option_string_actions)}')
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = list(action.choices)
+            self.error(f'{action.metavar} {value!r} is none of {" ".join(choices)}{_nearest(value, choices)}')
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), 1, 0.4)
+    return f'; the nearest is {near[0]}' if near else ''

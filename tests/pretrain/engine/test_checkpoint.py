@@ -1,0 +1,286 @@
+"""Checkpoints: the same bits after a resume, and whole or not there after whatever happened to their files."""
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pretrain.config import TASKS, Checkpoint, Config
+from pretrain.engine.checkpoint import (
+    STATE,
+    check,
+    checkpoints,
+    load_checkpoint,
+    newest_valid,
+    publish,
+    read_state,
+    read_weights,
+    save_checkpoint,
+)
+from pretrain.engine.step import StepResult, train_step
+from pretrain.engine.zero import Engine, init_distributed
+from pretrain.model.unix2 import UniX2
+from shards.errors import UserError
+from tests.support.distributed import run_distributed
+from tests.support.synthetic import VOCABULARY, rank_data, tiny_config
+
+MANIFESTS = {'opus/train/de-en': 'abc'}
+RATE = 1e-2
+
+
+def settings(folder: Path, precision: str) -> Config:
+    config = tiny_config(str(folder), precision=precision, checkpoint=Checkpoint(keep=2))
+    config.model.dropout = 0.1  # a function of the step: a resumed run must draw the same
+    return config
+
+
+def new_engine(config: Config, seed: int) -> Engine:
+    torch.manual_seed(seed)
+    return Engine(UniX2(config.model, VOCABULARY), config, None)
+
+
+def update(engine: Engine, config: Config, step: int) -> StepResult:
+    return train_step(engine, config, rank_data(list(TASKS), engine.rank, engine.world, 2, seed=step), step, RATE)
+
+
+def state_of(engine: Engine) -> dict[str, Tensor]:
+    """Copies of this rank's weights and moments, and of the model that it computes with."""
+    state = {f'module.{name}': parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
+    for group, piece in enumerate(engine.slices()):
+        state |= {f'{group}.master': piece.master.clone(), **{f'{group}.{name}': moment.clone() for name, moment in piece.moments.items()}}
+    return state
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one), [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def save_and_resume(folder: str) -> dict[str, Tensor]:
+    """At 2 ranks, in both precisions: two updates, a checkpoint, two more; then the last two again, from the checkpoint."""
+    init_distributed()
+    out: dict[str, Tensor] = {}
+    for precision in ('fp32', 'bf16'):
+        runs = Path(folder) / precision
+        config = settings(runs, precision)
+        engine = new_engine(config, 0)
+        for step in range(2):
+            update(engine, config, step)
+            save_checkpoint(engine, runs, step + 1, config, MANIFESTS)
+        saved = state_of(engine)
+        unbroken = [update(engine, config, step) for step in (2, 3)]
+        after = state_of(engine)
+
+        resumed = new_engine(config, 1)
+        path, problems = newest_valid(runs)
+        assert path is not None and not problems
+        assert load_checkpoint(resumed, path) == 2
+        assert_equal(state_of(resumed), saved)
+        assert [update(resumed, config, step) for step in (2, 3)] == unbroken  # losses, gradient norm, samples
+        assert_equal(state_of(resumed), after)
+        out |= {f'{precision}.loss': torch.tensor(unbroken[0].total, dtype=torch.float64)}
+    keep_two(engine, runs, config)
+    return out
+
+
+def keep_two(engine: Engine, runs: Path, config: Config) -> None:
+    """Retention; a later folder is one that could not be resumed from, and must not push the new ones out."""
+    if engine.rank == 0:
+        (runs / 'step-0000009').mkdir()
+    torch.distributed.barrier()
+    save_checkpoint(engine, runs, 4, config, MANIFESTS)
+    if engine.rank == 0:
+        assert [path.name for path in checkpoints(runs)] == ['step-0000002', 'step-0000004']
+        assert (runs / 'latest').read_text() == 'step-0000004\n' and not list(runs.glob('.*'))
+        shutil.rmtree(runs / 'step-0000004')
+        publish(runs, 'step-0000002')
+    torch.distributed.barrier()
+
+
+def load_alone(folder: str) -> dict[str, Tensor]:
+    """At 1 rank: the checkpoint of 2, another model's, and a hostile one."""
+    init_distributed()
+    out: dict[str, Tensor] = {}
+    path = Path(folder) / 'fp32' / 'step-0000002'
+    config = settings(Path(folder), 'fp32')
+    engine = new_engine(config, 1)
+    assert load_checkpoint(engine, path) == 2
+    out |= {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
+    out |= {f'{group}.{name}': moment.clone() for group, piece in enumerate(engine.slices()) for name, moment in piece.moments.items()}
+
+    hostile = Path(folder) / 'hostile' / 'step-0000002'
+    assert check(hostile) is None  # its hashes are in order
+    expect(lambda: load_checkpoint(engine, hostile), 'weights-00001-of-00002.safetensors cannot be read')
+    expect(lambda: load_checkpoint(engine, Path(folder) / 'cut' / 'step-0000002'), 'does not hold all of group0.master')
+
+    other = settings(Path(folder), 'fp32')
+    other.model.ffn = 48
+    name = 'text_encoder.layers.0.fc1.weight'
+    expect(lambda: load_checkpoint(new_engine(other, 0), path), f'another model: it has {name} of 32x16 where this one has {name} of 48x16')
+
+    # Before any update was applied, AdamW has no moments: the checkpoint holds zeros.
+    fresh = new_engine(config, 3)
+    empty = save_checkpoint(fresh, Path(folder) / 'fresh', 1, config, MANIFESTS)
+    resumed = new_engine(config, 4)
+    assert load_checkpoint(resumed, empty) == 1
+    assert torch.equal(resumed.slices()[0].master, fresh.slices()[0].master) and not resumed.slices()[0].moments['exp_avg'].any()
+    return out
+
+
+def expect(call: Callable[[], object], words: str) -> None:
+    try:
+        call()
+    except UserError as error:
+        assert words in str(error) and '\n' not in str(error), error
+    else:
+        raise AssertionError(f'no UserError: {words}')
+
+
+class Hostile:
+    """What runs when it is unpickled."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.marker,))
+
+
+@dataclass(frozen=True)
+class Saved:
+    folder: Path
+    losses: dict[str, Tensor]
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """`fp32/` and `bf16/`, each with checkpoints of 2 ranks."""
+    folder = tmp_path_factory.mktemp('checkpoints')
+    return Saved(folder, run_distributed(save_and_resume, 2, folder, str(folder)))
+
+
+@pytest.fixture
+def runs(saved: Saved, tmp_path: Path) -> Path:
+    """A copy with the checkpoints of steps 1 and 2, to be damaged."""
+    return Path(shutil.copytree(saved.folder / 'fp32', tmp_path / 'runs'))
+
+
+def restamp(path: Path, **changes: Any) -> None:
+    """Other contents of a state, with the hashes of what now lies there."""
+    state = {**read_state(path), **changes}
+    for entry in state['files']:
+        entry['sha256'] = hashlib.sha256((path / entry['file']).read_bytes()).hexdigest()
+    (path / STATE).write_text(json.dumps(state))
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_resume_is_bitwise_at_two_ranks(saved: Saved) -> None:
+    """The comparisons are made in the processes themselves; here, that both precisions were there."""
+    assert saved.losses['fp32.loss'] != saved.losses['bf16.loss']
+    assert abs(saved.losses['fp32.loss'] - saved.losses['bf16.loss']) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_another_number_of_ranks_another_model_and_a_hostile_file(saved: Saved, tmp_path: Path) -> None:
+    for name in ('fp32', 'hostile', 'cut'):
+        shutil.copytree(saved.folder / 'fp32', tmp_path / name)
+    hostile, marker = tmp_path / 'hostile' / 'step-0000002', tmp_path / 'executed'
+    (hostile / 'weights-00001-of-00002.safetensors').write_bytes(pickle.dumps(Hostile(marker)))
+    restamp(hostile)
+    cut = tmp_path / 'cut' / 'step-0000002'
+    restamp(cut, files=read_state(cut)['files'][:1])
+
+    got = run_distributed(load_alone, 1, tmp_path, str(tmp_path))
+    assert not marker.exists()
+    path = saved.folder / 'fp32' / 'step-0000002'
+    weights = read_weights(path)
+    assert all(torch.equal(got[name], weights[name]) for name in weights)
+    files = [load_file(path / entry['file']) for entry in read_state(path)['files']]
+    for group in (0, 1):
+        for moment in ('exp_avg', 'exp_avg_sq'):
+            assert torch.equal(got[f'{group}.{moment}'], torch.cat([file[f'group{group}.{moment}'] for file in files]))
+            assert got[f'{group}.{moment}'].any()
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_state_says_what_it_depends_on(saved: Saved) -> None:
+    state = read_state(saved.folder / 'bf16' / 'step-0000002')
+    assert state['step'] == 2 and state['manifests'] == MANIFESTS
+    assert Config.model_validate(state['config']) == settings(saved.folder / 'bf16', 'bf16')
+    assert {'python', 'torch', 'deepspeed', 'machine'} <= state['environment'].keys()
+    assert [entry['file'] for entry in state['files']] == [f'weights-0000{rank}-of-00002.safetensors' for rank in range(2)]
+    kinds = {path.suffix for path in (saved.folder / 'bf16').rglob('*') if path.is_file()}
+    assert kinds == {'.safetensors', '.json', ''}  # `latest` has none
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+@pytest.mark.parametrize('file', ['weights-00000-of-00002.safetensors', 'weights-00001-of-00002.safetensors', STATE])
+def test_one_flipped_byte_is_noticed(runs: Path, file: str) -> None:
+    path = runs / 'step-0000002' / file
+    content = bytearray(path.read_bytes())
+    where = content.index(b'"step": 2') + 8 if file == STATE else len(content) // 2
+    content[where] ^= 1
+    path.write_bytes(content)
+    found, problems = newest_valid(runs)
+    assert found == runs / 'step-0000001'
+    assert len(problems) == 1 and str(path) in problems[0] and 'hash' in problems[0] and '\n' not in problems[0]
+
+
+def cut_state(path: Path) -> None:
+    (path / STATE).write_bytes((path / STATE).read_bytes()[:-20])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    'no state': lambda path: (path / STATE).unlink(),
+    'half a state': cut_state,
+    'a state that is a list': lambda path: (path / STATE).write_text('[]'),
+    'a state without contents': lambda path: (path / STATE).write_text('{"files": []}'),
+    'no weights': lambda path: (path / 'weights-00001-of-00002.safetensors').unlink(),
+    'odd entries': lambda path: (path / STATE).write_text(json.dumps({**read_state(path), 'files': ['x']})),
+    'empty': lambda path: (shutil.rmtree(path), path.mkdir()),  # type: ignore[func-returns-value]
+}
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over(runs: Path, damage: str) -> None:
+    DAMAGES[damage](runs / 'step-0000002')
+    found, problems = newest_valid(runs)
+    assert found == runs / 'step-0000001'
+    assert len(problems) == 1 and 'step-0000002' in problems[0] and '\n' not in problems[0]
+    DAMAGES[damage](runs / 'step-0000001')
+    with pytest.raises(UserError, match=r'no checkpoint in .* is valid \(.*step-0000002.*step-0000001.*\); restore one') as caught:
+        newest_valid(runs)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_what_is_no_checkpoint_is_not_looked_at(runs: Path) -> None:
+    shutil.copytree(runs / 'step-0000002', runs / '.staging-step-0000003')
+    (runs / 'step-0000003.part').mkdir()
+    (runs / 'step-0000004').write_text('')
+    (runs / 'latest').write_text('step-0000009\n')
+    assert newest_valid(runs) == (runs / 'step-0000002', [])
+
+
+def test_order_and_absence(tmp_path: Path) -> None:
+    assert newest_valid(tmp_path / 'nothing') == (None, [])
+    for name in ('step-9999999', 'step-10000000', 'step-0000010'):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ['step-0000010', 'step-9999999', 'step-10000000']

@@ -1,0 +1,204 @@
+"""Each task's loss against a few lines of plain PyTorch on padded tensors, in one process, without the step that merges them."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pretrain.config import TASKS
+from pretrain.data.batch import TaskBatch
+from pretrain.model.unix2 import Encoded, UniX2
+from pretrain.tasks import CONTRASTIVE, SUMMED
+from pretrain.tasks.contrastive import contrastive_loss, feature_gradient
+from tests.support.synthetic import VOCABULARY, task_batch, tiny_config
+
+IGNORED = -100
+
+
+@pytest.fixture(scope='module')
+def model() -> UniX2:
+    torch.manual_seed(0)
+    return UniX2(tiny_config('').model, VOCABULARY)
+
+
+def padded(rows: Tensor, lengths: Tensor, value: float = 0.0) -> Tensor:
+    """(T, …) -> (B, longest, …)."""
+    return pad_sequence(list(rows.split(lengths.tolist())), batch_first=True, padding_value=value)
+
+
+def cross_entropy(states_BLD: Tensor, labels_BL: Tensor, model: UniX2, bias: Tensor | float = 0.0) -> Tensor:
+    """Mean over the labels that are not padding."""
+    logits = states_BLD @ model.embed_tokens.T + bias
+    return F.cross_entropy(logits.transpose(1, 2), labels_BL, ignore_index=IGNORED)
+
+
+def generation(model: UniX2, batch: TaskBatch, memory: Encoded) -> Tensor:
+    assert batch.decoder_input is not None and batch.labels is not None
+    lengths = batch.decoder_input.lengths
+    return cross_entropy(padded(model.decode(batch.decoder_input, memory), lengths), padded(batch.labels, lengths, IGNORED), model)
+
+
+def masked(model: UniX2, batch: TaskBatch, encoded: Encoded) -> Tensor:
+    """The text's part of the padded stream follows [MM_CLS]; labels stand at masked places only."""
+    assert batch.masked is not None and batch.masked_labels is not None
+    labels = torch.full_like(batch.text.ids, IGNORED)
+    labels[batch.masked] = batch.masked_labels
+    labels_BL = padded(labels, batch.text.lengths, IGNORED)
+    states_BLD = padded(encoded.states, encoded.layout.lengths)[:, 1 : 1 + labels_BL.shape[1]]
+    head = model.mlm_norm(F.gelu(states_BLD @ model.mlm_dense.weight.T + model.mlm_dense.bias))
+    return cross_entropy(head, labels_BL, model, model.mlm_bias)
+
+
+def matching(model: UniX2, batch: TaskBatch, encoded: Encoded) -> Tensor:
+    assert batch.match is not None
+    cls_BD = padded(encoded.states, encoded.layout.lengths)[:, 0]
+    return F.binary_cross_entropy(torch.sigmoid(cls_BD @ model.itm_head.weight[0] + model.itm_head.bias), batch.match)
+
+
+def gradients(model: UniX2, losses: list[Tensor]) -> tuple[Tensor | None, ...]:
+    return torch.autograd.grad(torch.stack(losses).sum(), list(model.parameters()), allow_unused=True, retain_graph=True)
+
+
+TERMS: dict[str, list[Callable[[UniX2, TaskBatch, Encoded], Tensor]]] = {
+    'itm': [matching], 'mlm': [masked], 'plm': [generation], 'vplm': [generation], 'mt': [generation], 'mmmt': [generation, masked],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('task', TERMS)
+def test_sums_over_counts_are_the_plain_means(model: UniX2, task: str) -> None:
+    """Losses and the gradient of every weight."""
+    batch = task_batch(task)
+    sums, counts = SUMMED[task].sums(model, batch), SUMMED[task].counts(batch)
+    assert list(sums) == list(counts) and len(sums) == len(TERMS[task])
+    encoded = model.fuse(batch.text, batch.images, batch.image_rows)
+    means = [value / counts[name] for name, value in sums.items()]
+    plain = [term(model, batch, encoded) for term in TERMS[task]]
+    for mean, wanted in zip(means, plain, strict=True):
+        torch.testing.assert_close(mean, wanted, atol=1e-6, rtol=1e-5)
+    ours, theirs = gradients(model, means), gradients(model, plain)
+    for (name, _), got, want in zip(model.named_parameters(), ours, theirs, strict=True):
+        assert (got is None) == (want is None), name
+        if got is not None and want is not None:
+            torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-4, msg=partial('{}: {}'.format, name))
+
+
+def test_what_is_counted() -> None:
+    batches = {task: task_batch(task) for task in SUMMED}
+    assert SUMMED['itm'].counts(batches['itm']) == {'itm': 8}
+    assert SUMMED['mlm'].counts(batches['mlm']) == {'mlm': 7}
+    for task in ('plm', 'vplm', 'mt'):
+        labels = batches[task].labels
+        assert labels is not None and SUMMED[task].counts(batches[task]) == {task: len(labels)}
+    assert SUMMED['mmmt'].counts(batches['mmmt'])['mmmt_masked'] == 7
+    assert {*SUMMED, *CONTRASTIVE} == set(TASKS)
+
+
+def test_a_batch_without_a_masked_token_is_zero(model: UniX2) -> None:
+    batch = task_batch('mlm')
+    batch.masked, batch.masked_labels = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    loss = SUMMED['mlm'].sums(model, batch)['mlm']
+    (gradient,) = torch.autograd.grad(loss, [model.embed_tokens])
+    assert loss.item() == 0.0 and not gradient.any() and SUMMED['mlm'].counts(batch) == {'mlm': 0}
+
+
+def unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def plain_contrastive(x: Tensor, y: Tensor, scale: Tensor, positives: list[set[int]]) -> Tensor:
+    """InfoNCE row by row and column by column, a row's positives with equal weight; the paper's two sums, each divided by N, averaged."""
+    loss = torch.zeros((), dtype=x.dtype)
+    for i, belongs in enumerate(positives):
+        for scores in (scale * (y @ x[i]), scale * (x @ y[i])):
+            loss = loss - sum(torch.log(scores[j].exp() / scores.exp().sum()) for j in belongs) / len(belongs) / 2
+    return (loss / len(positives)).squeeze()
+
+
+def pairs(*groups: set[int], count: int = 8) -> list[set[int]]:
+    """Every row alone, but for the groups."""
+    return [next((group for group in groups if row in group), {row}) for row in range(count)]
+
+
+def test_cmcl(model: UniX2) -> None:
+    """Rows 0 and 3 show the same picture, rows 1 and 2 have the same text: positives, never negatives."""
+    batch, task = task_batch('cmcl'), CONTRASTIVE['cmcl']
+    x, y = task.features(model, batch)
+    positives = task.positives(task.keys(batch))
+    assert batch.images is not None
+    visual = unit(model.encode_images(batch.images)[:, 0] @ model.visual_projection.weight.T)
+    encoded = model.encode_texts(batch.text)
+    text = unit(padded(encoded.states, batch.text.lengths)[:, 0] @ model.text_projection.weight.T)
+    scale = model.logit_scale.exp()
+    wanted = plain_contrastive(visual, text, scale, pairs({0, 3}, {1, 2}))
+    torch.testing.assert_close(contrastive_loss(x, y, model.scale(), positives), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_clcl_with_doubles_within_and_across_sides(model: UniX2) -> None:
+    batch, task = task_batch('clcl'), CONTRASTIVE['clcl']
+    assert batch.text_ids is not None and batch.other_ids is not None and batch.other is not None
+    batch.other_ids[4] = batch.text_ids[6]  # the sentence of one row is the translation of another
+    positives = task.positives(task.keys(batch))
+    states = [padded(model.encode_texts(side).states, side.lengths)[:, 0] for side in (batch.text, batch.other)]
+    x, y = (unit(cls_BD @ model.text_projection.weight.T) for cls_BD in states)
+    related = {(row, row) for row in range(8)} | {(1, 2), (2, 1), (6, 4)}
+    assert {(i, j) for i, j in positives.nonzero().tolist()} == related
+    loss = torch.zeros(())
+    for i in range(8):
+        row, column = (model.logit_scale.exp() * scores for scores in (y @ x[i], x @ y[i]))
+        for scores, belongs in ((row, [j for a, j in related if a == i]), (column, [j for j, b in related if b == i])):
+            loss = loss + (scores.logsumexp(0) - scores[belongs]).mean() / 16
+    features = task.features(model, batch)
+    torch.testing.assert_close(contrastive_loss(*features, model.scale(), positives), loss, atol=1e-6, rtol=1e-5)
+
+
+def test_without_doubles_it_is_plain_infonce() -> None:
+    torch.manual_seed(1)
+    x, y, scale = unit(torch.randn(6, 4)), unit(torch.randn(6, 4)), torch.tensor([14.0])
+    logits, diagonal = scale * x @ y.T, torch.arange(6)
+    wanted = (F.cross_entropy(logits, diagonal) + F.cross_entropy(logits.T, diagonal)) / 2
+    torch.testing.assert_close(contrastive_loss(x, y, scale, torch.eye(6, dtype=torch.bool)), wanted)
+
+
+def test_feature_gradient_is_autograds_and_that_of_finite_differences() -> None:
+    torch.manual_seed(2)
+    x, y, scale = unit(torch.randn(8, 5)), unit(torch.randn(8, 5)), torch.tensor([3.0])
+    positives = pairs({0, 3}, {1, 2})
+    matrix = torch.tensor([[j in positives[i] for j in range(8)] for i in range(8)])
+    got = feature_gradient(x, y, scale, matrix)
+    leaves = [tensor.double().requires_grad_() for tensor in (x, y, scale)]
+    wanted = plain_contrastive(leaves[0], leaves[1], leaves[2], positives)
+    gradients = torch.autograd.grad(wanted, leaves)
+    torch.testing.assert_close(got.loss.double(), wanted.detach(), atol=1e-6, rtol=1e-5)
+    step = 1e-5
+    for ours, theirs, position in zip((got.x, got.y, got.scale), gradients, range(3), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, atol=1e-6, rtol=1e-4)
+        for index in torch.randperm(ours.numel())[:6].tolist():
+            values = []
+            for sign in (1, -1):
+                moved = [leaf.detach().clone() for leaf in leaves]
+                moved[position].view(-1)[index] += sign * step
+                values.append(contrastive_loss(moved[0], moved[1], moved[2], matrix))
+            assert float((values[0] - values[1]) / (2 * step)) == pytest.approx(float(ours.flatten()[index]), abs=1e-5)
+    assert not got.loss.requires_grad and not got.x.requires_grad
+
+
+def test_scale_is_learnt_up_to_100(model: UniX2) -> None:
+    """The clamp passes no gradient beyond 100, so that the parameter stays where the loss put it."""
+    assert model.logit_scale.shape == (1,)
+    before = model.logit_scale.detach().clone()
+    torch.testing.assert_close(before, torch.tensor([math.log(1 / 0.07)]))
+    try:
+        for value, expected, slope in ((50.0, 50.0, 50.0), (99.9, 99.9, 99.9), (101.0, 100.0, 0.0), (1e9, 100.0, 0.0)):
+            model.logit_scale.data.fill_(math.log(value))
+            scale = model.scale()
+            torch.testing.assert_close(scale.detach(), torch.tensor([expected]))
+            (gradient,) = torch.autograd.grad(scale.sum(), [model.logit_scale])
+            torch.testing.assert_close(gradient, torch.tensor([slope]))
+    finally:
+        model.logit_scale.data.copy_(before)

@@ -1,0 +1,124 @@
+"""Settings: what the shipped files say, and what a mistake is answered with."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pretrain.config import TASKS, Config, dump_config, load_config
+from shards.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def refusal(path: Path | None, *overrides: str) -> str:
+    """The one line that a mistake is answered with."""
+    with pytest.raises(UserError) as caught:
+        load_config(path, list(overrides))
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_defaults_are_the_papers() -> None:
+    assert load_config(CONFIGS / 'paper.yaml') == load_config(None) == Config()
+    paper = Config()
+    assert (paper.steps, paper.batch.global_, paper.optimizer.lr, paper.optimizer.lr_min) == (60_000, 4096, 1e-4, 1e-6)
+    assert (paper.optimizer.warmup, paper.optimizer.betas, paper.optimizer.weight_decay) == (4000, (0.9, 0.999), 0.1)
+    assert tuple(paper.tasks) == TASKS and paper.precision == 'bf16' and paper.model.dropout == 0.1
+
+
+def test_paper_yaml_names_settings_that_exist() -> None:
+    """Every key of the file is in the resolved configuration, with the value that the file gives."""
+    resolved = yaml.safe_load(dump_config(Config()))
+
+    def check(part: dict[str, object], whole: dict[str, object], prefix: str) -> None:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                check(value, whole[key], f'{prefix}{key}.')  # type: ignore[arg-type]
+            else:
+                assert whole[key] == value, prefix + key
+
+    check(yaml.safe_load((CONFIGS / 'paper.yaml').read_text()), resolved, '')
+
+
+def test_sample_trains_all_tasks_alike() -> None:
+    sample = load_config(CONFIGS / 'sample.yaml')
+    assert tuple(sample.tasks) == TASKS and not sample.task_weights
+    assert sample.data.shards == 'runs/demo/shards' and sample.precision == 'bf16'
+
+
+def test_dumped_configuration_loads_again(tmp_path: Path) -> None:
+    config = load_config(CONFIGS / 'sample.yaml', ['seed=7', 'task_weights.mlm=0.5', 'data.cache=/x/ÿ', 'eval.tasks=[mt]'])
+    (tmp_path / 'config.yaml').write_text(dump_config(config), encoding='utf8')
+    assert load_config(tmp_path / 'config.yaml') == config
+
+
+def test_overrides() -> None:
+    config = load_config(
+        CONFIGS / 'sample.yaml',
+        ['batch.global=32', 'optimizer.lr=1e-4', 'optimizer.betas=[0.9,1e-1]', 'tasks=[mlm, mt]', 'eval.retrieval.data=null',
+         'model.visual.options={depth: 2}', 'out=a=b', 'log.tensorboard=false', 'data.pictures=[wit]'],
+    )  # fmt: skip
+    assert config.batch.global_ == 32 and config.optimizer.lr == 1e-4 and config.optimizer.betas == (0.9, 0.1)
+    assert config.tasks == ['mlm', 'mt'] == config.eval_tasks
+    assert config.eval.retrieval.data is None and config.model.visual.options == {'depth': 2}
+    assert config.out == 'a=b' and config.log.tensorboard is False and config.data.pictures == ['wit']
+    assert load_config(None, ['tasks=[mlm]', 'eval.tasks=[mlm, mt]']).eval_tasks == ['mlm', 'mt']
+
+
+@pytest.mark.parametrize(
+    ('override', 'words'),
+    [
+        ('batch.globl=3', ['unknown setting batch.globl', 'did you mean batch.global?']),
+        ('batch.global_=3', ['unknown setting batch.global_', 'batch.global?']),
+        ('optimiser.lr=3', ['unknown setting optimiser', 'did you mean optimizer?']),
+        ('step=3', ['unknown setting step', 'did you mean steps?']),
+        ('eval.retrieval.langages=[en]', ['did you mean eval.retrieval.languages?']),
+        ('steps', ["'steps' is not key=value"]),
+        ('steps=many', ['steps', "'many'", 'integer']),
+        ('steps=0', ['steps = 0', 'greater than 0']),
+        ('tasks=[mlm, mrm]', ['tasks.1', "'mrm'", "'mlm'"]),
+        ('tasks=mlm', ['tasks', 'list']),
+        ('tasks=[]', ['tasks', 'at least 1']),
+        ('tasks=[mlm, mt, mlm]', ['tasks names mlm twice']),
+        ('data.pictures=[wit, wit]', ['data.pictures names wit twice']),
+        ('precision=fp16', ['precision', "'fp32' or 'bf16'"]),
+        ('task_weights.mrm=2', ['task_weights.mrm', "'mlm'"]),
+        ('model.heads=3', ['model', 'heads=3 must divide dim=1024']),
+        ('data.text_tokens=2000', ['data.text_tokens=2000', 'model.max_positions=1024']),
+        ('steps.more=1', ['steps.more: steps is a single value']),
+        ('data.shards=[', ["'data.shards=['", 'not valid YAML']),
+        ('out=3', ['out = 3', 'string']),
+    ],
+)
+def test_mistakes_are_named(override: str, words: list[str]) -> None:
+    answer = refusal(CONFIGS / 'paper.yaml', override)
+    assert all(word in answer for word in words), answer
+
+
+def test_mistakes_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / 'run.yaml'
+    assert f'configuration {path} does not exist; see configs/' in refusal(path)
+    assert f'configuration {tmp_path} cannot be read' in refusal(tmp_path)
+    path.write_text('steps: [1\nseed: 2')
+    assert f'configuration {path} is not valid YAML' in refusal(path)
+    path.write_bytes(b'out: \xff')
+    assert f'configuration {path} is not valid YAML' in refusal(path)
+    path.write_text('- steps')
+    assert f'{path} must be a mapping' in refusal(path)
+    path.write_text('sets: 1')
+    assert f'unknown setting sets (in {path} or on the command line); did you mean steps?' in refusal(path)
+    path.write_text('1: 2')
+    assert '1' in refusal(path)
+    path.write_text('optimizer: {lr: fast}')
+    assert f"optimizer.lr = 'fast' (in {path} or on the command line)" in refusal(path)
+
+
+def test_empty_sections_are_filled(tmp_path: Path) -> None:
+    path = tmp_path / 'run.yaml'
+    path.write_text('optimizer: {lr: 1e-5}\ndata:\n')
+    config = load_config(path, ['data.workers=0'])
+    assert config.data.workers == 0 and config.optimizer.lr == 1e-5
+    path.write_text('')
+    assert load_config(path) == Config()
