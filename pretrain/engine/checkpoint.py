@@ -58,6 +58,7 @@ def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, man
     if engine.rank == 0:
         state = {
             'step': step,
+            'updates': engine.updates,
             'files': files,
             'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(engine.names, engine.shapes, strict=True)],
             'config': config.model_dump(by_alias=True, mode='json'),
@@ -155,7 +156,7 @@ def load_checkpoint(engine: Engine, path: Path) -> int:
     for group_number, (start, length) in enumerate(wanted_slices):
         parts = {name: read_range(path, state, f'group{group_number}.{name}', start, length) for name in TENSORS}
         slices.append(Slice(start, parts.pop('master'), parts))
-    engine.load_slices(slices, state['step'])
+    engine.load_slices(slices, state.get('updates', state['step']))
     return int(state['step'])
 
 

@@ -136,14 +136,18 @@ class Engine:
         """Number of weights in every parameter group."""
         return [sum(torch.Size(shape).numel() for shape in shapes) for shapes in self.shapes]
 
-    def load_slices(self, slices: list[Slice], step: int) -> None:
-        """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `step` updates; then share the
-        weights."""
+    @property
+    def updates(self) -> int:
+        """Updates that AdamW has applied: one that was skipped, as a gradient was not finite, does not count for its bias correction."""
+        return next((int(state['step']) for state in self._zero.optimizer.state.values() if 'step' in state), 0)
+
+    def load_slices(self, slices: list[Slice], updates: int) -> None:
+        """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `updates`; then share the weights."""
         for group, (partition, saved) in enumerate(zip(self._zero.single_partition_of_fp32_groups, slices, strict=True)):
             length = saved.master.numel()
             partition.data[:length].copy_(saved.master)
             state = self._zero.optimizer.state[partition]
-            state['step'] = torch.tensor(float(step), device=state['step'].device if 'step' in state else None)
+            state['step'] = torch.tensor(float(updates), device=state['step'].device if 'step' in state else None)
             for name, moment in saved.moments.items():
                 full = state.get(name)
                 if full is None:

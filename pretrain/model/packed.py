@@ -1,6 +1,10 @@
 """Ragged batches without padding: rows of different length lie one after the other, (T, D); only attention sees a padded (B, L, …) view.
 
-Everything that works token by token (projections, norms, feed-forward, losses) therefore computes nothing for padding.
+Everything that works token by token (projections, norms, feed-forward, losses) therefore computes nothing for padding. But for a
+tail of at most
+63 idle tokens: T is rounded up, because matrix-product libraries prepare a kernel for every new shape (a quarter of a small step
+on a CPU), and a
+GPU's tiles like whole multiples. Idle tokens are zeros or <pad>, belong to no row, reach no loss and get no gradient.
 """
 from __future__ import annotations
 
@@ -8,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+MULTIPLE = 64
+
+
+def rounded(tokens: int) -> int:
+    """The next multiple of MULTIPLE."""
+    return -(-tokens // MULTIPLE) * MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -17,9 +29,11 @@ class Layout:
 
     lengths: Tensor  # (B,) int64, on the CPU
     width: int  # the longest row
+    tokens: int  # T, of all rows
+    total: int  # T rounded up: the length of packed tensors
     index: Tensor  # (T,) int64: place of every token in a padded (B * width) view
     starts: Tensor  # (B,) int64: packed place of the first token of every row
-    positions: Tensor  # (T,) int64: place of every token in its own row
+    positions: Tensor  # (total,) int64: place of every token in its own row; 0 for idle ones
     valid: Tensor | None  # (B, 1, 1, width) bool, the mask of attention's keys; None when no row is shorter than the others
 
     @property
@@ -28,75 +42,83 @@ class Layout:
 
     @staticmethod
     def of(lengths: Tensor, device: torch.device | str) -> Layout:
-        """The layout of rows with these `lengths` (B,), all at least 1."""
+        """The layout of rows with these `lengths` (B,), B and all lengths at least 1."""
         lengths = lengths.cpu()
         width = int(lengths.max())
         ends = lengths.cumsum(0)
+        tokens = int(ends[-1])
         starts = ends - lengths
         row = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        positions = torch.arange(int(ends[-1])) - starts[row]
+        inside = torch.arange(tokens) - starts[row]
         even = bool((lengths == width).all())
         valid = None if even else (torch.arange(width)[None] < lengths[:, None])[:, None, None].to(device, non_blocking=True)
-        index, starts, positions = (part.to(device, non_blocking=True) for part in (row * width + positions, starts, positions))
-        return Layout(lengths, width, index, starts, positions, valid)
+        positions = F.pad(inside, (0, rounded(tokens) - tokens))
+        index, starts, positions = (part.to(device, non_blocking=True) for part in (row * width + inside, starts, positions))
+        return Layout(lengths, width, tokens, len(positions), index, starts, positions, valid)
 
 
 def pad(packed: Tensor, layout: Layout) -> Tensor:
-    """(T, …) -> (B, width, …), zeros where a row has ended."""
-    shape = (layout.rows, layout.width, *packed.shape[1:])
-    if layout.valid is None:
-        return packed.view(shape)
+    """(total, …) -> (B, width, …), zeros where a row has ended."""
     out: Tensor = _Scatter.apply(packed, layout.index, layout.rows * layout.width)
-    return out.view(shape)
+    return out.view(layout.rows, layout.width, *packed.shape[1:])
 
 
 def pack(padded: Tensor, layout: Layout) -> Tensor:
-    """(B, width, …) -> (T, …): the inverse of `pad`."""
-    flat = padded.flatten(0, 1)
-    if layout.valid is None:
-        return flat
-    out: Tensor = _Gather.apply(flat, layout.index)
+    """(B, width, …) -> (total, …): the inverse of `pad`."""
+    out: Tensor = _Gather.apply(padded.flatten(0, 1), layout.index, layout.total)
     return out
 
 
 def place(parts: list[tuple[Tensor, Tensor]], total: int) -> Tensor:
-    """A packed tensor of `total` tokens, made of (values (N, D), places (N,)) that together fill it exactly once."""
+    """A packed tensor of `total` tokens, made of (values (N, D), places (N,)) at distinct places; zeros elsewhere."""
     values = torch.cat([value for value, _ in parts])
     places = torch.cat([where for _, where in parts])
     out: Tensor = _Scatter.apply(values, places, total)
     return out
 
 
+def take(x: Tensor, index: Tensor, total: int | None = None) -> Tensor:
+    """x[index] for distinct indices (N,), with zeros behind up to `total` rows (none: N)."""
+    out: Tensor = _Gather.apply(x, index, len(index) if total is None else total)
+    return out
+
+
 class _Scatter(torch.autograd.Function):
-    """out[index] = x for distinct indices. Autograd's own index operations accumulate, which is slow and, on a GPU, not deterministic."""
+    """out[index] = x[:N] for N distinct indices. Autograd's own index operations accumulate, which is slow and, on a GPU, not
+    deterministic."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(index)
-        return x.new_zeros(size, *x.shape[1:]).index_copy_(0, index, x)
+        ctx.rows = len(x)
+        return x.new_zeros(size, *x.shape[1:]).index_copy_(0, index, x[: len(index)])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
-        return grad.index_select(0, index), None, None
+        return _select(grad, index, ctx.rows), None, None
 
 
 class _Gather(torch.autograd.Function):
-    """x[index] for distinct indices."""
+    """out[:N] = x[index] for N distinct indices, zeros behind."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, index: Tensor, rows: int) -> Tensor:
         ctx.save_for_backward(index)
         ctx.size = len(x)
-        return x.index_select(0, index)
+        return _select(x, index, rows)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
-        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad[: len(index)]), None, None
 
 
-def take(x: Tensor, index: Tensor) -> Tensor:
-    """x[index] (N, …) for distinct indices."""
-    out: Tensor = _Gather.apply(x, index)
+def _select(x: Tensor, index: Tensor, rows: int) -> Tensor:
+    """x[index], with zeros behind up to `rows`."""
+    if rows == len(index):
+        return x.index_select(0, index)
+    out = x.new_empty(rows, *x.shape[1:])
+    torch.index_select(x, 0, index, out=out[: len(index)])
+    out[len(index) :] = 0
     return out

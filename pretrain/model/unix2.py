@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from pretrain.config import Model
 from pretrain.data.batch import Texts
-from pretrain.model.packed import Layout, place, take
+from pretrain.model.packed import Layout, place, rounded, take
 from pretrain.model.transformer import Norm, Positions, Stack, embed
 from shards.errors import UserError
 
+PAD = 1  # in every tokenizer under mBART's id rule
 PIXEL_MEAN = (0.5, 0.5, 0.5)  # as timm's augreg ViTs
 PIXEL_STD = (0.5, 0.5, 0.5)
 
@@ -31,8 +32,13 @@ PIXEL_STD = (0.5, 0.5, 0.5)
 class Encoded:
     """Packed states (T, D) of a batch's rows."""
 
-    states: Tensor
+    states: Tensor  # (total, D), idle tokens behind
     layout: Layout
+
+    @property
+    def tokens(self) -> Tensor:
+        """(T, D): the states of the rows' own tokens."""
+        return self.states[: self.layout.tokens]
 
     def first(self) -> Tensor:
         """(B, D): the state at position 0 of every row, which is the text's [CLS] or [MM_CLS]."""
@@ -97,11 +103,15 @@ class UniX2(nn.Module):
         pixels = (images - self.pixel_mean) / self.pixel_std
         return self.visual_encoder.forward_features(pixels.to(self.embed_tokens.dtype))
 
+    def embed(self, ids: Tensor, layout: Layout) -> Tensor:
+        """Token embeddings (total, D) of packed ids (T,), as mBART scales them; idle tokens are <pad>."""
+        return embed(F.pad(ids, (0, layout.total - layout.tokens), value=PAD), self.embed_tokens)
+
     def encode_texts(self, texts: Texts) -> Encoded:
         layout = Layout.of(texts.lengths, texts.ids.device)
         if layout.width > self.config.max_positions:
             raise UserError(f'a text of {layout.width} tokens is longer than model.max_positions = {self.config.max_positions}')
-        return Encoded(self.text_encoder(embed(texts.ids, self.embed_tokens) + self.text_positions(layout), layout), layout)
+        return Encoded(self.text_encoder(self.embed(texts.ids, layout) + self.text_positions(layout), layout), layout)
 
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> unit vectors (B, projection), fp32."""
@@ -136,26 +146,25 @@ class UniX2(nn.Module):
         layout = Layout.of(lengths, device)
         parts = [
             (cls.expand(layout.rows, -1), layout.starts),
-            (text.states + modality[1], text_places(text.layout, layout)),
+            (text.tokens + modality[1], text_places(text.layout, layout)),
         ]
         if images is not None and len(images):
             first = layout.starts[image_rows] + 1 + text.layout.lengths.to(device, non_blocking=True)[image_rows]
             parts.append((visual.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
-        total = int(lengths.sum())
-        return Encoded(self.cross_encoder(place(parts, total), layout), layout)
+        return Encoded(self.cross_encoder(place(parts, layout.total), layout), layout)
 
     # ---- B: encoder-decoder, C: heads ------------------------------------------------------------------------------------------------
 
     def decode(self, inputs: Texts, memory: Encoded) -> Tensor:
-        """Decoder states (T, D) of every input token; row b attends to row b of `memory`."""
+        """Decoder states (T rounded up, D) of every input token; row b attends to row b of `memory`."""
         layout = Layout.of(inputs.lengths, inputs.ids.device)
-        states = embed(inputs.ids, self.embed_tokens) + self.decoder_positions(layout)
+        states = self.embed(inputs.ids, layout) + self.decoder_positions(layout)
         return self.decoder(states, layout, memory.states, memory.layout)
 
     def mlm_states(self, encoded: Encoded, texts: Texts, masked: Tensor) -> Tensor:
-        """States (M, D) for the tied MLM output, of the text tokens whose places in the packed `texts.ids` are `masked` (M,)."""
+        """States (M rounded up, D) for the tied MLM output, of the text tokens whose places in the packed `texts.ids` are `masked` (M,)."""
         text_layout = Layout.of(texts.lengths, texts.ids.device)
-        states = take(encoded.states, text_places(text_layout, encoded.layout)[masked])
+        states = take(encoded.states, text_places(text_layout, encoded.layout)[masked], rounded(len(masked)))
         return self.mlm_norm(F.gelu(self.mlm_dense(states)))
 
     def itm_logits(self, encoded: Encoded) -> Tensor:
@@ -165,8 +174,8 @@ class UniX2(nn.Module):
 
 def text_places(text: Layout, fused: Layout) -> Tensor:
     """(T,) packed places, in the fused stream, of the text's tokens: they follow [MM_CLS]."""
-    starts = torch.repeat_interleave(fused.starts, text.lengths.to(fused.starts.device, non_blocking=True), output_size=len(text.positions))
-    return starts + 1 + text.positions
+    starts = torch.repeat_interleave(fused.starts, text.lengths.to(fused.starts.device, non_blocking=True), output_size=text.tokens)
+    return starts + 1 + text.positions[: text.tokens]
 
 
 def build_visual_encoder(config: Model) -> Any:

@@ -18,7 +18,8 @@ MIN_ROWS = 256
 def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Sum over tokens of -log softmax(states @ weight.T + bias)[label], fp32, differentiable in states, weight and bias.
 
-    states (N, D), labels (N,) int64, weight (V, D), bias (V,). N may be 0: the sum is 0 and every gradient zero. The softmax runs in fp32.
+    states (N or more, D): rows behind the labels are idle; labels (N,) int64, weight (V, D), bias (V,). N may be 0: the sum is 0 and every
+    gradient zero. The softmax runs in fp32.
     """
     out: Tensor = _TokenLoss.apply(states, labels, weight, bias)
     return out
@@ -29,21 +30,24 @@ class _TokenLoss(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         wants = any(ctx.needs_input_grad)
         total = states.new_zeros((), dtype=torch.float32)
-        grad_states = torch.empty_like(states) if wants else None
+        grad_states = torch.zeros_like(states) if wants else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants and bias is not None else None
         rows = max(MIN_ROWS, CHUNK_LOGITS // len(weight))
         for start in range(0, len(states), rows):
             chunk, target = states[start : start + rows], labels[start : start + rows, None]
+            if not len(target):
+                break
             logits = chunk @ weight.T
             if bias is not None:
                 logits = logits.float() + bias.float()
             log_probabilities = torch.log_softmax(logits, 1, dtype=torch.float32)
-            total -= log_probabilities.gather(1, target).sum()
+            total -= log_probabilities[: len(target)].gather(1, target).sum()
             if grad_states is None or grad_weight is None:
                 continue
             probabilities = log_probabilities.exp_()
-            probabilities.scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
+            probabilities[: len(target)].scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
+            probabilities[len(target) :] = 0
             if grad_bias is not None:
                 grad_bias += probabilities.sum(0)
             error = probabilities.to(states.dtype)

@@ -47,7 +47,8 @@ def out(built: Path, tmp_path: Path) -> Path:
 def test_whole(built: Path) -> None:
     report = verify(built)
     assert report.bad == []
-    assert (report.streams, report.samples) == (6, sum(json.loads(path.read_text())['samples'] for path in built.rglob(MANIFEST)))
+    counts = [json.loads(path.read_text())['samples'] for path in built.rglob(MANIFEST)]
+    assert (report.streams, report.samples) == (len(counts), sum(counts)) and len(counts) >= 4
     assert verify(built / 'opus/train/de-en').streams == 1
 
 

@@ -89,6 +89,15 @@ def test_micro_batches_change_nothing(home: Path, config: Config, tokenizer: Tok
     assert samples(data) == samples(other)
 
 
+def test_a_task_with_a_size_of_its_own(home: Path, tokenizer: Tokenizer) -> None:
+    sized = make_config(home, batch={'tasks': {'cmcl': 24}})
+    first, second = (run(sized, tokenizer, 2, 3, rank, 2)[0] for rank in (0, 1))
+    for data in (first, second):
+        assert sum(len(batch) for batch in data['cmcl']) == 12 and sum(len(batch) for batch in data['mt']) == 8
+    (whole,) = run(sized, tokenizer, 2, 3)
+    assert samples(whole)['cmcl'] == samples(first)['cmcl'] + samples(second)['cmcl']
+
+
 def test_a_late_step_is_the_one_reached_by_iterating(config: Config, tokenizer: Tokenizer) -> None:
     walked = run(config, tokenizer, 41_322, 41_329)
     (direct,) = run(config, tokenizer, 41_327, 41_328)

@@ -111,6 +111,13 @@ def test_ranks_share_the_global_batch() -> None:
         rank_positions(config, 'cmcl', 0, 32)
 
 
+def test_a_task_may_have_a_size_of_its_own() -> None:
+    config = Config.model_validate({'batch': {'global': 12, 'tasks': {'cmcl': 20}}})
+    assert [len(rank_positions(config, task, 1, 4)) for task in ('cmcl', 'mlm')] == [5, 3]
+    with pytest.raises(UserError, match=r'batch\.tasks\.cmcl=20 cannot be shared equally by 3'):
+        rank_positions(config, 'cmcl', 0, 3)
+
+
 def test_skipped_windows_are_passed_over() -> None:
     skip = [(7, 9), (2, 4), (3, 5), (5, 5)]
     assert [data_step(step, skip) for step in range(8)] == [0, 1, 5, 6, 9, 10, 11, 12]

@@ -85,7 +85,7 @@ def plain_loss(model: UniX2, task: str, batch: TaskBatch) -> Tensor:
         logits = model.mlm_norm(F.gelu(model.mlm_dense(states))) @ model.embed_tokens.T + model.mlm_bias
         loss = loss + F.cross_entropy(logits, batch.masked_labels)
     if batch.decoder_input is not None and batch.labels is not None:
-        loss = loss + F.cross_entropy(model.decode(batch.decoder_input, encoded) @ model.embed_tokens.T, batch.labels)
+        loss = loss + F.cross_entropy(model.decode(batch.decoder_input, encoded)[: len(batch.labels)] @ model.embed_tokens.T, batch.labels)
     return loss
 
 

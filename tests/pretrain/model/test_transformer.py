@@ -86,7 +86,7 @@ def ragged(lengths: list[int], seed: int = 1) -> tuple[Texts, Tensor, Tensor]:
 def test_text_encoder_is_mbarts(model: Any, reference: Any, lengths: list[int]) -> None:
     texts, padded, mask = ragged(lengths)
     theirs = reference.model.encoder(input_ids=padded, attention_mask=mask).last_hidden_state[mask.bool()]
-    torch.testing.assert_close(model.encode_texts(texts).states, theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.encode_texts(texts).tokens, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_decoder_loss_and_gradients_are_mbarts(model: Any, reference: Any) -> None:
@@ -135,7 +135,7 @@ def test_cross_encoder_fuses_as_a_padded_stream(model: Any) -> None:
     copy_stack(cross, model.cross_encoder)
     text = model.encode_texts(texts)
     visual = model.visual_norm(model.visual_bridge(model.encode_images(images))) + model.modality[2]
-    for row, states in enumerate(text.states.split(texts.lengths.tolist())):
+    for row, states in enumerate(text.tokens.split(texts.lengths.tolist())):
         parts = [model.mm_cls + model.modality[0], states + model.modality[1]]
         if row in rows.tolist():
             parts.append(visual[rows.tolist().index(row)])
@@ -146,19 +146,23 @@ def test_cross_encoder_fuses_as_a_padded_stream(model: Any) -> None:
             out = layer(stream, attention_mask=keep, layer_head_mask=None)
             stream = out[0] if isinstance(out, tuple) else out
         expected = cross.layer_norm(stream[0, :-3])
-        ours = encoded.states.split(encoded.layout.lengths.tolist())[row]
+        ours = encoded.tokens.split(encoded.layout.lengths.tolist())[row]
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoded.first()[1], encoded.states[encoded.layout.starts[1]])
 
 
 def test_packing_is_exact_and_differentiable() -> None:
     layout = Layout.of(torch.tensor([2, 5, 1]), 'cpu')
-    x = torch.randn(8, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.equal(pack(pad(x, layout), layout), x)
+    assert (layout.tokens, layout.total) == (8, 64)
+    x = torch.randn(64, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(pack(pad(x, layout), layout)[:8], x[:8])
+    assert not pack(pad(x, layout), layout)[8:].any()
     assert not pad(x, layout)[0, 2:].any()
     assert torch.autograd.gradcheck(lambda y: pad(y, layout) ** 2, x)
     padded = torch.randn(3, 5, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda y: pack(y, layout) ** 2, padded)
+    even = Layout.of(torch.tensor([4, 4]), 'cpu')
+    assert even.valid is None and torch.equal(pad(x, even), x[:8].view(2, 4, 3))
 
 
 @pytest.mark.parametrize('chunk', [1, 7, 10_000])
@@ -174,6 +178,14 @@ def test_token_loss_is_cross_entropy(chunk: int, monkeypatch: pytest.MonkeyPatch
     for a, b in zip(torch.autograd.grad(ours * 3, leaves), torch.autograd.grad(theirs * 3, leaves), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     assert token_loss(states[:0], labels[:0], weight, bias).item() == 0
+
+
+def test_token_loss_ignores_idle_rows() -> None:
+    states, weight, labels = torch.randn(64, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True), torch.randint(0, 11, (23,))
+    ours = torch.autograd.grad(token_loss(states, labels, weight), (states, weight))
+    theirs = torch.autograd.grad(F.cross_entropy(states[:23] @ weight.T, labels, reduction='sum'), (states, weight))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_token_loss_without_gradient_holds_none() -> None:

@@ -41,7 +41,8 @@ def cross_entropy(states_BLD: Tensor, labels_BL: Tensor, model: UniX2, bias: Ten
 def generation(model: UniX2, batch: TaskBatch, memory: Encoded) -> Tensor:
     assert batch.decoder_input is not None and batch.labels is not None
     lengths = batch.decoder_input.lengths
-    return cross_entropy(padded(model.decode(batch.decoder_input, memory), lengths), padded(batch.labels, lengths, IGNORED), model)
+    states = model.decode(batch.decoder_input, memory)[: len(batch.labels)]
+    return cross_entropy(padded(states, lengths), padded(batch.labels, lengths, IGNORED), model)
 
 
 def masked(model: UniX2, batch: TaskBatch, encoded: Encoded) -> Tensor:
@@ -50,14 +51,14 @@ def masked(model: UniX2, batch: TaskBatch, encoded: Encoded) -> Tensor:
     labels = torch.full_like(batch.text.ids, IGNORED)
     labels[batch.masked] = batch.masked_labels
     labels_BL = padded(labels, batch.text.lengths, IGNORED)
-    states_BLD = padded(encoded.states, encoded.layout.lengths)[:, 1 : 1 + labels_BL.shape[1]]
+    states_BLD = padded(encoded.tokens, encoded.layout.lengths)[:, 1 : 1 + labels_BL.shape[1]]
     head = model.mlm_norm(F.gelu(states_BLD @ model.mlm_dense.weight.T + model.mlm_dense.bias))
     return cross_entropy(head, labels_BL, model, model.mlm_bias)
 
 
 def matching(model: UniX2, batch: TaskBatch, encoded: Encoded) -> Tensor:
     assert batch.match is not None
-    cls_BD = padded(encoded.states, encoded.layout.lengths)[:, 0]
+    cls_BD = padded(encoded.tokens, encoded.layout.lengths)[:, 0]
     return F.binary_cross_entropy(torch.sigmoid(cls_BD @ model.itm_head.weight[0] + model.itm_head.bias), batch.match)
 
 
@@ -133,7 +134,7 @@ def test_cmcl(model: UniX2) -> None:
     assert batch.images is not None
     visual = unit(model.encode_images(batch.images)[:, 0] @ model.visual_projection.weight.T)
     encoded = model.encode_texts(batch.text)
-    text = unit(padded(encoded.states, batch.text.lengths)[:, 0] @ model.text_projection.weight.T)
+    text = unit(padded(encoded.tokens, batch.text.lengths)[:, 0] @ model.text_projection.weight.T)
     scale = model.logit_scale.exp()
     wanted = plain_contrastive(visual, text, scale, pairs({0, 3}, {1, 2}))
     torch.testing.assert_close(contrastive_loss(x, y, model.scale(), positives), wanted, atol=1e-6, rtol=1e-5)
@@ -144,7 +145,7 @@ def test_clcl_with_doubles_within_and_across_sides(model: UniX2) -> None:
     assert batch.text_ids is not None and batch.other_ids is not None and batch.other is not None
     batch.other_ids[4] = batch.text_ids[6]  # the sentence of one row is the translation of another
     positives = task.positives(task.keys(batch))
-    states = [padded(model.encode_texts(side).states, side.lengths)[:, 0] for side in (batch.text, batch.other)]
+    states = [padded(model.encode_texts(side).tokens, side.lengths)[:, 0] for side in (batch.text, batch.other)]
     x, y = (unit(cls_BD @ model.text_projection.weight.T) for cls_BD in states)
     related = {(row, row) for row in range(8)} | {(1, 2), (2, 1), (6, 4)}
     assert {(i, j) for i, j in positives.nonzero().tolist()} == related

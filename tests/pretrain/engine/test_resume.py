@@ -1,0 +1,41 @@
+"""What a run may change when it continues."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pretrain.config import Config
+from pretrain.engine.resume import check_same_run
+from shards.errors import UserError
+
+HERE = Path('run/checkpoints/step-0000100')
+
+
+def saved(**changes: Any) -> dict[str, Any]:
+    return {**Config().model_dump(by_alias=True, mode='json'), **changes}
+
+
+def test_the_same_run_and_free_settings_continue() -> None:
+    check_same_run(Config(), saved(), HERE)
+    check_same_run(Config(steps=5, out='elsewhere'), saved(), HERE)
+    batch = saved()['batch']
+    check_same_run(Config(), saved(batch={**batch, 'micro': 7}), HERE)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'key'),
+    [
+        ({'seed': 1}, 'seed'),
+        ({'tasks': ['cmcl']}, 'tasks'),
+        ({'batch': {**saved()['batch'], 'global': 8}}, 'batch.global'),
+        ({'batch': {**saved()['batch'], 'tasks': {'cmcl': 8}}}, 'batch.tasks.cmcl'),
+        ({'model': {**saved()['model'], 'heads': 8}}, 'model.heads'),
+        ({'task': {**saved()['task'], 'mask_ratio': 0.4}}, 'task.mask_ratio'),
+        ({'data': {**saved()['data'], 'language_alpha': 0.3}}, 'data.language_alpha'),
+    ],
+)
+def test_another_run_is_refused_by_the_name_of_the_setting(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError, match=key.replace('.', r'\.') + ' = '):
+        check_same_run(Config(), saved(**changes), HERE)

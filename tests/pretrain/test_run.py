@@ -1,0 +1,224 @@
+"""The real command: two processes, ZeRO-2, bf16, all eight tasks; stopped in every way, it goes on as if it had not been."""
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pretrain.config import TASKS, load_config
+from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from pretrain.trainer import Trainer
+from shards.errors import UserError
+from tests.pretrain.data.small_shards import train_tokenizer
+from tests.support.launch import ROOT, TINY, Started, command, deepspeed, reproducible, run, steps, succeed, torchrun
+
+EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
+STEPS = 30
+# A checkpoint at the end only, so that what a stop in between leaves is the stop's own.
+EVALUATED = ['eval.every=15', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}', 'log.tensorboard=true', 'data.workers=1']
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+
+def events(out: Path, *names: str) -> list[dict[str, Any]]:
+    return [line for line in read_lines(out / EVENTS) if line['event'] in names]
+
+
+@pytest.fixture(scope='module')
+def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 30 steps."""
+    out = tmp_path_factory.mktemp('unbroken') / 'run'
+    printed = succeed(command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED), out.parent)
+    (out.parent / 'printed').write_text(printed)
+    return out
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run to step 10, continued to 30, interrupted on the way, killed on the way, and at last finished."""
+
+    out: Path
+    interrupted: int  # exit code
+    stopped: int  # step of the checkpoint that the interruption left
+    killed: int  # last step that the killed attempt wrote
+
+
+@pytest.fixture(scope='module')
+def broken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Broken:
+    out = tmp_path_factory.mktemp('broken') / 'run'
+    succeed(command(deepspeed(2), home, out, 'steps=10', *EVALUATED), out.parent)
+
+    def again() -> list[str]:
+        return command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED)
+
+    first = Started(again(), out.parent)
+    first.wait_for(lambda: steps(out) >= 12)
+    interrupted = first.interrupt()
+    second = Started(again(), out.parent)  # at once: it waits until the first one's checkpoint is written
+    second.wait_for(lambda: len(events(out, 'resume')) == 2)
+    stopped = steps(out)
+    second.wait_for(lambda: steps(out) >= stopped + 3)
+    second.kill()
+    killed = steps(out)
+    succeed(again(), out.parent)
+    return Broken(out, interrupted, stopped, killed)
+
+
+def test_losses_fall(unbroken: Path) -> None:
+    metrics = read_lines(unbroken / METRICS)
+    totals = [line['loss']['total'] for line in metrics]
+    assert sum(totals[-5:]) < 0.9 * sum(totals[:5])
+    for task in TASKS:
+        if task not in ('itm', 'cmcl', 'clcl'):
+            losses = [line['loss'][task] for line in metrics]
+            assert sum(losses[-5:]) < sum(losses[:5]), task
+
+
+def test_metrics_hold_every_step(unbroken: Path) -> None:
+    metrics = read_lines(unbroken / METRICS)
+    assert [line['step'] for line in metrics] == list(range(1, STEPS + 1))
+    assert len({line['samples'] for line in metrics}) == STEPS
+    for line in metrics:
+        assert {'step', 'loss', 'lr', 'grad_norm', 'samples', 'samples_per_s', 'skipped'} <= line.keys()
+        assert list(line['loss']) == [*TASKS, 'total'] and line['skipped'] is False and line['samples_per_s'] > 0
+        assert line['loss']['total'] == pytest.approx(sum(line['loss'][task] for task in TASKS) / len(TASKS))
+        assert line['targets']['itm'] == 8 and set(line['targets']) == {'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt', 'mmmt_masked'}
+
+
+def test_evaluations(unbroken: Path) -> None:
+    evaluations = read_lines(unbroken / EVALUATION)
+    assert [line['step'] for line in evaluations] == [0, 15, STEPS]
+    for line in evaluations:
+        assert set(line['heldout']) == set(TASKS)
+        for report in line['heldout'].values():
+            assert report['mean'] == pytest.approx(sum(report['languages'].values()) / len(report['languages']))
+        assert list(line['retrieval']) == ['de', 'en'] and len(line['retrieval']['en']['text_to_image']) == 3
+    assert {'cs', 'de', 'tr'} <= evaluations[0]['heldout']['mlm']['languages'].keys()
+    assert evaluations[-1]['heldout']['plm']['mean'] < evaluations[0]['heldout']['plm']['mean']
+
+
+def test_events_configuration_and_tensorboard(unbroken: Path) -> None:
+    lines = read_lines(unbroken / EVENTS)
+    assert [(line['event'], line['step']) for line in lines] == [('start', 0), ('checkpoint', STEPS), ('end', STEPS)]
+    assert lines[0]['world'] == 2 and lines[-1]['code'] == 0
+    config = load_config(unbroken / 'config.yaml')
+    assert config.steps == STEPS and config.model.dim == 32 and config.precision == 'bf16' and tuple(config.tasks) == TASKS
+    assert [path.name for path in checkpoints(unbroken / 'checkpoints')] == [f'step-{STEPS:07d}']
+    assert read_state(newest_valid(unbroken / 'checkpoints')[0] or Path()).keys() >= {'manifests', 'environment'}
+    assert list((unbroken / 'tensorboard').iterdir())
+
+
+def test_a_person_can_follow(unbroken: Path) -> None:
+    printed = (unbroken.parent / 'printed').read_text()
+    for words in (f'step 1/{STEPS}  loss ', f'step {STEPS}/{STEPS}  loss ', 'samples/s', ' left', f'held-out loss at step {STEPS}: cmcl '):
+        assert words in printed
+    assert 'zero-shot text->image R@10: de ' in printed
+
+
+def test_a_stopped_run_equals_an_unbroken_one(unbroken: Path, broken: Broken) -> None:
+    """More steps asked for, Ctrl-C, a kill: losses, norms, rates and samples of every step are the same numbers."""
+    ours, theirs = ([reproducible(line) for line in read_lines(out / METRICS)] for out in (broken.out, unbroken))
+    assert ours == theirs
+    evaluations = {line['step']: line for line in read_lines(broken.out / EVALUATION)}
+    assert list(evaluations) == [0, 10, 15, STEPS]
+    for line in read_lines(unbroken / EVALUATION):
+        assert evaluations[line['step']] == line
+
+
+def test_resumes_from_the_last_checkpoint(broken: Broken) -> None:
+    assert [line['step'] for line in events(broken.out, 'resume')] == [10, broken.stopped, broken.stopped]
+    assert [line['step'] for line in events(broken.out, 'checkpoint')] == [10, broken.stopped, STEPS]
+    assert 12 <= broken.stopped < STEPS
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_says_so(broken: Broken) -> None:
+    assert broken.interrupted != 0
+    assert [line['step'] for line in events(broken.out, 'end')] == [10, broken.stopped, STEPS]
+    assert [line['code'] > 128 for line in events(broken.out, 'end')] == [False, True, False]
+
+
+def test_lines_of_the_killed_attempt_are_kept_aside(broken: Broken) -> None:
+    (aside,) = broken.out.glob('metrics.attempt-*.jsonl')
+    lost = [json.loads(line) for line in aside.read_text().splitlines() if line.endswith('}')]
+    assert [line['step'] for line in lost][: broken.killed - broken.stopped] == list(range(broken.stopped + 1, broken.killed + 1))
+    again = {line['step']: line for line in read_lines(broken.out / METRICS)}
+    assert all(reproducible(line) == reproducible(again[line['step']]) for line in lost)
+
+
+def test_changed_shards_are_refused_by_both_processes_in_one_line(home: Path, broken: Broken, tmp_path: Path) -> None:
+    changed = tmp_path / 'home'
+    shutil.copytree(home, changed)
+    manifest = changed / 'shards/opus/train/de-en/manifest.json'
+    manifest.write_text(manifest.read_text() + '\n')
+    arguments = command(deepspeed(2), changed, broken.out, 'steps=40')
+    assert 'opus/train/de-en has changed' in refused(arguments, tmp_path, launcher=True)
+
+
+def refused(arguments: list[str], folder: Path, launcher: bool = False) -> str:
+    """The one `error:` line of a command that ends with exit code 2 and no trace."""
+    done = run(arguments, folder)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 2, printed
+    assert 'Traceback' not in printed
+    errors = [line for line in printed.splitlines() if line.startswith('error:')]
+    assert len(errors) == 1 and (launcher or printed == errors[0] + '\n'), printed
+    return errors[0]
+
+
+def test_one_process_without_a_launcher(home: Path, tmp_path: Path) -> None:
+    """And a task that is not trained can still be evaluated, as an ablation does."""
+    out = tmp_path / 'run'
+    alone = command([sys.executable], home, out, 'steps=2', 'tasks=[mlm, itm]', 'eval.tasks=[mlm, mt]', 'data.workers=0')
+    succeed(alone, tmp_path)
+    assert steps(out) == 2 and list(read_lines(out / METRICS)[0]['loss']) == ['mlm', 'itm', 'total']
+    assert [list(line['heldout']) for line in read_lines(out / EVALUATION)] == [['mlm', 'mt']] * 2
+    assert events(out, 'start')[0]['world'] == 1
+
+
+def test_torchrun(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'run'
+    succeed(command(torchrun(1), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
+    assert steps(out) == 1 and events(out, 'end')[0]['code'] == 0
+    assert yaml.safe_load((out / 'config.yaml').read_text())['precision'] == 'fp32'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['batch.globl=3'], 'unknown setting batch.globl'),
+        (['--config', 'none.yaml'], 'configuration none.yaml does not exist'),
+        (['--confg', 'x.yaml'], 'unknown flag --confg; the nearest is --config'),
+        (['steps=3', '--config', str(ROOT / 'configs/sample.yaml'), 'sede=1'], 'unknown setting sede'),
+        (['data.shards=nowhere'], 'tokenizer'),
+    ],
+)
+def test_mistakes_of_the_command_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    assert words in refused([sys.executable, str(ROOT / 'pretrain/run.py'), *arguments], tmp_path)
+
+
+def opened(home: Path, out: Path, *settings: str) -> str:
+    """The line that a trainer which cannot start is ended with, before any process group or folder is made."""
+    options = [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}', *settings]
+    with pytest.raises(UserError) as caught:
+        Trainer(load_config(ROOT / 'configs/sample.yaml', options), None)
+    assert '\n' not in str(caught.value) and not out.exists()
+    return str(caught.value)
+
+
+def test_mistakes_in_what_a_run_needs(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'run'
+    missing = opened(home, out, 'data.shards=nowhere')
+    assert 'task cmcl needs cc3m, and nowhere/cc3m/train has no samples; build it with `data_pipeline build cc3m' in missing
+    assert '--tokenizer' in opened(home, out, 'data.shards=nowhere', 'tasks=[mt]')
+    assert 'is no tokenizer folder; make it with `data_pipeline tokenizer train`' in opened(home, out, 'data.tokenizer=nowhere')
+    assert 'nowhere is no folder' in opened(home, out, 'eval.retrieval.data=nowhere')
+    other = train_tokenizer(['some other words', 'and a few more of them'] * 50, tmp_path / 'other')
+    message = opened(home, out, f'data.tokenizer={tmp_path / "other"}')
+    assert 'was built with tokenizer' in message and other.fingerprint in message and 'set data.tokenizer' in message

@@ -1,0 +1,102 @@
+"""Starts the real training command, as a user types it, and reads what it leaves."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pretrain.records import METRICS, read_lines
+from tests.support.distributed import free_port
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+TINY = [
+    'model.visual={image_size: 32, options: {embed_dim: 24, depth: 1, num_heads: 2, patch_size: 16}}',
+    'model.dim=32', 'model.heads=2', 'model.ffn=64', 'model.text_layers=1', 'model.cross_layers=1', 'model.decoder_layers=1',
+    'model.dropout=0.1', 'batch={global: 8, micro: 2, tasks: {}}', 'optimizer={lr: 3e-3, lr_min: 3e-3, warmup: 0}',
+    'data.block=64', 'data.shuffle_shards=2', 'data.caption_tokens=24', 'data.text_tokens=24',
+    'eval.samples=4', 'eval.retrieval.data=null', 'eval.every=1000', 'checkpoint.every=1000', 'log.every=5', 'log.tensorboard=false',
+]  # fmt: skip
+SECONDS = 900  # for a start on a busy machine
+
+
+def deepspeed(ranks: int) -> list[str]:
+    """The launcher, on a port that no other run of this machine has."""
+    return [str(BIN / 'deepspeed'), '--num_accelerators', str(ranks), '--master_port', free_port()]
+
+
+def torchrun(ranks: int) -> list[str]:
+    return [str(BIN / 'torchrun'), '--nproc_per_node', str(ranks), '--master_port', free_port()]
+
+
+def command(launcher: list[str], home: Path, out: Path, *settings: str) -> list[str]:
+    """The whole command for a tiny model on the shards and tokenizer of `home`."""
+    files = ['--deepspeed', str(ROOT / 'ds_configs/zero2.json'), '--config', str(ROOT / 'configs/sample.yaml')]
+    data = [f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}']
+    return [*launcher, str(ROOT / 'pretrain/run.py'), *files, *TINY, *data, *settings]
+
+
+def environment() -> dict[str, str]:
+    """This one's, without what would tell a process that it belongs to a job."""
+    job = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'DS_ACCELERATOR')
+    return {**{key: value for key, value in os.environ.items() if key not in job}, 'OMP_NUM_THREADS': '1'}
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run to its end in `folder`."""
+    return subprocess.run(arguments, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=SECONDS)
+
+
+def succeed(arguments: list[str], folder: Path) -> str:
+    """Run; returns what it printed on stderr. Fails with all of that when the exit code is not 0."""
+    done = run(arguments, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+class Started:
+    """A command in the background, a process group of its own, printing to `folder`/run.log."""
+
+    def __init__(self, arguments: list[str], folder: Path):
+        self.log = folder / 'run.log'
+        with self.log.open('w') as file:
+            self.process = subprocess.Popen(
+                arguments, cwd=folder, env=environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds; fails when the command ends before, or nothing happens for long."""
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(self.log.read_text())
+            time.sleep(0.02)
+
+    def interrupt(self) -> int:
+        """Ctrl-C, which a terminal sends to the launcher and to everything below it; the launcher's exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the group: what a power cut looks like to the files."""
+        with suppress(ProcessLookupError):  # none is left
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(SECONDS)
+
+
+def steps(out: Path) -> int:
+    """Steps that metrics.jsonl has; 0 before there is one."""
+    lines = read_lines(out / METRICS) if (out / METRICS).exists() else []
+    return lines[-1]['step'] if lines else 0
+
+
+def reproducible(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics.jsonl without its times."""
+    return {key: value for key, value in line.items() if key not in ('samples_per_s', 'data_wait')}
