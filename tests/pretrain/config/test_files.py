@@ -9,7 +9,7 @@ import yaml
 from pretrain.config import TASKS, Config, dump_config, load_config
 from shards.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
 def refusal(path: Path | None, *overrides: str) -> str:

@@ -1,0 +1,14 @@
+"""Every setting of a run, typed and described: one file a section, `root.py` puts them together, `files.py` reads YAML."""
+from __future__ import annotations
+
+from pretrain.config.data import Data
+from pretrain.config.files import dump_config, load_config
+from pretrain.config.model import Model, Visual
+from pretrain.config.root import Config
+from pretrain.config.tasks import TASKS, Batch, Task, TaskOptions
+from pretrain.config.training import Checkpoint, Eval, Log, Optimizer, Retrieval
+
+__all__ = [
+    'TASKS', 'Batch', 'Checkpoint', 'Config', 'Data', 'Eval', 'Log', 'Model', 'Optimizer', 'Retrieval', 'Task', 'TaskOptions', 'Visual',
+    'dump_config', 'load_config',
+]  # fmt: skip

@@ -1,0 +1,91 @@
+"""A configuration from a YAML file and `key.sub=value` arguments, and back; an unknown key is answered with the nearest."""
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pretrain.config.root import Config
+from shards.errors import UserError
+
+
+def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+    """The configuration of a YAML file (none: the defaults) with `key.sub=value` arguments on top.
+
+    Raises UserError that names the key, the file and the valid choices.
+    """
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = yaml.safe_load(Path(path).read_text(encoding='utf8')) or {}
+        except FileNotFoundError:
+            raise UserError(f'configuration {path} does not exist; see configs/') from None
+        except OSError as error:
+            raise UserError(f'configuration {path} cannot be read ({error.strerror}); see configs/') from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f'configuration {path} is not valid YAML: {" ".join(str(error).split())}') from None
+        if not isinstance(raw, dict):
+            raise UserError(f'configuration {path} must be a mapping of settings')
+    for override in overrides or []:
+        key, equals, value = override.partition('=')
+        if not equals:
+            raise UserError(f'{override!r} is not key=value, e.g. batch.global=64')
+        _assign(raw, key.split('.'), _parse(override, value))
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(_explain(error, path)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML, as it is saved beside a run."""
+    return yaml.safe_dump(config.model_dump(by_alias=True, mode='json'), sort_keys=False, allow_unicode=True)
+
+
+def _parse(override: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f'{override!r}: the value is not valid YAML') from None
+    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _assign(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if raw.get(key) is None:
+            raw[key] = {}
+        raw = raw[key]
+        if not isinstance(raw, dict):
+            raise UserError(f'{".".join(keys)}: {key} is a single value, it has no parts')
+    raw[keys[-1]] = value
+
+
+def _explain(error: ValidationError, path: str | Path | None) -> str:
+    """The first problem of a validation, in one line."""
+    first = error.errors()[0]
+    where = '.'.join(str(part) for part in first['loc'])
+    source = f' (in {path} or on the command line)' if path else ''
+    if first['type'] == 'extra_forbidden':
+        near = difflib.get_close_matches(where, _keys(Config), 1, 0.3)
+        return f'unknown setting {where}{source}' + (f'; did you mean {near[0]}?' if near else '')
+    if first['type'] == 'value_error':  # of settings that do not fit together: the message names them
+        return f'{where or "configuration"}{source}: {first["ctx"]["error"]}'
+    return f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+
+
+def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        names.append(key)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _keys(field.annotation, key + '.')
+    return names

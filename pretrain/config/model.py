@@ -1,0 +1,42 @@
+"""Settings of the model: sizes, dropout, the contrastive space."""
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from pretrain.config.section import Section
+
+
+class Visual(Section):
+    name: str = Field(
+        'vit_base_patch16_224', description='any timm VisionTransformer with a class token, by name; its weights start random'
+    )
+    image_size: int = Field(224, gt=0, description='pixels a side, a multiple of the patch size')
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments for timm's constructor that change the named model, e.g. depth, embed_dim, patch_size"
+    )
+
+
+class Model(Section):
+    """Sizes of the four parts."""
+
+    visual: Visual = Visual()
+    dim: int = Field(1024, gt=0, description='width of text encoder, cross encoder and decoder')
+    heads: int = Field(16, gt=0, description='attention heads of those three; divides dim')
+    ffn: int = Field(4096, gt=0, description='width of their feed-forward layers')
+    text_layers: int = Field(12, ge=1, description='layers of the text encoder')
+    cross_layers: int = Field(12, ge=1, description='layers of the cross encoder')
+    decoder_layers: int = Field(12, ge=1, description='layers of the decoder')
+    max_positions: int = Field(1024, gt=0, description='learned positions of text encoder and decoder, as mBART: the longest sequence')
+    dropout: float = Field(0.1, ge=0, lt=1, description='in text encoder, cross encoder and decoder, as mBART; the ViT has none')
+    projection: int = Field(256, gt=0, description='size of the contrastive space (bias-free linear from both towers)')
+    logit_scale: float = Field(1 / 0.07, gt=0, description='initial inverse temperature of the contrastive softmax')
+    logit_scale_max: float = Field(100.0, gt=0, description='the learnt inverse temperature is clamped here')
+    token_std: float = Field(0.02, gt=0, description='standard deviation of all initial weights but those of the ViT, norms and biases')
+
+    @model_validator(mode='after')
+    def _heads_divide(self) -> Model:
+        if self.dim % self.heads:
+            raise ValueError(f'heads={self.heads} must divide dim={self.dim}')
+        return self

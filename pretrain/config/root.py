@@ -1,0 +1,55 @@
+"""All settings of a run."""
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from pretrain.config.data import Data
+from pretrain.config.model import Model
+from pretrain.config.section import Section
+from pretrain.config.tasks import Batch, Task, TaskOptions
+from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
+
+
+class Config(Section):
+    """A run."""
+
+    out: str = Field('runs/paper', description='folder of checkpoints, metrics and events; a second start with the same folder continues')
+    steps: int = Field(60_000, gt=0, description='optimizer steps of the whole run')
+    seed: int = Field(0, ge=0, description='of initial weights, order of the data, every choice about a sample, dropout')
+    tasks: list[Task] = Field(default_factory=lambda: list(get_args(Task)), min_length=1, description='tasks that are trained')
+    task_weights: dict[Task, float] = Field(
+        default_factory=dict,
+        description='weight of a task in the merged loss, which is a mean; 1 where it is not named (the paper: all equal)',
+    )
+    precision: Literal['fp32', 'bf16'] = Field('bf16', description="of the forward and backward; the optimizer's weights are fp32 in both")
+    model: Model = Model()
+    data: Data = Data()
+    task: TaskOptions = TaskOptions()
+    batch: Batch = Batch()
+    optimizer: Optimizer = Optimizer()
+    checkpoint: Checkpoint = Checkpoint()
+    eval: Eval = Eval()
+    log: Log = Log()
+
+    @property
+    def eval_tasks(self) -> list[Task]:
+        """Tasks with a held-out loss."""
+        return self.tasks if self.eval.tasks is None else self.eval.tasks
+
+    @model_validator(mode='after')
+    def _fits_together(self) -> Config:
+        lists: dict[str, list[str]] = {'tasks': [*self.tasks], 'eval.tasks': [*self.eval_tasks], 'data.pictures': [*self.data.pictures]}
+        for name, values in lists.items():
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f'{name} names {twice[0]} twice')
+        for name, tokens in (('caption_tokens', self.data.caption_tokens), ('text_tokens', self.data.text_tokens)):
+            if tokens > self.model.max_positions:
+                raise ValueError(f'data.{name}={tokens} is more than model.max_positions={self.model.max_positions}')
+        return self
+
+    def weight(self, task: str) -> float:
+        """Weight of `task` in the merged loss, before it is divided by the number of tasks."""
+        return {str(name): weight for name, weight in self.task_weights.items()}.get(task, 1.0)

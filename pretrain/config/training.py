@@ -1,0 +1,44 @@
+"""Settings of the training: optimizer, checkpoints, evaluations, log."""
+from __future__ import annotations
+
+from pydantic import Field
+
+from pretrain.config.section import Section
+from pretrain.config.tasks import Task
+
+
+class Optimizer(Section):
+    lr: float = Field(1e-4, gt=0, description='highest learning rate')
+    lr_min: float = Field(1e-6, ge=0, description='floor of the cosine')
+    warmup: int = Field(4000, ge=0, description='steps of linear warm-up')
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of AdamW's two moments")
+    eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    weight_decay: float = Field(0.1, ge=0, description='on parameters of two dimensions or more: not on biases, norms and the logit scale')
+    clip: float = Field(1.0, gt=0, description='largest norm of the merged gradient')
+
+
+class Checkpoint(Section):
+    every: int = Field(1000, gt=0, description='steps between checkpoints; one more at the end, and when the run is stopped')
+    keep: int = Field(3, ge=1, description='newest checkpoints that stay')
+
+
+class Retrieval(Section):
+    data: str | None = Field(None, description="a folder in Multi30k's layout, ranked zero-shot at every evaluation; none: no curve")
+    split: str = Field('test_2016_flickr', description='name of the image list and the caption files')
+    languages: list[str] = Field(default_factory=list, description='in any spelling; empty: every language that the folder has')
+
+
+class Eval(Section):
+    every: int = Field(
+        1000, gt=0, description='steps between evaluations (held-out losses, retrieval curve); also at the start and at the end'
+    )
+    samples: int = Field(64, gt=1, description='held-out samples per task and language, at most')
+    tasks: list[Task] | None = Field(
+        None, description='tasks with a held-out loss; none: those that are trained. An ablation names the left-out one here'
+    )
+    retrieval: Retrieval = Retrieval()
+
+
+class Log(Section):
+    every: int = Field(10, gt=0, description='steps between lines on the terminal; metrics.jsonl has every step')
+    tensorboard: bool = Field(True, description='also write RUN/tensorboard')
