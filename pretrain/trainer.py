@@ -39,7 +39,7 @@ class Trainer:
         self.config = config
         self.out = Path(config.out)
         # Before any worker or engine starts: what is missing is said at once, not at the first evaluation.
-        self.tokenizer = Tokenizer.load(Path(config.data.tokenizer))
+        self.tokenizer = Tokenizer.load(Path(config.data.tokenizer), config.model.family)
         self.manifests = check_data(config, self.tokenizer)
         retrieval_split(config)
         init_distributed()

@@ -24,7 +24,8 @@ CC25 = _words(
     'si_LK tr_TR vi_VN zh_CN'
 )
 
-_MBART50 = _words(
+# What mBART-50 adds, in the order of its ids.
+MBART50 = _words(
     'af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE ta_IN te_IN th_TH '
     'tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI'
 )
@@ -55,7 +56,7 @@ _SCRIPTS = {  # canonical -> token, where a language has a second script
 }
 
 _TOKENS: dict[str, str] = (
-    {token.partition('_')[0]: token for token in CC25 + _MBART50} | {code: f'{code}_XX' for code in _OTHERS} | _SCRIPTS
+    {token.partition('_')[0]: token for token in CC25 + MBART50} | {code: f'{code}_XX' for code in _OTHERS} | _SCRIPTS
 )
 
 # Tokens with ids after <mask>, in the order of their ids.

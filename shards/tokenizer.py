@@ -5,6 +5,9 @@
 
 With mBART's own model (n = 250,000) these are mBART-cc25's ids. The `sentencepiece` package itself does the work: other loaders drop the
 model's normaliser, after which full-width letters and ligatures are unknown.
+
+The ids of texts (up to n) are the same in every family, so shards and fingerprints are too. What differs lies above them: mBART-50 has
+27 further codes before its <mask>, which is n+53. XLM-R has no codes; its ids here are cc25's, and its <mask>, n+1, moves to n+26.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sentencepiece
 
 from shards.errors import UserError
-from shards.languages import APPENDED, CC25, canonical, token
+from shards.languages import APPENDED, CC25, MBART50, canonical, token
+
+Family = Literal['mbart-cc25', 'mbart-50', 'xlm-r']
 
 MODEL = 'sentencepiece.bpe.model'
 DESCRIPTION = 'tokenizer.json'
@@ -26,23 +31,26 @@ _REMEDY = 'make it with `data_pipeline tokenizer train` or `data_pipeline tokeni
 
 
 class Tokenizer:
-    """Text <-> ids. `appended` are the codes after <mask>, in the order of their ids."""
+    """Text <-> ids. `appended` are the codes beyond cc25's, in the order of their ids; those that mBART-50 has not come after <mask>."""
 
     bos, pad, eos, unk = 0, 1, 2, 3
 
-    def __init__(self, model: bytes, appended: Iterable[str] = APPENDED) -> None:
+    def __init__(self, model: bytes, appended: Iterable[str] = APPENDED, family: Family = 'mbart-cc25') -> None:
+        self.family = family
         self._sp = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.appended = tuple(appended)
         self.pieces: int = self._sp.get_piece_size()
-        self.mask = self.pieces + len(CC25) + 1
-        self.vocabulary = self.mask + 1 + len(self.appended)
+        before = CC25 + MBART50 if family == 'mbart-50' else CC25
+        after = [code for code in self.appended if code not in before]
+        self.mask = self.pieces + len(before) + 1
+        self.vocabulary = self.mask + 1 + len(after)
         self.fingerprint = hashlib.sha256(model + '\n'.join(CC25 + self.appended).encode()).hexdigest()[:32]
-        self._languages = {canonical(code): self.pieces + 1 + i for i, code in enumerate(CC25)}
-        self._languages |= {canonical(code): self.mask + 1 + i for i, code in enumerate(self.appended)}
+        self.languages = {canonical(code): self.pieces + 1 + i for i, code in enumerate(before)}  # canonical code -> id
+        self.languages |= {canonical(code): self.mask + 1 + i for i, code in enumerate(after)}
 
     @classmethod
-    def load(cls, folder: str | Path) -> Tokenizer:
-        """Tokenizer of a folder with `sentencepiece.bpe.model` and `tokenizer.json`.
+    def load(cls, folder: str | Path, family: Family = 'mbart-cc25') -> Tokenizer:
+        """Tokenizer of a folder with `sentencepiece.bpe.model` and `tokenizer.json`, with the codes and <mask> of a family.
 
         Raises UserError when one is missing, damaged or does not fit the other.
         """
@@ -60,7 +68,7 @@ class Tokenizer:
             or not isinstance(description.get('appended'), list)
         ):
             raise UserError(f'{folder / DESCRIPTION} does not describe a tokenizer; {_REMEDY}')
-        tokenizer = cls(checked_model(model, folder / MODEL), description['appended'])
+        tokenizer = cls(checked_model(model, folder / MODEL), description['appended'], family)
         if tokenizer.fingerprint != description.get('fingerprint'):
             raise UserError(
                 f'{folder / MODEL} has the fingerprint {tokenizer.fingerprint}, {DESCRIPTION} beside it says '
@@ -84,7 +92,7 @@ class Tokenizer:
     def language(self, code: str) -> int:
         """Id of the code of a language, in any spelling. Raises UserError for a language that this tokenizer has no code for."""
         try:
-            return self._languages[canonical(code)]
+            return self.languages[canonical(code)]
         except KeyError:
             raise UserError(f'this tokenizer has no code for language {code!r} ({token(code)}); {_REMEDY} with this version') from None
 

@@ -6,22 +6,32 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from pretrain.config.section import Section
+from shards.tokenizer import Family
 
 
 class Visual(Section):
     name: str = Field(
-        'vit_base_patch16_224', description='any timm VisionTransformer with a class token, by name; its weights start random'
+        'vit_base_patch16_224', description='any timm VisionTransformer with a class token, by name; `init.visual` has weights for it'
     )
     image_size: int = Field(224, gt=0, description='pixels a side, a multiple of the patch size')
     options: dict[str, Any] = Field(
         default_factory=dict, description="arguments for timm's constructor that change the named model, e.g. depth, embed_dim, patch_size"
     )
+    mean: tuple[float, float, float] | None = Field(
+        None, description='pixels (0 to 1) are normalised with it, red, green, blue; none: as timm does for the named model'
+    )
+    std: tuple[float, float, float] | None = Field(None, description='the same for the standard deviation')
 
 
 class Model(Section):
     """Sizes of the four parts."""
 
     visual: Visual = Visual()
+    family: Family = Field(
+        'mbart-cc25',
+        description="whose conventions the texts follow: sequences, ids of codes and <mask>; xlm-r also has XLM-R's norms and "
+        'embeddings in text and cross encoder',
+    )
     dim: int = Field(1024, gt=0, description='width of text encoder, cross encoder and decoder')
     heads: int = Field(16, gt=0, description='attention heads of those three; divides dim')
     ffn: int = Field(4096, gt=0, description='width of their feed-forward layers')

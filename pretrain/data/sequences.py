@@ -23,10 +23,19 @@ class Masked:
 
 
 class Sequences:
-    """Builds encoder and decoder sequences for one tokenizer."""
+    """Builds encoder and decoder sequences for one tokenizer, as its family has them (X is the text):
+
+                   encoder             decoder reads      decoder writes
+        mbart-cc25 `<s> X </s> lang`   `lang X </s>`      `X </s> lang`
+        mbart-50   `lang X </s>`       `</s> lang X`      `lang X </s>`
+        xlm-r      `<s> X </s>`        `lang X </s>`      `X </s> lang`   (the decoder is new, so it follows cc25)
+
+    X starts at position 1, and position 0 is the text's [CLS], in all of them.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.family = tokenizer, tokenizer.family
+        self.special = 3 if self.family == 'mbart-cc25' else 2  # in the longest of its sequences
         self._codes: dict[str, int] = {}
 
     def caption(self, text: str, limit: int) -> Ids:
@@ -34,20 +43,30 @@ class Sequences:
         return self.trimmed(self.tokenizer.encode(text), limit)
 
     def trimmed(self, ids: list[int] | NDArray[np.int32], limit: int) -> Ids:
-        """At most limit - 3 ids (`<s>`, `</s>` and the code come on top), and at least one: a text without a single piece is `<unk>`."""
-        return np.asarray(ids[:limit - 3] if len(ids) else [self.tokenizer.unk], np.int64)
+        """So many ids that its sequences have at most `limit`; and at least one: a text without a single piece is `<unk>`."""
+        return np.asarray(ids[:limit - self.special] if len(ids) else [self.tokenizer.unk], np.int64)
 
     def encoder_input(self, ids: Ids, language: str) -> Ids:
-        """`<s> X </s> lang`."""
-        return np.concatenate([[self.tokenizer.bos], ids, [self.tokenizer.eos, self.code(language)]])
+        """`<s> X </s> lang`, in cc25's family."""
+        if self.family == 'mbart-50':
+            return np.concatenate([[self.code(language)], ids, [self.tokenizer.eos]])
+        code = [self.code(language)] if self.family == 'mbart-cc25' else []
+        return np.concatenate([[self.tokenizer.bos], ids, [self.tokenizer.eos, *code]])
 
     def labels(self, ids: Ids, language: str) -> Ids:
-        """`X </s> lang`."""
+        """`X </s> lang`, in cc25's family."""
+        if self.family == 'mbart-50':
+            return np.concatenate([[self.code(language)], ids, [self.tokenizer.eos]])
         return np.concatenate([ids, [self.tokenizer.eos, self.code(language)]])
 
     def decoder_input(self, ids: Ids, language: str) -> Ids:
-        """`lang X </s>`: the labels shifted right, the last wrapped to the front."""
-        return np.concatenate([[self.code(language)], ids, [self.tokenizer.eos]])
+        """`lang X </s>`, in cc25's family: the labels shifted right, the last wrapped to the front."""
+        labels = self.labels(ids, language)
+        return np.concatenate([labels[-1:], labels[:-1]])
+
+    def prompt(self, language: str) -> list[int]:
+        """What generation starts from, so that the text after it is in a language: `lang`; `</s> lang` for mBART-50."""
+        return [self.tokenizer.eos, self.code(language)] if self.family == 'mbart-50' else [self.code(language)]
 
     def code(self, language: str) -> int:
         """Id of a canonical language's code."""
@@ -56,7 +75,7 @@ class Sequences:
         return self._codes[language]
 
     def corrupted(self, ids: Ids, language: str, ratio: float, generator: np.random.Generator) -> Masked:
-        """MLM's masking of `<s> X </s> lang`: of the chosen tokens 80 % become `<mask>`, 10 % a random piece, 10 % stay."""
+        """MLM's masking of an encoder sequence: of the chosen tokens 80 % become `<mask>`, 10 % a random piece, 10 % stay."""
         chosen = _choose(len(ids), ratio, generator)
         kind = generator.random(len(chosen))
         # Regular pieces are 4..pieces: below are <s> <pad> </s> <unk>, above the codes and <mask>.
@@ -64,7 +83,7 @@ class Sequences:
         return self._replaced(ids, language, chosen, np.where(kind < 0.9, replaced, ids[chosen]))
 
     def blanked(self, ids: Ids, language: str, ratio: float, generator: np.random.Generator) -> Masked:
-        """mMMT's masking of `<s> X </s> lang`: every chosen token becomes `<mask>`."""
+        """mMMT's masking of an encoder sequence: every chosen token becomes `<mask>`."""
         chosen = _choose(len(ids), ratio, generator)
         return self._replaced(ids, language, chosen, np.full(len(chosen), self.tokenizer.mask))
 
@@ -75,7 +94,7 @@ class Sequences:
 
 
 def encoder_input(ids: list[int], tokenizer: Tokenizer, language: str, limit: int) -> list[int]:
-    """`<s> X </s> lang` of at most `limit` ids. Raises UserError for a language without a code."""
+    """The encoder's sequence, of at most `limit` ids. Raises UserError for a language without a code."""
     sequences = Sequences(tokenizer)
     return sequences.encoder_input(sequences.trimmed(ids, limit), language).tolist()
 

@@ -109,7 +109,7 @@ def _load_export(folder: Path) -> Loaded:
 
 
 def _loaded(config: Config, tokenizer_folder: Path, weights: dict[str, Tensor], sha256: str, where: Path) -> Loaded:
-    tokenizer = Tokenizer.load(tokenizer_folder)
+    tokenizer = Tokenizer.load(tokenizer_folder, config.model.family)
     model = UniX2(config.model, tokenizer.vocabulary)
     try:
         model.load_state_dict(weights, strict=True)

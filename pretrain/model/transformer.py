@@ -28,6 +28,13 @@ class Norm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(self.weight.dtype)
 
 
+class StreamNorm(Norm):
+    """A Norm whose output is the residual stream itself, and so stays fp32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
+
+
 class Attention(nn.Module):
     """Multi-head attention of packed queries over their own row, or over the row of the same number in `memory`. Heads divide `dim`."""
 
@@ -84,6 +91,42 @@ class Layer(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
 
+class PostNormLayer(nn.Module):
+    """XLM-R's layer: the norms come after the sums. The stream that they give stays fp32."""
+
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.self_attn = Attention(dim, heads)
+        self.self_attn_layer_norm = StreamNorm(dim)
+        self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
+        self.final_layer_norm = StreamNorm(dim)
+
+    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+        precision = self.fc1.weight.dtype
+        x = self.self_attn_layer_norm(x + F.dropout(self.self_attn(x.to(precision), layout), self.dropout, self.training))
+        return self.final_layer_norm(x + F.dropout(self.fc2(F.gelu(self.fc1(x.to(precision)))), self.dropout, self.training))
+
+
+class PostNormStack(nn.Module):
+    """XLM-R's encoder, or a part of it: layers without a final norm, since the last layer ends in one. Only its beginning has
+    a `layernorm_embedding`: a later part takes the states of the earlier one as they are."""
+
+    def __init__(self, dim: int, heads: int, ffn: int, layers: int, dropout: float, embedded: bool):
+        super().__init__()
+        self.dropout = dropout
+        self.layernorm_embedding = Norm(dim) if embedded else None
+        self.layers = nn.ModuleList(PostNormLayer(dim, heads, ffn, dropout) for _ in range(layers))
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        if self.layernorm_embedding is not None:
+            x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training)
+        precision, x = x.dtype, x.float()
+        for layer in self.layers:
+            x = layer(x, layout)
+        return x.to(precision)
+
+
 class Stack(nn.Module):
     """`layernorm_embedding`, layers, final norm. Takes embedded states: the text encoder and the decoder embed ids first, the
     cross encoder does not."""
@@ -114,6 +157,7 @@ class Positions(nn.Module):
         return F.embedding(layout.positions + POSITION_OFFSET, self.weight)
 
 
-def embed(ids: Tensor, weight: Tensor) -> Tensor:
-    """Token embeddings (T, D), scaled by sqrt(D) as mBART's `scale_embedding`."""
-    return F.embedding(ids, weight) * math.sqrt(weight.shape[1])
+def embed(ids: Tensor, weight: Tensor, scale: bool = True) -> Tensor:
+    """Token embeddings (T, D), scaled by sqrt(D) as mBART's `scale_embedding`; XLM-R does not scale."""
+    embedded = F.embedding(ids, weight)
+    return embedded * math.sqrt(weight.shape[1]) if scale else embedded

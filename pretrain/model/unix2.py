@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import timm
@@ -17,15 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.config import Model
+from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
 from pretrain.model.packed import Layout, place, rounded, take
-from pretrain.model.transformer import Norm, Positions, Stack, embed
+from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from shards.errors import UserError
 
 PAD = 1  # in every tokenizer under mBART's id rule
-PIXEL_MEAN = (0.5, 0.5, 0.5)  # as timm's augreg ViTs
-PIXEL_STD = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,18 @@ class UniX2(nn.Module):
         visual_dim = int(self.visual_encoder.num_features)
         self.embed_tokens = nn.Parameter(torch.empty(vocabulary, dim))  # text encoder, decoder, LM head and MLM head share it
 
-        def stack(layers: int, decoder: bool = False) -> Stack:
-            return Stack(dim, config.heads, config.ffn, layers, config.dropout, decoder)
-
-        self.text_positions, self.text_encoder = Positions(dim, config.max_positions), stack(config.text_layers)
-        self.cross_encoder = stack(config.cross_layers)
-        self.decoder_positions, self.decoder = Positions(dim, config.max_positions), stack(config.decoder_layers, decoder=True)
+        sizes = dim, config.heads, config.ffn
+        self.text_encoder: Stack | PostNormStack
+        self.cross_encoder: Stack | PostNormStack
+        self.text_positions = Positions(dim, config.max_positions)
+        if config.family == 'xlm-r':
+            self.text_encoder = PostNormStack(*sizes, config.text_layers, config.dropout, embedded=True)
+            self.cross_encoder = PostNormStack(*sizes, config.cross_layers, config.dropout, embedded=False)
+        else:
+            self.text_encoder = Stack(*sizes, config.text_layers, config.dropout)
+            self.cross_encoder = Stack(*sizes, config.cross_layers, config.dropout)
+        self.decoder_positions = Positions(dim, config.max_positions)
+        self.decoder = Stack(*sizes, config.decoder_layers, config.dropout, decoder=True)
 
         self.visual_projection = nn.Linear(visual_dim, config.projection, bias=False)  # contrastive space
         self.text_projection = nn.Linear(dim, config.projection, bias=False)
@@ -77,8 +80,9 @@ class UniX2(nn.Module):
         self.itm_head = nn.Linear(dim, 1)
         self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), Norm(dim)  # XLM-R's head before the tied output
         self.mlm_bias = nn.Parameter(torch.empty(vocabulary))
-        self.register_buffer('pixel_mean', torch.tensor(PIXEL_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer('pixel_std', torch.tensor(PIXEL_STD).view(3, 1, 1) * 255, persistent=False)
+        mean, std = pixel_normalisation(config.visual)
+        self.register_buffer('pixel_mean', torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer('pixel_std', torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self.initialise()
 
     def initialise(self) -> None:
@@ -104,8 +108,8 @@ class UniX2(nn.Module):
         return self.visual_encoder.forward_features(pixels.to(self.embed_tokens.dtype))
 
     def embed(self, ids: Tensor, layout: Layout) -> Tensor:
-        """Token embeddings (total, D) of packed ids (T,), as mBART scales them; idle tokens are <pad>."""
-        return embed(F.pad(ids, (0, layout.total - layout.tokens), value=PAD), self.embed_tokens)
+        """Token embeddings (total, D) of packed ids (T,); idle tokens are <pad>."""
+        return embed(F.pad(ids, (0, layout.total - layout.tokens), value=PAD), self.embed_tokens, scale=self.config.family != 'xlm-r')
 
     def encode_texts(self, texts: Texts) -> Encoded:
         layout = Layout.of(texts.lengths, texts.ids.device)
@@ -182,18 +186,34 @@ def build_visual_encoder(config: Model) -> Any:
     """The timm ViT of the configuration, without its classifier. Raises UserError for a name or an option that timm does not have."""
     visual = config.visual
     try:
-        options = {'img_size': visual.image_size, 'norm_layer': VisualNorm, **visual.options}
+        options = {'img_size': visual.image_size, **visual.options}
         encoder: Any = timm.create_model(visual.name, pretrained=False, num_classes=0, **options)
     except (RuntimeError, TypeError, AssertionError) as error:
         asked = f'{visual.name!r} with image_size={visual.image_size}, options={visual.options}'
         raise UserError(f'model.visual: timm cannot build {asked} ({error})') from None
     if getattr(encoder, 'cls_token', None) is None:
         raise UserError(f'model.visual.name = {visual.name!r} has no class token, which stands for the picture; choose another ViT')
+    _replace_norms(encoder)
     encoder.norm_pre.register_forward_hook(_float)  # between the embeddings and the first block: from here on the residual stream is fp32
     return encoder
 
 
-VisualNorm = partial(Norm, eps=1e-6)  # timm's ViTs
+def pixel_normalisation(visual: Visual) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of pixels between 0 and 1 that the ViT expects, as configured, else as timm has it for the name."""
+    named = timm.get_pretrained_cfg(visual.name, allow_unregistered=True)
+    half = (0.5, 0.5, 0.5)
+    return visual.mean or (tuple(named.mean) if named else half), visual.std or (tuple(named.std) if named else half)
+
+
+def _replace_norms(module: nn.Module) -> None:
+    """timm's layer norms by ours, which take an fp32 stream, with the same weights and epsilon."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.LayerNorm):
+            norm = Norm(child.normalized_shape, eps=child.eps)
+            norm.load_state_dict(child.state_dict())
+            setattr(module, name, norm)
+        else:
+            _replace_norms(child)
 
 
 def _float(module: nn.Module, inputs: object, states: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,6 +25,22 @@ def test_special_tokens(sequences: Sequences, tokenizer: Tokenizer) -> None:
     assert encoder_input([10, 11, 12], tokenizer, 'de', 5) == [0, 10, 11, 2, german]
     with pytest.raises(UserError, match='language'):
         sequences.code('klingon')
+
+
+@pytest.mark.parametrize('family', ['mbart-cc25', 'mbart-50', 'xlm-r'])
+def test_families(home: Path, family: Any) -> None:
+    tokenizer = Tokenizer.load(home / 'tokenizer', family)
+    sequences, ids, lang = Sequences(tokenizer), np.array([10, 11, 12]), tokenizer.language('de')
+    written = {'mbart-50': [lang, 10, 11, 12, 2]}.get(family, [10, 11, 12, 2, lang])
+    read = {'mbart-cc25': [0, 10, 11, 12, 2, lang], 'mbart-50': [lang, 10, 11, 12, 2], 'xlm-r': [0, 10, 11, 12, 2]}[family]
+    assert sequences.encoder_input(ids, 'de').tolist() == read
+    assert sequences.labels(ids, 'de').tolist() == written
+    assert sequences.decoder_input(ids, 'de').tolist() == written[-1:] + written[:-1]
+    assert sequences.prompt('de') == ([2, lang] if family == 'mbart-50' else [lang])
+    masked = sequences.blanked(ids, 'de', 0.999999, generator(0, 'mmmt', 0))
+    assert masked.ids[1:4].tolist() == [tokenizer.mask] * 3 and masked.labels.tolist() == ids.tolist()
+    cut = sequences.trimmed(np.arange(4, 500, dtype=np.int32), 16)
+    assert max(len(sequences.encoder_input(cut, 'de')), len(sequences.decoder_input(cut, 'de'))) == 16
 
 
 def test_truncation_counts_special_tokens(sequences: Sequences) -> None:
