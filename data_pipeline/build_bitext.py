@@ -1,25 +1,30 @@
-"""OPUS: every file of pairs is one unit. Scan (hashes of all pairs) -> duplicates of each language pair over all its files -> token ids."""
+"""OPUS: a file of pairs is cleaned and cut into chunks, each a unit.
+
+Scan (chunks and hashes of the clean pairs) -> duplicates of each language pair over all its files -> token ids.
+"""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zstd
 
 from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
-from data_pipeline.dedupe import hash64, repeated
+from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
 from data_pipeline.readers import opus
 from data_pipeline.records import Pair
-from data_pipeline.work import Unit
+from data_pipeline.work import Unit, facts
+from data_pipeline.writer import UnitWriter
 
-_KEYS = 'keys.npy'
+_KEYS = 'keys.u64'
 _BATCH = 1024  # pairs encoded at a time
 
 
@@ -27,16 +32,20 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     """The stages of the build, each a list of units that need those of the stages before it."""
     bitexts = opus.files(job.raw)
     names = unit_names([relative(bitext.path, job) for bitext in bitexts])
-    units = list(zip(names, bitexts, strict=True))
-    yield [Unit('scan', name, inputs_of([bitext.path], job), partial(_scan, job, bitext)) for name, bitext in units]
+    files = list(zip(names, bitexts, strict=True))
+    yield [Unit('scan', name, inputs_of([bitext.path], job), partial(_scan, job, bitext)) for name, bitext in files]
     pairs: dict[str, dict[str, Path]] = {}
-    for name, bitext in units:
+    for name, bitext in files:
         pairs.setdefault(bitext.pair, {})[name] = bitext.path
     yield [
         Unit('duplicates', pair, inputs_of(members.values(), job), partial(_duplicates, job, list(members)))
         for pair, members in pairs.items()
     ]
-    yield [Unit('build', name, inputs_of([bitext.path], job), partial(_build, job, name, bitext)) for name, bitext in units]
+    yield [
+        Unit('build', f'{name}-{chunk:05}', [(relative(bitext.path, job), said['bytes'])], partial(_build, job, name, chunk, bitext))
+        for name, bitext in files
+        for chunk, said in enumerate((facts(job.work, 'scan', name) or {})['chunks'])
+    ]
 
 
 def check(job: Job) -> list[Path]:
@@ -56,36 +65,60 @@ def _clean(job: Job, bitext: opus.Bitext, drops: Drops) -> Iterator[Pair]:
             yield Pair(first, second)
 
 
+def _chunk(number: int) -> str:
+    return f'chunk-{number:05}.zst'
+
+
 def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:
-    # Counted in the build, which reads the same rows again.
-    keys = array('Q', (hash64(*pair) for pair in _clean(job, bitext, Drops())))
-    np.save(folder / _KEYS, np.frombuffer(keys, np.uint64), allow_pickle=False)
-    return {}
+    """Clean a file, and cut it into chunks of `chunk_bytes`, lightly compressed: archives can only be read from the start."""
+    chunks: list[dict[str, int]] = []
+    lines: list[bytes] = []
+    size = 0
+
+    def flush() -> None:
+        nonlocal size
+        (folder / _chunk(len(chunks))).write_bytes(zstd.compress(b'\n'.join(lines), 1))
+        chunks.append({'pairs': len(lines) // 2, 'bytes': size})
+        lines.clear()
+        size = 0
+
+    with KeyFile(folder / _KEYS) as keys:
+        for first, second in _clean(job, bitext, drops):
+            one, two = first.encode(), second.encode()  # normalised: there is no line end in them
+            keys.append(hash64(one, two))
+            lines += one, two
+            size += len(one) + len(two)
+            if size >= job.settings.chunk_bytes:
+                flush()
+    if lines or not chunks:  # an empty file still has its source and drop reasons to report
+        flush()
+    return {'chunks': chunks, 'source': source_of(bitext.path, job)}
 
 
 def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
-    rows = repeated([np.load(job.work / 'scan' / name / _KEYS) for name in members])
-    for name, again in zip(members, rows, strict=True):
-        np.save(folder / f'{name}.npy', again, allow_pickle=False)
+    marks = mark_repeated([job.work / 'scan' / name / _KEYS for name in members], folder)
+    for number, name in enumerate(members):
+        marks.save(number, folder / f'{name}.npy')
     return {}
 
 
-def _build(job: Job, name: str, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:
-    from data_pipeline.writer import UnitWriter  # streaming imports torch: only where shards are written
-
-    again = set(np.load(job.work / 'duplicates' / bitext.pair / f'{name}.npy').tolist())
+def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:
+    said = facts(job.work, 'scan', name) or {}
+    before = sum(other['pairs'] for other in said['chunks'][:chunk])
+    again = marked(job.work / 'duplicates' / bitext.pair / f'{name}.npy', before, before + said['chunks'][chunk]['pairs'])
+    drops.add('duplicate', int(again.sum()))
     writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair)
-    batch: list[Pair] = []
-    for row, pair in enumerate(_clean(job, bitext, drops)):
-        if row in again:
-            drops.add('duplicate')
-            continue
-        batch.append(pair)
-        if len(batch) == _BATCH:
-            _write(job, bitext, batch, writer.add, drops)
-            batch.clear()
-    _write(job, bitext, batch, writer.add, drops)
-    return {'below': bitext.pair, 'sources': [source_of(bitext.path, job)], 'streams': writer.finish()}
+    lines = iter(zstd.decompress((job.work / 'scan' / name / _chunk(chunk)).read_bytes()).decode().split('\n'))
+    kept = (Pair(first, second) for first, second, repeat in zip(lines, lines, again.tolist(), strict=False) if not repeat)
+    while batch := list(islice(kept, _BATCH)):
+        _write(job, bitext, batch, writer.add, drops)
+    sources: list[dict[str, Any]] = []
+    if chunk == 0:  # what was found while scanning is told once
+        sources.append(said['source'])
+        for reason, number in said['dropped'].items():
+            drops.add(reason, number)
+        drops.warnings += said['warnings']
+    return {'below': bitext.pair, 'sources': sources, 'streams': writer.finish()}
 
 
 def _write(job: Job, bitext: opus.Bitext, batch: list[Pair], add: Any, drops: Drops) -> None:

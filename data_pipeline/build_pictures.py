@@ -1,6 +1,6 @@
 """CC3M, CC12M, WIT: every shard of pictures is a unit.
 
-scan    captions of each source into partitions; of each shard of pictures the hashes of URLs and pictures
+scan    captions of each source into sorted runs; of each shard of pictures the hashes of URLs and pictures
 group   captions of each partition by key, and which pictures are duplicates (in the same stage, as neither needs the other)
 build   pictures with all their captions into shards
 """
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash, merge, partitions, spill
-from data_pipeline.dedupe import repeated
+from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash, merge, partition_of, partitions, spill
+from data_pipeline.dedupe import Keys, Marks, Rows, repeated
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
@@ -26,7 +26,8 @@ from data_pipeline.pictures import BadPicture, image_id, prepare
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.readers import cc3m, cc12m, img2dataset, wit
 from data_pipeline.records import Caption, Picture
-from data_pipeline.work import Unit
+from data_pipeline.work import Unit, facts
+from data_pipeline.writer import UnitWriter
 from shards.errors import UserError
 
 _URLS, _IDS, _FAILED = 'urls.npy', 'ids.npy', 'failed.npy'
@@ -97,28 +98,25 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     """The stages of the build, each a list of units that need those of the stages before it."""
     texts, shards = sources(job)
     captions = inputs_of([source.path for source in texts], job)
-    number = partitions(sum(size for _, size in captions))
-    spread = (f'{number} partitions', 0)  # spills of another number of partitions are of no use
     yield [
-        *(
-            Unit('scan', source.name, [one, spread], partial(_spill, job, source, number))
-            for source, one in zip(texts, captions, strict=True)
-        ),
-        *(Unit('scan', source.name, [*inputs_of(source.files, job), spread], partial(_scan, job, source, number)) for source in shards),
+        *(Unit('scan', source.name, [one], partial(_spill, job, source)) for source, one in zip(texts, captions, strict=True)),
+        *(Unit('scan', source.name, inputs_of(source.files, job), partial(_scan, job, source)) for source in shards),
     ]
     names = [source.name for source in shards]
-    spills = [source.name for source in texts] + names
+    said = {name: facts(job.work, 'scan', name) or {} for name in [*(source.name for source in texts), *names]}
+    number = partitions(sum(one['caption_bytes'] for one in said.values()))
+    spread = (f'{number} partitions', 0)  # a group of another number of partitions is of no use
+    runs = [job.work / 'scan' / name / run for name, one in said.items() for run in one['runs']]
     yield [
-        *(Unit('group', f'partition-{i:04}', captions, partial(_group, job, spills, names, i, number)) for i in range(number)),
+        *(Unit('group', f'partition-{i:04}', [*captions, spread], partial(_group, job, runs, names, i, number)) for i in range(number)),
         Unit('group', 'duplicates', captions, partial(_duplicates, job, names)),
     ]
     yield [Unit('build', source.name, inputs_of(source.files, job), partial(_build, job, source, number)) for source in shards]
 
 
-def _spill(job: Job, source: CaptionSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+def _spill(job: Job, source: CaptionSource, folder: Path, drops: Drops) -> dict[str, Any]:
     rows = _CORPORA[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
-    spill(rows, False, number, job.corpus == 'cc12m', folder, drops)
-    return {'sources': [source_of(source.path, job)]}
+    return {'sources': [source_of(source.path, job)], **spill(rows, False, job.corpus == 'cc12m', folder, drops)}
 
 
 def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture]:
@@ -128,7 +126,7 @@ def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture
     return wit.pixels(source.path, drops) if wit.is_pixels(source.path) else caption_readers.inline_pictures(source.path, licence, drops)
 
 
-def _scan(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
+def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[str, Any]:
     """Hashes of URLs and pictures in the order of the records, URLs of failed downloads, img2dataset's own captions as a fallback."""
     urls, ids = array('Q'), array('Q')
 
@@ -140,21 +138,20 @@ def _scan(job: Job, source: PictureSource, number: int, folder: Path, drops: Dro
                 yield Caption(picture.url, 'en', picture.caption)
 
     failed = img2dataset.failures(source.shard, drops)[0] if source.shard else []
-    spill(own_captions(_pictures(job, source, drops)), True, number, job.corpus == 'cc12m', folder, drops)
+    said = spill(own_captions(_pictures(job, source, drops)), True, job.corpus == 'cc12m', folder, drops)
     for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
         np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
     # The file of inline pictures is a source of captions, and listed there.
-    return {'sources': [source_of(path, job) for path in source.files] if source.shard or wit.is_pixels(source.path) else []}
+    return {'sources': [source_of(path, job) for path in source.files] if source.shard or wit.is_pixels(source.path) else [], **said}
 
 
-def _group(job: Job, spills: list[str], shards: list[str], partition: int, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
-    scan = job.work / 'scan'
+def _group(job: Job, runs: list[Path], shards: list[str], partition: int, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
     pictured = []
     for name in shards:
         for file in (_URLS, _FAILED, _IDS):  # ids: captions that came with an inline picture are keyed by it
-            hashes = np.load(scan / name / file)
-            pictured.append(hashes[hashes % np.uint64(number) == partition])
-    group([scan / name for name in spills], partition, np.unique(np.concatenate(pictured)), folder, drops)
+            hashes = np.load(job.work / 'scan' / name / file)
+            pictured.append(hashes[partition_of(hashes, number) == partition])
+    group(runs, partition, number, np.unique(np.concatenate(pictured)), folder, drops)
     return {}
 
 
@@ -164,45 +161,54 @@ def _duplicates(job: Job, shards: list[str], folder: Path, drops: Drops) -> dict
     For the first record of a picture also the URLs of the others with it, whose captions join it.
     """
     scan = job.work / 'scan'
-    urls = [np.load(scan / name / _URLS) for name in shards]
-    ids = [np.load(scan / name / _IDS) for name in shards]
-    again = _flags(repeated(urls), urls)
-    # Among the records that are left, those with the picture of an earlier one.
-    left = [np.flatnonzero(~flags) for flags in again]
-    rows = [kept[same] for kept, same in zip(left, repeated([own[kept] for own, kept in zip(ids, left, strict=True)]), strict=True)]
-    extra: dict[int, list[int]] = {}
-    for own_ids, own_urls, same in zip(ids, urls, rows, strict=True):
-        for row in same.tolist():
-            if int(own_urls[row]) != _NO_URL:
-                extra.setdefault(int(own_ids[row]), []).append(int(own_urls[row]))
-    for name, url_flags, own_ids, same in zip(shards, again, ids, rows, strict=True):
-        reasons = np.zeros(len(url_flags), np.uint8)
-        reasons[url_flags] = 1
-        reasons[same] = 2
-        np.save(folder / f'{name}.npy', reasons, allow_pickle=False)
-        owned = [(row, url) for row, number in enumerate(own_ids.tolist()) if number in extra and not reasons[row] for url in extra[number]]
-        np.save(folder / f'{name}.extra.npy', np.array(owned, np.uint64).reshape(-1, 2), allow_pickle=False)
+    sizes = [len(np.load(scan / name / _URLS, mmap_mode='r')) for name in shards]
+    by_url, by_picture = Marks(sizes), Marks(sizes)
+
+    def urls() -> Iterator[tuple[Keys, Rows]]:
+        for name, start in zip(shards, by_url.starts, strict=True):
+            keys = np.load(scan / name / _URLS)
+            rows = np.flatnonzero(keys != np.uint64(_NO_URL))  # records without a URL are not duplicates of each other by URL
+            yield keys[rows], start + rows
+
+    def ids() -> Iterator[tuple[Keys, Rows]]:  # of the records that are left
+        for number, (name, start) in enumerate(zip(shards, by_url.starts, strict=True)):
+            rows = np.flatnonzero(~by_url.of(number))
+            yield np.load(scan / name / _IDS)[rows], start + rows
+
+    for rows, _ in repeated(urls(), sum(sizes), folder):
+        by_url.add(rows)
+    pairs = [np.empty((0, 2), np.int64)]  # (row, row of the first record with the same picture)
+    for rows, firsts in repeated(ids(), sum(sizes), folder):
+        by_picture.add(rows)
+        pairs.append(np.stack([rows, firsts], 1))
+    same = np.concatenate(pairs)
+    _save_joined(scan, shards, by_url, same[np.argsort(same[:, 0])], folder)
+    for number, name in enumerate(shards):
+        np.save(folder / f'{name}.npy', by_url.of(number) + 2 * by_picture.of(number).astype(np.uint8), allow_pickle=False)
     return {}
+
+
+def _save_joined(scan: Path, shards: list[str], marks: Marks, same: npt.NDArray[np.int64], folder: Path) -> None:
+    """Per shard (row, URL hash of another record with the same picture); `same` are (row, first row) of all shards, ascending."""
+    joined = np.empty((len(same), 2), np.uint64)
+    joined[:, 0] = same[:, 1].view(np.uint64)
+    starts = np.array([*marks.starts, np.iinfo(np.int64).max])
+    ends = np.searchsorted(same[:, 0], starts).tolist()
+    for name, start, begin, end in zip(shards, marks.starts, ends[:-1], ends[1:], strict=True):
+        if begin < end:
+            joined[begin:end, 1] = np.load(scan / name / _URLS)[same[begin:end, 0] - start]
+    joined = joined[joined[:, 1] != np.uint64(_NO_URL)]
+    joined = joined[np.argsort(joined[:, 0], kind='stable')]
+    ends = np.searchsorted(joined[:, 0], starts.astype(np.uint64)).tolist()
+    for name, start, begin, end in zip(shards, marks.starts, ends[:-1], ends[1:], strict=True):
+        np.save(folder / f'{name}.extra.npy', joined[begin:end] - np.array([start, 0], np.uint64), allow_pickle=False)
 
 
 _REASONS = ('', 'duplicate_url', 'duplicate_picture')
 _NO_URL = key_hash('')
 
 
-def _flags(rows: list[npt.NDArray[np.int64]], like: list[npt.NDArray[np.uint64]]) -> list[npt.NDArray[np.bool_]]:
-    result = []
-    for own, urls in zip(rows, like, strict=True):
-        flags = np.zeros(len(urls), bool)
-        flags[own] = True
-        # Records without a URL are not duplicates of each other by URL.
-        flags &= urls != np.uint64(_NO_URL)
-        result.append(flags)
-    return result
-
-
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
-    from data_pipeline.writer import UnitWriter  # streaming imports torch: only where shards are written
-
     grouped = job.work / 'group'
     reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy')
     extra: dict[int, list[int]] = {}

@@ -5,7 +5,6 @@ Split (chunks and hashes of documents) -> duplicates of each language -> token i
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,15 +14,16 @@ import numpy as np
 import zstd
 
 from data_pipeline.cleaning import empty, normalise
-from data_pipeline.dedupe import hash64, repeated
+from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
 from data_pipeline.packing import pack
 from data_pipeline.readers import cc100
 from data_pipeline.work import Unit, facts
+from data_pipeline.writer import UnitWriter
 
-_KEYS = 'keys.npy'
+_KEYS = 'keys.u64'
 
 
 def stages(job: Job) -> Iterator[list[Unit]]:
@@ -58,7 +58,6 @@ def _chunk(number: int) -> str:
 
 def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     """Cut a file into chunks of `chunk_bytes`, compressed lightly: xz can only be read from the start, chunks by many workers at once."""
-    keys = array('Q')
     chunks: list[dict[str, int]] = []
     pieces: list[bytes] = []
     documents = size = 0
@@ -70,37 +69,36 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
         pieces.clear()
         documents = size = 0
 
-    for document in cc100.documents(path, drops):
-        data = '\n'.join(document).encode()
-        keys.append(hash64(data))
-        pieces.append(data)
-        documents += 1
-        size += len(data)
-        if size >= job.settings.chunk_bytes:
-            flush()
+    with KeyFile(folder / _KEYS) as keys:
+        for document in cc100.documents(path, drops):
+            data = '\n'.join(document).encode()
+            keys.append(hash64(data))
+            pieces.append(data)
+            documents += 1
+            size += len(data)
+            if size >= job.settings.chunk_bytes:
+                flush()
     if pieces or not chunks:  # an empty file still has its source and drop reasons to report
         flush()
-    np.save(folder / _KEYS, np.frombuffer(keys, np.uint64), allow_pickle=False)
     return {'chunks': chunks, 'source': source_of(path, job)}
 
 
 def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
-    rows = repeated([np.load(job.work / 'split' / name / _KEYS) for name in members])
-    for name, again in zip(members, rows, strict=True):
-        np.save(folder / f'{name}.npy', again, allow_pickle=False)
+    marks = mark_repeated([job.work / 'split' / name / _KEYS for name in members], folder)
+    for number, name in enumerate(members):
+        marks.save(number, folder / f'{name}.npy')
     return {}
 
 
 def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: Drops) -> dict[str, Any]:
-    from data_pipeline.writer import UnitWriter  # streaming imports torch: only where shards are written
-
     said = facts(job.work, 'split', name) or {}
     before = sum(other['documents'] for other in said['chunks'][:chunk])
-    again = set(np.load(job.work / 'duplicates' / language / f'{name}.npy').tolist())
+    after = before + said['chunks'][chunk]['documents']
+    again = marked(job.work / 'duplicates' / language / f'{name}.npy', before, after).tolist()
     writer = UnitWriter(folder, 'text', job.settings, language)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
-    for row, document in enumerate(content.split('\n\n') if content else [], before):
-        if row in again:
+    for row, document in enumerate(content.split('\n\n') if content else []):
+        if again[row]:
             drops.add('duplicate_document')
             continue
         paragraphs = _paragraphs(document, drops)

@@ -1,35 +1,38 @@
-"""Captions by the picture they belong to, joined out of core.
+"""Captions by the picture they belong to, joined out of core: an external sort.
 
-Every source of captions (the corpus's own files, translations, img2dataset's records) is a unit that spills its rows into P partitions by
-the hash of their key. One partition at a time is then grouped in memory, into a file of JSON lines with an index of (hash, offset), which
-the build reads by memory map. Memory is bounded by the size of a partition, disk by that of the captions; pictures are never moved.
+Every source of captions (the corpus's own files, translations, img2dataset's records) is a unit that writes its rows as *runs*: as
+many rows as fit in memory, sorted by the hash of their key. The hashes are then cut into partitions, as many as the size of all runs
+demands, and one partition at a time is gathered from all runs and grouped, into a file of JSON lines with an index of (hash, offset), which
+the build reads. Memory is bounded by the size of a run and of a partition, disk by that of the captions; pictures are never moved.
+
+Runs are Arrow's IPC files: Arrow is here already, for img2dataset's parquet files, its columns take a fraction of Python's memory, and a
+slice of a run is read without reading the rest. (DuckDB could do the whole join, but as one process with threads of its own it is no unit
+of work: it could be neither shared between tasks nor continued.)
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from data_pipeline.cleaning import empty, normalise, person
 from data_pipeline.dedupe import hash64
 from data_pipeline.drops import Drops
 from data_pipeline.records import PICTURE_KEY, Caption
 
-PARTITION_BYTES = 64 << 20  # of source files (compressed ones count fully); a partition of captions takes a few times that in memory
+RUN_BYTES = 32 << 20  # of captions in a run; as Python objects they take three times that
+PARTITION_BYTES = 32 << 20  # of captions in a partition; grouping takes about ten times that
+_BATCH = 1 << 14  # rows of a record batch: what is turned into Python objects at a time
 _DATA, _INDEX = 'captions.jsonl', 'index.npy'
+_SCHEMA = pa.schema({'hash': pa.uint64(), 'language': pa.string(), 'text': pa.large_string(), 'fallback': pa.bool_()})
 
 Captions = dict[str, list[str]]  # language -> texts
-
-
-def partitions(total: int) -> int:
-    """Number of partitions for source files of `total` bytes; each is a file that is open while captions are spilled."""
-    return min(512, total // PARTITION_BYTES + 1)
 
 
 def key_hash(key: str) -> int:
@@ -42,44 +45,109 @@ def key_hash(key: str) -> int:
     return hash64(key)
 
 
-def part_name(partition: int) -> str:
-    return f'part-{partition:04}.jsonl'
+class _Run:
+    """Rows of captions in memory, and the sorted files that they become."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.number, self.bytes = folder, 0, 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.rows: tuple[list[int], list[str], list[str], list[bool]] = ([], [], [], [])
+        self.size = 0
+
+    def append(self, hashed: int, language: str, text: str, fallback: bool) -> None:
+        for column, value in zip(self.rows, (hashed, language, text, fallback), strict=True):
+            column.append(value)  # type: ignore[attr-defined]
+        self.size += 4 * len(text) + 64  # at most, and what a row costs besides
+        if self.size >= 4 * RUN_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.rows[0]:
+            return
+        table = pa.table([pa.array(column, field.type) for column, field in zip(self.rows, _SCHEMA, strict=True)], schema=_SCHEMA)
+        self._clear()
+        # A stable sort keeps the order of the source among rows of the same key; Arrow's sort is not.
+        table = table.take(np.argsort(table['hash'].to_numpy(), kind='stable'))
+        with pa.OSFile(str(self.folder / _run_name(self.number)), 'wb') as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            writer.write_table(table, max_chunksize=_BATCH)
+        self.number += 1
+        self.bytes += table.nbytes
 
 
-def spill(captions: Iterable[Caption], fallback: bool, number: int, rules: bool, folder: Path, drops: Drops) -> None:
-    """Clean captions and write them to `number` partition files.
+def _run_name(number: int) -> str:
+    return f'run-{number:04}.arrow'
+
+
+def spill(captions: Iterable[Caption], fallback: bool, rules: bool, folder: Path, drops: Drops) -> dict[str, Any]:
+    """Clean captions and write them as sorted runs; {'runs': names of the files, 'caption_bytes': their size in memory}.
 
     `fallback` rows only count where a key has no other caption in the same language.
-    `rules`: replace CC12M's `<PERSON>`."""
-    with contextlib.ExitStack() as stack:
-        files: list[BinaryIO] = [stack.enter_context(open(folder / part_name(i), 'wb')) for i in range(number)]
-        for caption in captions:
-            text = normalise(caption.text)
-            if empty(text):
-                # A fallback that is empty loses nothing: the corpus's own file is the authority, and counts its own.
-                drops.add('empty_caption', not fallback)
-                continue
-            hashed = key_hash(caption.key)
-            row = [hashed, caption.language, person(text) if rules else text, int(fallback)]
-            files[hashed % number].write(json.dumps(row, ensure_ascii=False).encode() + b'\n')
+    `rules`: replace CC12M's `<PERSON>`.
+    """
+    run = _Run(folder)
+    for caption in captions:
+        text = normalise(caption.text)
+        if empty(text):
+            # A fallback that is empty loses nothing: the corpus's own file is the authority, and counts its own.
+            drops.add('empty_caption', not fallback)
+            continue
+        run.append(key_hash(caption.key), caption.language, person(text) if rules else text, fallback)
+    run.flush()
+    return {'runs': [_run_name(i) for i in range(run.number)], 'caption_bytes': run.bytes}
 
 
-def group(spills: Iterable[Path], partition: int, pictured: npt.NDArray[np.uint64], folder: Path, drops: Drops) -> None:
-    """Group one partition of all spills by key.
+def partitions(total: int) -> int:
+    """Number of partitions for captions of `total` bytes."""
+    return total // PARTITION_BYTES + 1
+
+
+def partition_of(hashes: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.int64]:
+    """Partition of each hash: an interval of hashes each, so that a partition is a slice of a sorted run."""
+    return ((hashes >> np.uint64(32)) * np.uint64(number) >> np.uint64(32)).astype(np.int64)
+
+
+def _rows(runs: Iterable[Path], partition: int, number: int) -> Iterator[dict[str, Any]]:
+    """Rows of a partition, run by run; only the record batches that hold some are read."""
+    for path in runs:
+        with pa.OSFile(str(path), 'rb') as file:
+            reader = pa.ipc.open_file(file)
+            # The batches are sorted: find the first by bisection, stop after the last.
+            low, high = 0, reader.num_record_batches
+            while low < high:
+                middle = (low + high) // 2
+                if partition_of(reader.get_batch(middle)['hash'].to_numpy()[-1:], number)[0] < partition:
+                    low = middle + 1
+                else:
+                    high = middle
+            for i in range(low, reader.num_record_batches):
+                batch = reader.get_batch(i)
+                inside = partition_of(batch['hash'].to_numpy(), number)
+                yield from batch.slice(*_slice(inside, partition)).to_pylist()
+                if inside[-1] > partition:
+                    break
+
+
+def _slice(inside: npt.NDArray[np.int64], partition: int) -> tuple[int, int]:
+    begin, end = np.searchsorted(inside, [partition, partition + 1]).tolist()
+    return begin, end - begin
+
+
+def group(runs: Iterable[Path], partition: int, number: int, pictured: npt.NDArray[np.uint64], folder: Path, drops: Drops) -> None:
+    """Group one of `number` partitions of all runs by key.
 
     Texts that a key has twice are kept once; keys without a picture (not among `pictured`) are counted.
     """
     grouped: dict[int, Captions] = {}
     fallbacks: dict[int, Captions] = {}
-    for spilled in spills:
-        with open(spilled / part_name(partition), 'rb') as handle:
-            for line in handle:
-                hashed, language, text, fallback = json.loads(line)
-                texts = (fallbacks if fallback else grouped).setdefault(hashed, {}).setdefault(language, [])
-                if text not in texts:
-                    texts.append(text)
-                elif not fallback:
-                    drops.add('duplicate_caption')
+    for row in _rows(runs, partition, number):
+        fallback = row['fallback']
+        texts = (fallbacks if fallback else grouped).setdefault(row['hash'], {}).setdefault(row['language'], [])
+        if row['text'] not in texts:
+            texts.append(row['text'])
+        elif not fallback:
+            drops.add('duplicate_caption')
     for hashed, captions in fallbacks.items():
         for language, texts in captions.items():
             grouped.setdefault(hashed, {}).setdefault(language, texts)
@@ -109,7 +177,7 @@ class CaptionStore:
 
     def get(self, hashed: int) -> Captions:
         """Captions of a key's hash; none: an empty dict."""
-        partition = hashed % len(self._folders)
+        partition = (hashed >> 32) * len(self._folders) >> 32
         if partition not in self._open:
             folder = self._folders[partition]
             self._open[partition] = (np.load(folder / _INDEX, mmap_mode='r'), open(folder / _DATA, 'rb'))  # noqa: SIM115  (closed by __exit__)

@@ -26,7 +26,7 @@ class Settings:
     shard_bytes: int = _setting(1 << 26, _ALL, 'size of a shard before compression', 1 << 12, (1 << 32) - 1)
     compression: str = _setting('none', _ALL, 'none, zstd or zstd:LEVEL; pictures gain nothing')
     max_tokens: int = _setting(125, ('text',), 'tokens of a sequence, without the three special ones of batch time', 8)
-    chunk_bytes: int = _setting(1 << 26, ('text',), 'text of a unit of work, cut between documents', 1 << 12)
+    chunk_bytes: int = _setting(1 << 26, ('text', 'bitext'), 'text of a unit of work, cut between documents or pairs', 1 << 12)
     score: float = _setting(1.04, ('bitext',), "lowest margin score of WikiMatrix's pairs", 0)
     min_length: int = _setting(1, ('bitext',), 'tokens of a side, at least', 1)
     max_length: int = _setting(250, ('bitext',), 'tokens of a side, at most', 1)

@@ -117,7 +117,7 @@ def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit
         yield from ((unit, execute(work, unit)) for unit in units)
         return
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['data_pipeline.writer'])
+    context.set_forkserver_preload(['data_pipeline.build'])
     pool = ProcessPoolExecutor(min(workers, len(units)), context, _start_worker)
     try:
         futures = {pool.submit(execute, work, unit): unit for unit in units}

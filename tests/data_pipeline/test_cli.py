@@ -75,7 +75,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert imported('from data_pipeline.cli import parser; parser()', 'torch', 'streaming', 'numpy', 'pyarrow') == set()
 
 
-def test_only_the_writer_imports_torch() -> None:
+def test_workers_import_no_torch() -> None:
     modules = 'build, data_pipeline.stats, data_pipeline.verify, data_pipeline.tokenizer_training'
     assert imported(f'import data_pipeline.{modules}', 'torch', 'deepspeed', 'sentencepiece') == {'sentencepiece'}
 

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.dedupe import hash64, repeated
+from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked, repeated
 from data_pipeline.names import unit_names
 from data_pipeline.writer import split_of
 
 
-@given(st.lists(st.lists(st.integers(0, 8), max_size=8), max_size=5))
-def test_against_a_set(sources: list[list[int]]) -> None:
-    seen: set[int] = set()
-    expected = []
-    for source in sources:
-        again = []
-        for row, key in enumerate(source):
-            if key in seen:
-                again.append(row)
-            seen.add(key)
-        expected.append(again)
-    assert [rows.tolist() for rows in repeated([np.array(source, np.uint64) for source in sources])] == expected
+@given(
+    sources=st.lists(st.lists(st.integers(0, 8).map(lambda i: i * (2**64 // 9)), max_size=24), max_size=5),
+    bucket=st.sampled_from([2, 3, 99]),
+)
+def test_against_a_dict(sources: list[list[int]], bucket: int) -> None:
+    """Whatever the size of the partitions, which are tiny here."""
+    first: dict[int, tuple[int, int]] = {}
+    expected: list[list[bool]] = []
+    owners: dict[tuple[int, int], tuple[int, int]] = {}
+    for number, source in enumerate(sources):
+        expected.append([key in first or first.setdefault(key, (number, row)) != (number, row) for row, key in enumerate(source)])
+        owners |= {(number, row): first[key] for row, key in enumerate(source) if expected[-1][row]}
+    with TemporaryDirectory() as name, patch('data_pipeline.dedupe.BUCKET', bucket):
+        folder = Path(name)
+        files = [folder / f'{number}.u64' for number in range(len(sources))]
+        for path, source in zip(files, sources, strict=True):
+            with KeyFile(path) as keys:
+                for key in source:
+                    keys.append(key)
+        marks = mark_repeated(files, folder)
+        for number, flags in enumerate(expected):
+            marks.save(number, folder / 'bits.npy')
+            assert marks.of(number).tolist() == flags
+            for begin in range(0, len(flags) + 1, 5):
+                assert marked(folder / 'bits.npy', begin, len(flags)).tolist() == flags[begin:]
+        blocks = [(np.array(source, np.uint64), np.arange(len(source)) + 100 * number) for number, source in enumerate(sources)]
+        found = {
+            divmod(int(row), 100): divmod(int(owner), 100)
+            for rows, firsts in repeated(blocks, sum(map(len, sources)), folder)
+            for row, owner in zip(rows, firsts, strict=True)
+        }
+        assert found == owners
+        assert not list(folder.glob('bucket*'))
 
 
 def test_hash_keeps_parts_apart() -> None:

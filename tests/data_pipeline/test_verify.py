@@ -118,8 +118,8 @@ def test_damage(out: Path, damage: Callable[[Path], object], message: str) -> No
 
 
 def test_unfinished_build(out: Path) -> None:
-    (out / '.build/opus/build/WikiMatrix-WikiMatrix.de-en/unit.json').unlink()
-    assert any('is not complete, unit WikiMatrix-WikiMatrix.de-en is missing' in line for line in verify(out).bad)
+    (out / '.build/opus/build/WikiMatrix-WikiMatrix.de-en-00000/unit.json').unlink()
+    assert any('is not complete, unit WikiMatrix-WikiMatrix.de-en-00000 is missing' in line for line in verify(out).bad)
 
 
 def test_undecodable_picture(out: Path) -> None:
