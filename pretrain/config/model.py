@@ -40,6 +40,7 @@ class Model(Section):
     decoder_layers: int = Field(12, ge=1, description='layers of the decoder')
     max_positions: int = Field(1024, gt=0, description='learned positions of text encoder and decoder, as mBART: the longest sequence')
     dropout: float = Field(0.1, ge=0, lt=1, description='in text encoder, cross encoder and decoder, as mBART; the ViT has none')
+    recompute: bool = Field(False, description='activation checkpointing: keep the input of a layer and run it again in the backward')
     projection: int = Field(256, gt=0, description='size of the contrastive space (bias-free linear from both towers)')
     logit_scale: float = Field(1 / 0.07, gt=0, description='initial inverse temperature of the contrastive softmax')
     logit_scale_max: float = Field(100.0, gt=0, description='the learnt inverse temperature is clamped here')

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from pretrain.config.data import Data
+from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Section
 from pretrain.config.tasks import Batch, Task, TaskOptions
@@ -29,6 +30,7 @@ class Config(Section):
     task: TaskOptions = TaskOptions()
     batch: Batch = Batch()
     optimizer: Optimizer = Optimizer()
+    kernels: Kernels = Kernels()
     checkpoint: Checkpoint = Checkpoint()
     eval: Eval = Eval()
     log: Log = Log()

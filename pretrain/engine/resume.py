@@ -9,7 +9,7 @@ from shards.errors import UserError
 
 # Settings that say neither which samples come next, nor what is learned from them, nor what the parameters are.
 FREE = (
-    'out', 'steps', 'precision', 'optimizer', 'checkpoint', 'eval', 'log', 'batch.micro',
+    'out', 'steps', 'precision', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'batch.micro', 'model.recompute',
     'data.shards', 'data.tokenizer', 'data.cache', 'data.workers', 'data.prefetch',
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretrain.config import Config, Optimizer
+from pretrain import kernels
+from pretrain.config import Config
+from pretrain.engine import optimizers
 from pretrain.engine.ds_config import resolve_ds_config
+from pretrain.kernels.registry import Place, choose
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,12 @@ class Engine:
         groups = parameter_groups(model, config.optimizer.weight_decay)
         self.names: list[list[str]] = [group.pop('names') for group in groups]
         self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
-        self._engine, self._zero, _, _ = deepspeed.initialize(model=model, optimizer=_adamw(groups, config.optimizer), config=resolved)
+        place = Place(self.device, config.precision)
+        adamw = choose('optimizer', optimizers.BACKENDS, config.kernels.optimizer, place)
+        self.kernels = {**kernels.use(config.kernels, place), 'optimizer': adamw.name}  # operation -> what computes it
+        optimizer = adamw.load()(groups, config.optimizer)
+        self._engine, self._zero, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=resolved)
+        self._zero.get_grad_norm_direct = self._gradient_norm
         self.ds_config = resolved
 
     @property
@@ -118,6 +126,14 @@ class Engine:
         self._engine.step()
         return float(self._zero._global_grad_norm), bool(self._zero.overflow)
 
+    def _gradient_norm(self, gradients: Iterable[Tensor], parameters: Iterable[Tensor]) -> Tensor:
+        """Norm of a parameter group over all ranks, from this rank's part of it. In place of DeepSpeed's, which converts every gradient
+        to double precision and takes a norm of each."""
+        own = [gradient for gradient in gradients if not getattr(gradient, '_zero_padding', False)]
+        squared = kernels.gradient_norm(own).square() if own else torch.zeros((), device=self.device)
+        torch.distributed.all_reduce(squared, group=self._zero.dp_process_group)
+        return squared.sqrt()
+
     # ---- state, for checkpoints ------------------------------------------------------------------------------------------------------
 
     def slices(self) -> list[Slice]:
@@ -139,7 +155,7 @@ class Engine:
     @property
     def updates(self) -> int:
         """Updates that AdamW has applied: one that was skipped, as a gradient was not finite, does not count for its bias correction."""
-        return next((int(state['step']) for state in self._zero.optimizer.state.values() if 'step' in state), 0)
+        return optimizers.updates(self._zero.optimizer)
 
     def load_slices(self, slices: list[Slice], updates: int) -> None:
         """Take over saved state, as `slices` returned it (of any number of ranks, cut anew), after `updates`; then share the weights."""
@@ -147,7 +163,7 @@ class Engine:
             length = saved.master.numel()
             partition.data[:length].copy_(saved.master)
             state = self._zero.optimizer.state[partition]
-            state['step'] = torch.tensor(float(updates), device=state['step'].device if 'step' in state else None)
+            optimizers.set_updates(self._zero.optimizer, partition, updates)
             for name, moment in saved.moments.items():
                 full = state.get(name)
                 if full is None:
@@ -157,10 +173,6 @@ class Engine:
         for group, flat in enumerate(self._zero.bit16_groups_flat):
             own = self._zero.parallel_partitioned_bit16_groups[group][self.rank]
             torch.distributed.all_gather_single(flat, own.clone())
-
-
-def _adamw(groups: list[dict[str, Any]], optimizer: Optimizer) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, eps=optimizer.eps, fused=True)
 
 
 def _deepspeed() -> Any:

@@ -9,6 +9,7 @@ GPU's tiles like whole multiples. Idle tokens are zeros or <pad>, belong to no r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,6 +40,16 @@ class Layout:
     @property
     def rows(self) -> int:
         return len(self.lengths)
+
+    @cached_property
+    def boundaries(self) -> Tensor:
+        """(B + 1,) int32: packed places where rows begin, and the end of the last: what kernels for ragged rows take."""
+        return F.pad(self.starts, (0, 1), value=self.tokens).int()
+
+    @cached_property
+    def row_of_token(self) -> Tensor:
+        """(T,) int64: the row of every token."""
+        return self.index // self.width
 
     @staticmethod
     def of(lengths: Tensor, device: torch.device | str) -> Layout:

@@ -6,12 +6,15 @@ Parameter names are those of transformers' MBart, except that q, k and v of a se
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from pretrain.model.packed import Layout, pack, pad
+from pretrain import kernels
+from pretrain.model.packed import Layout
 
 POSITION_OFFSET = 2  # fairseq's, kept by mBART: position i uses row i + 2
 
@@ -25,7 +28,7 @@ class Norm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(self.weight.dtype)
+        return kernels.norm(x, self.weight, self.bias, self.eps)
 
 
 class StreamNorm(Norm):
@@ -51,19 +54,10 @@ class Attention(nn.Module):
         """States (T, D) -> (T, D)."""
         if self.cross:
             assert memory_SD is not None and memory_layout is not None
-            (q,) = self._split(self.q_proj(x_TD), layout, 1)
-            k, v = self._split(self.kv_proj(memory_SD), memory_layout, 2)
-            keys = memory_layout.valid
+            out = kernels.attention(self.q_proj(x_TD), self.heads, layout, False, self.kv_proj(memory_SD), memory_layout)
         else:
-            q, k, v = self._split(self.qkv_proj(x_TD), layout, 3)
-            keys = None if self.causal else layout.valid  # right-padded: a causal query never meets padding
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal)
-        return self.out_proj(pack(out.transpose(1, 2).flatten(2), layout))
-
-    def _split(self, x: Tensor, layout: Layout, parts: int) -> tuple[Tensor, ...]:
-        """(T, parts * D) -> parts x (B, heads, L, D / heads)."""
-        padded = pad(x, layout)
-        return padded.view(layout.rows, layout.width, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+            out = kernels.attention(self.qkv_proj(x_TD), self.heads, layout, self.causal)
+        return self.out_proj(out)
 
 
 class Layer(nn.Module):
@@ -114,7 +108,7 @@ class PostNormStack(nn.Module):
 
     def __init__(self, dim: int, heads: int, ffn: int, layers: int, dropout: float, embedded: bool):
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.recompute = dropout, False
         self.layernorm_embedding = Norm(dim) if embedded else None
         self.layers = nn.ModuleList(PostNormLayer(dim, heads, ffn, dropout) for _ in range(layers))
 
@@ -123,7 +117,7 @@ class PostNormStack(nn.Module):
             x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training)
         precision, x = x.dtype, x.float()
         for layer in self.layers:
-            x = layer(x, layout)
+            x = run(layer, self.recompute, x, layout)
         return x.to(precision)
 
 
@@ -133,7 +127,7 @@ class Stack(nn.Module):
 
     def __init__(self, dim: int, heads: int, ffn: int, layers: int, dropout: float, decoder: bool = False):
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.recompute = dropout, False
         self.layernorm_embedding = Norm(dim)
         self.layers = nn.ModuleList(Layer(dim, heads, ffn, dropout, decoder) for _ in range(layers))
         self.layer_norm = Norm(dim)
@@ -141,8 +135,18 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
         x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training).float()  # the residual stream
         for layer in self.layers:
-            x = layer(x, layout, memory, memory_layout)
+            x = run(layer, self.recompute, x, layout, memory, memory_layout)
         return self.layer_norm(x)
+
+
+def run(layer: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+    """The layer's states; with `recompute` (activation checkpointing) only its inputs are kept, and the backward runs it again with the
+    same dropout."""
+    if recompute and torch.is_grad_enabled():
+        out: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
+    else:
+        out = layer(*inputs)
+    return out
 
 
 class Positions(nn.Module):

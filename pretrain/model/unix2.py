@@ -68,6 +68,7 @@ class UniX2(nn.Module):
             self.cross_encoder = Stack(*sizes, config.cross_layers, config.dropout)
         self.decoder_positions = Positions(dim, config.max_positions)
         self.decoder = Stack(*sizes, config.decoder_layers, config.dropout, decoder=True)
+        self.text_encoder.recompute = self.cross_encoder.recompute = self.decoder.recompute = config.recompute
 
         self.visual_projection = nn.Linear(visual_dim, config.projection, bias=False)  # contrastive space
         self.text_projection = nn.Linear(dim, config.projection, bias=False)
@@ -194,6 +195,7 @@ def build_visual_encoder(config: Model) -> Any:
     if getattr(encoder, 'cls_token', None) is None:
         raise UserError(f'model.visual.name = {visual.name!r} has no class token, which stands for the picture; choose another ViT')
     _replace_norms(encoder)
+    encoder.set_grad_checkpointing(config.recompute)
     encoder.norm_pre.register_forward_hook(_float)  # between the embeddings and the first block: from here on the residual stream is fp32
     return encoder
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretrain import kernels
+
 # fp32 logits held at a time: few enough to stay near a CPU's caches, with rows enough for an efficient matrix product at 250,000 tokens.
 CHUNK_LOGITS = 2 * 1024 * 1024
 MIN_ROWS = 256
@@ -21,7 +23,8 @@ def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | No
     states (N or more, D): rows behind the labels are idle; labels (N,) int64, weight (V, D), bias (V,). N may be 0: the sum is 0 and every
     gradient zero. The softmax runs in fp32.
     """
-    out: Tensor = _TokenLoss.apply(states, labels, weight, bias)
+    fused = kernels.fused_token_loss()
+    out: Tensor = fused(states, labels, weight, bias) if fused else _TokenLoss.apply(states, labels, weight, bias)
     return out
 
 

@@ -192,3 +192,35 @@ def test_token_loss_without_gradient_holds_none() -> None:
     with torch.no_grad():
         loss = token_loss(torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.randn(5, 4))
     assert not loss.requires_grad
+
+
+@pytest.mark.parametrize('family', ['mbart-cc25', 'xlm-r'])
+def test_recomputed_layers_give_the_same_loss_and_gradients_and_keep_less(family: str) -> None:
+    """Activation checkpointing with dropout against the same model without."""
+
+    def run(recompute: bool) -> tuple[Tensor, dict[str, Tensor], int]:
+        torch.manual_seed(0)
+        model = UniX2(SMALL.model_copy(update={'dropout': 0.3, 'recompute': recompute, 'family': family}), VOCABULARY)
+        source, target = ragged([6, 9, 2])[0], ragged([4, 11, 7], seed=2)[0]
+        images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        saved = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal saved
+            saved += tensor.nbytes
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            states = model.decode(target, model.fuse(source, images, torch.arange(3)))
+            loss = token_loss(states, target.ids, model.embed_tokens)
+        kept = saved
+        loss.backward()
+        return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, kept
+
+    (loss, gradients, kept), (again, regained, kept_less) = run(False), run(True)
+    torch.testing.assert_close(again, loss)
+    assert set(gradients) == set(regained) and any(name.startswith('visual_encoder.blocks') for name in gradients)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(regained[name], gradient, atol=1e-6, rtol=1e-5)
+    assert kept_less < 0.6 * kept

@@ -1,0 +1,60 @@
+"""Backends of pretrain/tasks/token_loss.py's sum of cross-entropies over a tied output layer."""
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lacks_module
+
+IGNORED = -100
+
+TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # states (N or more, D), labels (N,), weight (V, D), bias (V,)
+
+
+def idle_labels(states: Tensor, labels: Tensor) -> Tensor:
+    """The labels, with IGNORED for the idle rows behind them."""
+    return F.pad(labels, (0, len(states) - len(labels)), value=IGNORED)
+
+
+def _liger() -> TokenLoss:
+    function = importlib.import_module('liger_kernel.ops.fused_linear_cross_entropy').LigerFusedLinearCrossEntropyFunction
+
+    def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not len(labels):  # liger divides by the number of rows; the gradient must still be there, and zero
+            return (states.sum() + weight.sum()) * 0 + (0 if bias is None else bias.sum() * 0)
+        out = function.apply(
+            states, weight, idle_labels(states, labels), bias, None, IGNORED, 0.0, 0.0, 'sum', None, False, torch.float32
+        )
+        return out[0] if isinstance(out, tuple) else out
+
+    return token_loss
+
+
+def _triton() -> TokenLoss:
+    function: TokenLoss = importlib.import_module('pretrain.kernels.triton_token_loss').triton_token_loss
+    return function
+
+
+def interpreted() -> bool:
+    """Whether triton interprets its kernels on the CPU (as tests do)."""
+    return os.environ.get('TRITON_INTERPRET') == '1'
+
+
+def _lacks_triton(place: Place) -> str | None:
+    return (None if interpreted() else lacks_cuda(place)) or lacks_module('triton', 'install triton')
+
+
+def _lacks_liger(place: Place) -> str | None:
+    return _lacks_triton(place) or lacks_module('liger_kernel.ops.fused_linear_cross_entropy', 'install liger-kernel')
+
+
+BACKENDS = [
+    Backend('triton', _lacks_triton, _triton),
+    Backend('liger', _lacks_liger, _liger, automatic=False),  # it reads a count back from the GPU at every call, so the host waits
+    Backend('torch', anywhere, lambda: None),  # pretrain/tasks/token_loss.py itself
+]

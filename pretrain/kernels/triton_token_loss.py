@@ -1,0 +1,99 @@
+"""Cross-entropy of a tied output layer with one kernel per chunk of logits: loss, softmax and its gradient in place.
+
+In PyTorch the same takes eight passes over the chunk. Matrix products are left to PyTorch. Under TRITON_INTERPRET=1 it runs on a CPU.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pretrain.kernels.token_loss import IGNORED, idle_labels
+
+CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
+BLOCK = 4096
+
+
+@triton.jit
+def _loss_and_gradient(logits, bias, labels, losses, columns, HAS_BIAS: tl.constexpr, IGNORED: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A row a program: losses[row] = -log softmax(logits[row] + bias)[label]; logits[row] becomes softmax minus one-hot, 0 if ignored."""
+    row = tl.program_id(0).to(tl.int64)
+    label = tl.load(labels + row)
+    start = logits + row * columns
+    offsets = tl.arange(0, BLOCK)
+    if label == IGNORED:
+        for first in range(0, columns, BLOCK):
+            tl.store(start + first + offsets, tl.zeros([BLOCK], logits.dtype.element_ty), mask=first + offsets < columns)
+        tl.store(losses + row, 0.0)
+        return
+    top = tl.full([BLOCK], float('-inf'), tl.float32)  # online softmax, a lane a sum; joined at the end
+    total = tl.zeros([BLOCK], tl.float32)
+    for first in range(0, columns, BLOCK):
+        inside = first + offsets < columns
+        x = tl.load(start + first + offsets, mask=inside, other=float('-inf')).to(tl.float32)
+        if HAS_BIAS:
+            x += tl.load(bias + first + offsets, mask=inside, other=0.0).to(tl.float32)
+        higher = tl.maximum(top, x)
+        # A lane that has seen nothing yet: -inf minus -inf is not a number.
+        kept = tl.where(higher == float('-inf'), 0.0, higher)
+        total = total * tl.exp(top - kept) + tl.exp(x - kept)
+        top = higher
+    highest = tl.max(top, 0)
+    log_sum = tl.log(tl.sum(total * tl.exp(top - highest), 0)) + highest
+    at_label = tl.load(start + label).to(tl.float32)
+    if HAS_BIAS:
+        at_label += tl.load(bias + label).to(tl.float32)
+    tl.store(losses + row, log_sum - at_label)
+    for first in range(0, columns, BLOCK):
+        inside = first + offsets < columns
+        x = tl.load(start + first + offsets, mask=inside, other=float('-inf')).to(tl.float32)
+        if HAS_BIAS:
+            x += tl.load(bias + first + offsets, mask=inside, other=0.0).to(tl.float32)
+        probability = tl.exp(x - log_sum) - tl.where(first + offsets == label, 1.0, 0.0)
+        tl.store(start + first + offsets, probability.to(logits.dtype.element_ty), mask=inside)
+
+
+def triton_token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`pretrain.tasks.token_loss.token_loss`, fused."""
+    out: Tensor = _Function.apply(states, labels, weight, bias)
+    return out
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        wants = any(ctx.needs_input_grad)
+        targets = idle_labels(states, labels)
+        losses = states.new_zeros(len(states), dtype=torch.float32)
+        grad_states = torch.empty_like(states) if wants else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants and bias is not None else None
+        columns = len(weight)
+        rows = max(1, CHUNK_BYTES // (columns * states.element_size()))
+        for start in range(0, len(states), rows):
+            chunk = states[start : start + rows]
+            logits = chunk @ weight.T
+            _loss_and_gradient[(len(chunk),)](
+                logits, weight if bias is None else bias, targets[start : start + rows], losses[start : start + rows], columns,
+                HAS_BIAS=bias is not None, IGNORED=IGNORED, BLOCK=min(BLOCK, triton.next_power_of_2(columns)),
+            )  # fmt: skip
+            if grad_states is None or grad_weight is None:
+                continue
+            torch.mm(logits, weight, out=grad_states[start : start + rows])
+            grad_weight += logits.T @ chunk
+            if grad_bias is not None:
+                grad_bias += logits.sum(0, dtype=torch.float32)
+        if wants:
+            ctx.save_for_backward(grad_states, grad_weight, grad_bias)
+            ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor | None]:
+        grad_states, grad_weight, grad_bias = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
+        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias

@@ -1,0 +1,39 @@
+"""The triton kernels against PyTorch's cross-entropy, in a process of its own: TRITON_INTERPRET=1 must be set before triton is imported."""
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.nn.functional as F
+
+from pretrain.kernels import triton_token_loss
+from pretrain.kernels.registry import Place, choose
+from pretrain.kernels.token_loss import BACKENDS
+
+# rows, idle rows, vocabulary, bias. 5,000 tokens are more than a kernel's block, 97 and 33 no multiple of anything.
+CASES = [(23, 41, 97, True), (23, 0, 33, False), (0, 8, 97, True), (5, 3, 5_000, True)]
+
+
+def check(backend: str) -> None:
+    token_loss = choose('token_loss', BACKENDS, backend, Place(torch.device('cpu'), 'fp32')).load()
+    for rows, idle, vocabulary, with_bias in CASES:
+        generator = torch.Generator().manual_seed(rows)
+        states, weight, bias = (
+            torch.randn(*shape, generator=generator).requires_grad_() for shape in ((rows + idle, 16), (vocabulary, 16), (vocabulary,))
+        )
+        labels = torch.randint(0, vocabulary, (rows,), generator=generator)
+        leaves = [states, weight, *([bias] if with_bias else [])]
+        ours = token_loss(states, labels, weight, bias if with_bias else None)
+        logits = states[:rows] @ weight.T + (bias if with_bias else 0)
+        theirs = F.cross_entropy(logits, labels, reduction='sum')
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
+        expected = torch.autograd.grad(theirs * 3, leaves)
+        for got, want in zip(torch.autograd.grad(ours * 3, leaves), expected, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():
+            torch.testing.assert_close(token_loss(states, labels, weight, None), token_loss(states.clone(), labels, weight, None))
+
+
+if __name__ == '__main__':
+    triton_token_loss.CHUNK_BYTES = 4 * 97 * 10  # several chunks
+    check(sys.argv[1])
