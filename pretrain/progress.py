@@ -31,7 +31,7 @@ class Progress:
         if done % self.config.log.every and done not in (self.first, self.config.steps):
             return
         mean = sum(self.seconds) / len(self.seconds)
-        rate = sum(self.config.batch.size(task) for task in self.config.tasks) / mean
+        rate = result.size / mean
         wait = sum(self.waits) / sum(self.seconds)
         losses = ' '.join(f'{task} {loss:.3f}' for task, loss in result.losses.items())
         left = duration(mean * (self.config.steps - done))

@@ -60,6 +60,8 @@ class Records:
         self._write(METRICS, line)
         if self._board is not None:
             step = line['step']
+            for name, value in line.get('examples', {}).items():
+                self._board.add_scalar(f'examples/{name}', value, step)
             for task, loss in line['loss'].items():
                 self._board.add_scalar(f'loss/{task}', loss, step)
             for name in ('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'):

@@ -28,6 +28,7 @@ from pretrain.evaluation.heldout import heldout_losses
 from pretrain.model.unix2 import UniX2
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
+from pretrain.tasks.contrastive import Contrast
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 
@@ -102,7 +103,7 @@ class Trainer:
         pools: dict[str, Iterable[tuple[str, list[TaskBatch]]]] = {
             task: held_out.batches(task, self.engine.rank, self.engine.world) for task in self.config.eval_tasks
         }
-        losses = heldout_losses(self.engine, pools)
+        losses = heldout_losses(self.engine, pools, Contrast.of(self.config))
         retrieval = retrieval_curve(self.engine, self.config, self.tokenizer)
         if self.records:
             self.records.evaluation({'step': self.done, 'heldout': losses, 'retrieval': retrieval})
@@ -167,18 +168,18 @@ class Trainer:
         return records
 
     def _metrics(self, result: StepResult, lr: float, waited: float, seconds: float) -> dict[str, object]:
-        samples = sum(self.config.batch.size(task) for task in self.config.tasks)
         return {
             'step': self.done,
             'loss': {**result.losses, 'total': result.total},
             'lr': lr,
             'grad_norm': result.grad_norm if math.isfinite(result.grad_norm) else None,  # JSON has no infinity
             'samples': result.samples,
-            'samples_per_s': samples / seconds,
+            'samples_per_s': result.size / seconds,
             'skipped': result.skipped,
             'data_wait': waited / seconds,
             'logit_scale': self.engine.module.scale().item(),
             'targets': result.targets,
+            'examples': result.examples,
         }
 
     def _end(self, message: str, code: int) -> int:

@@ -15,20 +15,10 @@ from shards.errors import UserError
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
     """The configuration of a YAML file (none: the defaults) with `key.sub=value` arguments on top.
 
-    Raises UserError that names the key, the file and the valid choices.
+    A file may name another one, relative to itself, as its `base`, and then holds only what differs. Raises UserError that names the key,
+    the file and the valid choices.
     """
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
-            raw = yaml.safe_load(Path(path).read_text(encoding='utf8')) or {}
-        except FileNotFoundError:
-            raise UserError(f'configuration {path} does not exist; see configs/') from None
-        except OSError as error:
-            raise UserError(f'configuration {path} cannot be read ({error.strerror}); see configs/') from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f'configuration {path} is not valid YAML: {" ".join(str(error).split())}') from None
-        if not isinstance(raw, dict):
-            raise UserError(f'configuration {path} must be a mapping of settings')
+    raw: dict[str, Any] = {} if path is None else _read(Path(path), ())
     for override in overrides or []:
         key, equals, value = override.partition('=')
         if not equals:
@@ -43,6 +33,38 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, as it is saved beside a run."""
     return yaml.safe_dump(config.model_dump(by_alias=True, mode='json'), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The settings of a file on top of those of its `base`; `above` are the files that led here."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding='utf8')) or {}
+    except FileNotFoundError:
+        named = f', which {above[-1]} names as its base,' if above else ''
+        raise UserError(f'configuration {path}{named} does not exist; see configs/') from None
+    except OSError as error:
+        raise UserError(f'configuration {path} cannot be read ({error.strerror}); see configs/') from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f'configuration {path} is not valid YAML: {" ".join(str(error).split())}') from None
+    if not isinstance(raw, dict):
+        raise UserError(f'configuration {path} must be a mapping of settings')
+    base = raw.pop('base', None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise UserError(f'configuration {path}: base = {base!r} must be the path of another configuration, relative to this one')
+    if path.resolve() in {file.resolve() for file in above}:
+        raise UserError(f'configuration {path} is, over `base`, its own base; take one of these out')
+    return _merged(_read(path.parent / base, (*above, path)), raw)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings of both, section by section; where both have a value, or a list, that of `above`."""
+    out = dict(below)
+    for key, value in above.items():
+        old = out.get(key)
+        out[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
 
 
 def _parse(override: str, text: str) -> Any:

@@ -1,7 +1,7 @@
 """Settings of the model: sizes, dropout, the contrastive space."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,13 @@ class Model(Section):
     dropout: float = Field(0.1, ge=0, lt=1, description='in text encoder, cross encoder and decoder, as mBART; the ViT has none')
     recompute: bool = Field(False, description='activation checkpointing: keep the input of a layer and run it again in the backward')
     projection: int = Field(256, gt=0, description='size of the contrastive space (bias-free linear from both towers)')
+    text_pooling: Literal['cls', 'eos', 'mean'] = Field(
+        'cls', description='state that stands for a text in the contrastive space: at position 0, at </s>, or the mean of all'
+    )
+    contrastive: Literal['softmax', 'sigmoid'] = Field(
+        'softmax', description="contrastive loss: InfoNCE, or SigLIP's sum over pairs, which learns a bias too (its paper: logit_scale 10)"
+    )
+    logit_bias: float = Field(-10.0, description='initial bias of the sigmoid contrast')
     logit_scale: float = Field(1 / 0.07, gt=0, description='initial inverse temperature of the contrastive softmax')
     logit_scale_max: float = Field(100.0, gt=0, description='the learnt inverse temperature is clamped here')
     token_std: float = Field(0.02, gt=0, description='standard deviation of all initial weights but those of the ViT, norms and biases')

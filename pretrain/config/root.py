@@ -9,7 +9,7 @@ from pretrain.config.data import Data
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Section
-from pretrain.config.tasks import Batch, Task, TaskOptions
+from pretrain.config.tasks import Batch, PaperTask, Task, TaskOptions
 from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
 
 
@@ -19,7 +19,7 @@ class Config(Section):
     out: str = Field('runs/paper', description='folder of checkpoints, metrics and events; a second start with the same folder continues')
     steps: int = Field(60_000, gt=0, description='optimizer steps of the whole run')
     seed: int = Field(0, ge=0, description='of initial weights, order of the data, every choice about a sample, dropout')
-    tasks: list[Task] = Field(default_factory=lambda: list(get_args(Task)), min_length=1, description='tasks that are trained')
+    tasks: list[Task] = Field(default_factory=lambda: list(get_args(PaperTask)), min_length=1, description='tasks that are trained')
     task_weights: dict[Task, float] = Field(
         default_factory=dict,
         description='weight of a task in the merged loss, which is a mean; 1 where it is not named (the paper: all equal)',
@@ -47,9 +47,14 @@ class Config(Section):
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise ValueError(f'{name} names {twice[0]} twice')
+        if self.batch.draws is not None and self.batch.merge == 'all':
+            raise ValueError(f'batch.draws={self.batch.draws} counts the batches of merge: drawn; set batch.merge=drawn, or leave it out')
         for name, tokens in (('caption_tokens', self.data.caption_tokens), ('text_tokens', self.data.text_tokens)):
             if tokens > self.model.max_positions:
                 raise ValueError(f'data.{name}={tokens} is more than model.max_positions={self.model.max_positions}')
+        if 'vtlm' in {*self.tasks, *self.eval_tasks} and 2 * self.data.caption_tokens > self.model.max_positions:
+            half = self.model.max_positions // 2
+            raise ValueError(f'vtlm reads two captions at once: data.caption_tokens={self.data.caption_tokens} must be at most {half}')
         return self
 
     def weight(self, task: str) -> float:

@@ -1,14 +1,15 @@
 """Settings of the tasks: which there are, how their examples are made, how many samples an update takes of each."""
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from pretrain.config.section import Section
 
-TASKS = ('cmcl', 'clcl', 'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt')
-Task = Literal['cmcl', 'clcl', 'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt']
+PaperTask = Literal['cmcl', 'clcl', 'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt']
+Task = Literal[PaperTask, 'vtlm']  # UC2's, which configs/baselines/uc2.yaml trains
+TASKS: tuple[str, ...] = get_args(PaperTask)
 
 
 class TaskOptions(Section):
@@ -25,9 +26,35 @@ class TaskOptions(Section):
     itm_negative_share: float = Field(
         0.5, ge=0, le=1, description='probability that the picture or the text (half each) of an ITM pair is replaced'
     )
+    itm_negatives: Literal['random', 'hard'] = Field(
+        'random', description='what replaces it: any of the global batch, or one drawn with p proportional to exp(contrastive similarity)'
+    )
+    duplicates: Literal['positive', 'ignored'] = Field(
+        'positive',
+        description='in CMCL and CLCL, the same picture or text twice in a global batch: further positives, or left out; never negatives',
+    )
+    contrastive_factor: float = Field(
+        0.5, gt=0, description='of the sum of both directions of the softmax contrast: 0.5 is their mean, 1 what the paper prints for CLCL'
+    )
+    vtlm_mask_ratio: float = Field(
+        0.15, gt=0, lt=1, description="probability that VTLM masks a word of one caption, and with it the other language's word for it"
+    )
+    code_switch: float = Field(
+        0.0, ge=0, le=1,
+        description="probability that a word of a picture's caption becomes its translation into another of the record's languages "
+        '(M3P: 0.5; cmcl, itm, mlm)',
+    )
+    lexicon_records: int = Field(
+        4096, gt=0, description='records of each picture corpus from which is counted which words translate each other (VTLM, code_switch)'
+    )
 
 
 class Batch(Section):
+    merge: Literal['all', 'drawn'] = Field(
+        'all',
+        description='what an update takes: one batch of every task, or `draws` batches, the task of each drawn uniformly, for all ranks',
+    )
+    draws: int | None = Field(None, gt=0, description='batches an update takes with merge: drawn; none: as many as there are tasks')
     global_: int = Field(4096, gt=0, alias='global', description='samples per task per update, over all ranks; a multiple of their number')
     tasks: dict[Task, int] = Field(
         default_factory=dict,

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+KEEP, PICTURE, TEXT = 0, 1, 2  # values of `replace`
+
 
 @dataclass
 class Texts:
@@ -35,7 +37,9 @@ class Example:
     labels: NDArray[np.int64] | None = None
     masked: NDArray[np.int64] | None = None  # positions in `text`
     masked_labels: NDArray[np.int64] | None = None
+    prefix: int | None = None  # T_p
     match: bool | None = None
+    replace: int | None = None  # ITM with hard negatives: KEEP, or the side that is to be replaced
     image_id: int | None = None
     text_id: int | None = None
     other_id: int | None = None
@@ -56,7 +60,9 @@ class TaskBatch:
     labels: Tensor | None = None  # (T_dec,) int64, aligned with decoder_input.ids; every position is a target
     masked: Tensor | None = None  # (M,) int64, positions in text.ids (mlm, mmmt)
     masked_labels: Tensor | None = None  # (M,) int64, what stood there
+    prefix: Tensor | None = None  # (B,) int64, plm vplm: T_p
     match: Tensor | None = None  # (B,) float32, itm: 1 where picture and text belong together
+    replace: Tensor | None = None  # (B,) int64, itm with hard negatives: KEEP, PICTURE or TEXT, what engine/hard_negatives.py replaces
     image_ids: Tensor | None = None  # (B,) int64, cmcl: equal for the same picture
     text_ids: Tensor | None = None  # (B,) int64, cmcl clcl: equal for the same normalised text
     other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
@@ -103,7 +109,9 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         labels=_joined(_present(examples, 'labels')),
         masked=masked,
         masked_labels=_joined(_present(examples, 'masked_labels')),
+        prefix=_numbers(examples, 'prefix', torch.int64),
         match=_numbers(examples, 'match', torch.float32),
+        replace=_numbers(examples, 'replace', torch.int64),
         image_ids=_numbers(examples, 'image_id', torch.int64),
         text_ids=_numbers(examples, 'text_id', torch.int64),
         other_ids=_numbers(examples, 'other_id', torch.int64),

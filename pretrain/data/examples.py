@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.data.batch import Example
+from pretrain.data.batch import KEEP, PICTURE, TEXT, Example
 from pretrain.data.images import evaluation_image, training_image
 from pretrain.data.order import Located
 from pretrain.data.rng import hash63
@@ -70,9 +70,13 @@ class Examples:
     def _itm(self, draw: _Draw) -> Example:
         language, caption = draw.caption()
         pictured, match = draw, True
+        hard = self.config.task.itm_negatives == 'hard' and not self.evaluation
+        replace = KEEP
         if draw.generator.random() < self.config.task.itm_negative_share:
             replace_text = draw.generator.random() < 0.5
-            for _ in range(REDRAWS if len(draw.pool) > 1 else 0):
+            if hard:  # the step replaces it: only the model knows what is similar
+                replace = TEXT if replace_text else PICTURE
+            for _ in range(REDRAWS if len(draw.pool) > 1 and not hard else 0):
                 other = draw.elsewhere()
                 if replace_text:
                     other_language, other_caption = other.caption()
@@ -82,7 +86,10 @@ class Examples:
                 elif not _belongs(caption, other.record, draw.record):
                     pictured, match = other, False
                     break
-        return draw.example(language, self._encoded(caption, language), image=pictured.image(), match=match)
+        parts: dict[str, Any] = {'image': pictured.image(), 'match': match}
+        if hard:
+            parts |= {'replace': replace, 'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption)}
+        return draw.example(language, self._encoded(caption, language), **parts)
 
     def _mlm(self, draw: _Draw) -> Example:
         ratio = self.config.task.mask_ratio
@@ -123,7 +130,7 @@ class Examples:
     def _split(self, ids: Ids, language: str, generator: np.random.Generator) -> dict[str, Any]:
         """Encoder and decoder fields of a prefix language model."""
         prefix = prefix_length(len(ids), self.config.task.prefix_probability, self.config.task.prefix_share, generator)
-        return {'text': self.sequences.encoder_input(ids[:prefix], language), **self._generated(ids[prefix:], language)}
+        return {'text': self.sequences.encoder_input(ids[:prefix], language), 'prefix': prefix, **self._generated(ids[prefix:], language)}
 
     def _generated(self, ids: Ids, language: str) -> dict[str, Any]:
         return {'decoder_input': self.sequences.decoder_input(ids, language), 'labels': self.sequences.labels(ids, language)}

@@ -18,6 +18,7 @@ from pretrain.data.batch import TaskBatch, collate
 from pretrain.data.examples import Examples
 from pretrain.data.order import TaskOrder, data_step, merged, rank_positions
 from pretrain.data.packing import Packed, StepData, pack, unpack
+from pretrain.data.parts import Parts
 from pretrain.data.rng import generator
 from pretrain.data.streams import Catalog
 from shards.errors import UserError
@@ -28,28 +29,30 @@ _PRELOAD = ['pretrain.data.loader', 'streaming.base.stream']
 
 
 class StepBatches(Dataset[Packed | str]):
-    """Map-style data set whose index is the optimizer step: the micro-batches of one rank. Every copy of it gives the same."""
+    """Map-style data set whose index is the optimizer step: the micro-batches of one rank, by part of the step. Every copy of it gives
+    the same.
+    """
 
     def __init__(self, config: Config, tokenizer: Tokenizer, rank: int, world: int, skip: Sequence[Sequence[int]] = ()) -> None:
         self.config, self.skip = config, merged(skip)
         self.positions: dict[str, range] = {task: rank_positions(config, task, rank, world) for task in config.tasks}
         self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
         self.orders: dict[str, TaskOrder] = {task: TaskOrder(config, self.catalog, task) for task in config.tasks}
+        self.parts = Parts(config)
         self.examples = Examples(config, tokenizer)
 
-    def batches(self, step: int, task: str) -> list[TaskBatch]:
-        """The rank's micro-batches of one task."""
-        at = data_step(step, self.skip)
-        pool = self.orders[task].batch(at)
+    def batches(self, task: str, batch: int) -> list[TaskBatch]:
+        """The rank's micro-batches of one global batch of a task."""
+        pool = self.orders[task].batch(batch)
         made = []
         for position in self.positions[task]:
-            made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', at, position)))
+            made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', batch, position)))
         micro = self.config.batch.micro
         return [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
 
     def step_data(self, step: int) -> StepData:
-        """The rank's micro-batches of every task."""
-        return {task: self.batches(step, task) for task in self.orders}
+        """The rank's micro-batches of every part of a step."""
+        return {part.name: self.batches(part.task, part.batch) for part in self.parts.at(data_step(step, self.skip))}
 
     def __getitem__(self, step: int) -> Packed | str:
         try:
@@ -59,7 +62,7 @@ class StepBatches(Dataset[Packed | str]):
 
 
 class TrainLoader:
-    """Iterates (step, {task: micro-batches}) for the steps start_step ... config.steps - 1 of one rank.
+    """Iterates (step, {part: micro-batches}) for the steps start_step ... config.steps - 1 of one rank.
 
     The batches do not depend on `data.workers`. `skip` are windows [first, last) of data that are passed over (after a rollback).
     Raises UserError when the data does not fit the run: at once for what the manifests show, while iterating for a broken shard.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pretrain.data.batch import TaskBatch, Texts
 
-StepData = dict[str, list[TaskBatch]]
+StepData = dict[str, list[TaskBatch]]  # part of a step (pretrain/data/parts.py) -> micro-batches of this rank
 
 _ALIGNMENT = 16
 

@@ -10,44 +10,61 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch
+from pretrain.data.packing import StepData
 from pretrain.data.rng import hash63
+from pretrain.engine.collectives import gather
+from pretrain.engine.counts import global_counts, summed, task_of
+from pretrain.engine.hard_negatives import replace_hard
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED, ContrastiveTask, SumTask
-from pretrain.tasks.contrastive import feature_gradient
-
-StepData = dict[str, list[TaskBatch]]  # task -> micro-batches of this rank
+from pretrain.tasks.contrastive import Contrast, feature_gradient
 
 
 @dataclass(frozen=True)
 class StepResult:
     """What a step reports, equal on every rank."""
 
-    losses: dict[str, float]  # per task, of the global batch
+    losses: dict[str, float]  # per task that the step trained, of its global batch
     total: float  # their weighted mean, what was minimised
     grad_norm: float
     skipped: bool  # the update was not applied: a gradient was not finite
     samples: str  # hash of the global batch's sample ids, in order
+    size: int  # samples of all global batches
     targets: dict[str, int]  # normaliser of each loss term
+    examples: dict[str, float]  # share of samples with T_p > 0, mean masks a sample, ITM's negatives (engine/counts.py)
 
 
 def train_step(engine: Engine, config: Config, data: StepData, step: int, lr: float) -> StepResult:
-    """Run `step` (0-based) on this rank's part `data` of the global batches, and update."""
+    """Run `step` (0-based) on this rank's share `data` of the global batches, and update."""
     model: UniX2 = engine.module
-    counts = global_counts(data, engine.device)
-    weights = {task: config.weight(task) / len(data) for task in data}
+    tasks = {part: task_of(micro_batches) for part, micro_batches in data.items()}
+    if config.task.itm_negatives == 'hard':
+        for part in (part for part, task in tasks.items() if task == 'itm'):
+            data = {**data, part: replace_hard(model, [batch.to(engine.device) for batch in data[part]], config.seed, step, part)}
+    counts, examples = global_counts(data, engine.device)
+    weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
     losses: dict[str, Tensor] = {}
     with engine.accumulate():
-        for task, micro_batches in data.items():
-            dropout = Dropout(config.seed, step, task, engine.rank)
+        for part, micro_batches in data.items():
+            task, weight, dropout = tasks[part], weights[part], Dropout(config.seed, step, part, engine.rank)
             if task in CONTRASTIVE:
-                losses[task] = backward_contrastive(engine, model, CONTRASTIVE[task], micro_batches, weights[task], dropout)
+                losses[part] = backward_contrastive(engine, model, CONTRASTIVE[task], micro_batches, weight, dropout, Contrast.of(config))
             else:
-                losses[task] = backward_sums(engine, model, SUMMED[task], micro_batches, weights[task], counts, dropout)
+                losses[part] = backward_sums(engine, model, SUMMED[task], micro_batches, weight, counts[part], dropout)
     grad_norm, skipped = engine.step(lr)
-    means = {task: float(loss) for task, loss in zip(losses, share_losses(losses), strict=True)}
-    total = sum(weights[task] * loss for task, loss in means.items())
-    return StepResult(means, total, grad_norm, skipped, sample_hash(data), counts)
+    means = {part: float(loss) for part, loss in zip(losses, share_losses(losses), strict=True)}
+    total = sum(weights[part] * loss for part, loss in means.items())
+    size = engine.world * sum(len(batch) for micro_batches in data.values() for batch in micro_batches)
+    return StepResult(by_task(means, tasks), total, grad_norm, skipped, sample_hash(data), size, summed(counts), examples)
+
+
+def by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, float]:
+    """Mean loss of every task, over the parts of the step that train it."""
+    losses: dict[str, list[float]] = {}
+    for part, loss in means.items():
+        losses.setdefault(tasks[part], []).append(loss)
+    return {task: sum(values) / len(values) for task, values in losses.items()}
 
 
 def backward_sums(
@@ -66,7 +83,7 @@ def backward_sums(
 
 
 def backward_contrastive(
-    engine: Engine, model: UniX2, task: ContrastiveTask, micro_batches: list[TaskBatch], weight: float, dropout: Dropout
+    engine: Engine, model: UniX2, task: ContrastiveTask, micro_batches: list[TaskBatch], weight: float, dropout: Dropout, contrast: Contrast
 ) -> Tensor:
     """Backward of a contrastive task by gradient caching: the negatives are the whole global batch, whatever ranks and
     micro-batches there are.
@@ -83,7 +100,7 @@ def backward_contrastive(
             pairs.append(task.features(model, batch))
     x, y = (gather(torch.cat([pair[side].detach() for pair in pairs])) for side in (0, 1))
     keys = gather(torch.cat([task.keys(batch) for batch in batches]))
-    gradient = feature_gradient(x, y, model.scale(), task.positives(keys))
+    gradient = feature_gradient(x, y, model.scale(), task.positives(keys), model.logit_bias, contrast)
 
     start = engine.rank * (len(x) // engine.world)
     for micro, batch in enumerate(batches):
@@ -94,6 +111,8 @@ def backward_contrastive(
         surrogate = (pairs[micro][0] * gradient.x[own]).sum() + (pairs[micro][1] * gradient.y[own]).sum()
         if micro == 0:  # every rank knows the whole gradient of the scale: each contributes its share, once a step
             surrogate = surrogate + (model.scale() * gradient.scale).sum() / engine.world
+            if gradient.bias is not None and model.logit_bias is not None:
+                surrogate = surrogate + (model.logit_bias * gradient.bias).sum() / engine.world
         engine.backward(surrogate * weight)
     return gradient.loss / engine.world
 
@@ -107,27 +126,6 @@ class Dropout:
 
     def seed(self, micro: int) -> None:
         torch.manual_seed(hash63('/'.join(map(str, ('dropout', *self.key, micro)))))
-
-
-def global_counts(data: StepData, device: torch.device) -> dict[str, int]:
-    """Number of terms of every loss sum, over all ranks and micro-batches: known before the first backward."""
-    local: dict[str, int] = {}
-    for task, micro_batches in data.items():
-        if task in SUMMED:
-            for batch in micro_batches:
-                for name, count in SUMMED[task].counts(batch).items():
-                    local[name] = local.get(name, 0) + count
-    counts = torch.tensor(list(local.values()), dtype=torch.int64, device=device)
-    dist.all_reduce(counts)
-    return dict(zip(local, counts.tolist(), strict=True))
-
-
-def gather(rows: Tensor) -> Tensor:
-    """(N, …) of every rank, in rank order: (world * N, …). No gradient runs through it. All ranks give the same N."""
-    rows = rows.contiguous()
-    out = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
-    dist.all_gather_single(out, rows)
-    return out
 
 
 def share_losses(losses: dict[str, Tensor]) -> list[float]:

@@ -11,13 +11,15 @@ from pretrain.data.batch import TaskBatch
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
-from pretrain.tasks.contrastive import contrastive_loss
+from pretrain.tasks.contrastive import DEFAULT, Contrast, contrastive_loss
 
 Report = dict[str, dict[str, Any]]
 
 
 @torch.no_grad()
-def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]]) -> Report:
+def heldout_losses(
+    engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]], contrast: Contrast = DEFAULT
+) -> Report:
     """{task: {'mean': x, 'languages': {language: loss}}}. `pools`: per task this rank's share, each item all samples of one language.
 
     A contrastive loss depends on the size of its pool: it compares runs, not languages. The mean is over languages, so that large ones do
@@ -27,7 +29,7 @@ def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[
     model.eval()
     local: dict[str, dict[str, float]] = {}
     for task, languages in pools.items():
-        local[task] = {language: language_loss(model, task, batches, engine.device) for language, batches in languages}
+        local[task] = {language: language_loss(model, task, batches, engine.device, contrast) for language, batches in languages}
     model.train()
     every: list[dict[str, dict[str, float]]] = [{}] * engine.world
     dist.all_gather_object(every, local)
@@ -39,15 +41,17 @@ def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[
     return out
 
 
-def language_loss(model: UniX2, task: str, batches: list[TaskBatch], device: torch.device) -> float:
+def language_loss(
+    model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT
+) -> float:
     """Loss of one task over all of `batches`."""
     batches = [batch.to(device) for batch in batches]
     if task in CONTRASTIVE:
-        contrast = CONTRASTIVE[task]
-        pairs = [contrast.features(model, batch) for batch in batches]
+        contrastive = CONTRASTIVE[task]
+        pairs = [contrastive.features(model, batch) for batch in batches]
         x, y = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
-        keys = torch.cat([contrast.keys(batch) for batch in batches])
-        return float(contrastive_loss(x, y, model.scale(), contrast.positives(keys)))
+        keys = torch.cat([contrastive.keys(batch) for batch in batches])
+        return float(contrastive_loss(x, y, model.scale(), contrastive.positives(keys), model.logit_bias, contrast))
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for batch in batches:

@@ -22,7 +22,7 @@ from pretrain.model.packed import Layout, place, rounded, take
 from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from shards.errors import UserError
 
-PAD = 1  # in every tokenizer under mBART's id rule
+PAD, EOS = 1, 2  # in every tokenizer under mBART's id rule
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class UniX2(nn.Module):
         self.visual_projection = nn.Linear(visual_dim, config.projection, bias=False)  # contrastive space
         self.text_projection = nn.Linear(dim, config.projection, bias=False)
         self.logit_scale = nn.Parameter(torch.empty(1))  # log of the inverse temperature; [1], as DeepSpeed cannot take 0-dim
+        self.logit_bias = nn.Parameter(torch.empty(1)) if config.contrastive == 'sigmoid' else None
 
         self.mm_cls = nn.Parameter(torch.empty(1, dim))
         self.modality = nn.Parameter(torch.empty(3, dim))  # [MM_CLS], text, picture
@@ -94,6 +95,8 @@ class UniX2(nn.Module):
                 continue
             if name == 'logit_scale':
                 nn.init.constant_(parameter, math.log(self.config.logit_scale))
+            elif name == 'logit_bias':
+                nn.init.constant_(parameter, self.config.logit_bias)
             elif name.endswith('bias'):
                 nn.init.zeros_(parameter)
             elif 'norm' in name:
@@ -124,7 +127,21 @@ class UniX2(nn.Module):
 
     def text_features(self, texts: Texts) -> Tensor:
         """Unit vectors (B, projection), fp32."""
-        return F.normalize(self.text_projection(self.encode_texts(texts).first()).float(), dim=-1)
+        return F.normalize(self.text_projection(self._pooled(self.encode_texts(texts), texts)).float(), dim=-1)
+
+    def _pooled(self, encoded: Encoded, texts: Texts) -> Tensor:
+        """(B, D): what stands for a text (`model.text_pooling`)."""
+        if self.config.text_pooling == 'cls':
+            return encoded.first()
+        layout = encoded.layout
+        row = torch.repeat_interleave(layout.lengths).to(texts.ids.device)
+        if self.config.text_pooling == 'mean':
+            states = encoded.tokens.float()
+            sums = states.new_zeros(layout.rows, states.shape[1]).index_add(0, row, states)
+            return (sums / layout.lengths.to(row.device)[:, None]).to(encoded.states.dtype)
+        at_end = torch.where(texts.ids == EOS, layout.positions[: layout.tokens], 0)
+        ends = torch.zeros_like(layout.starts).scatter_reduce(0, row, at_end, 'amax')
+        return take(encoded.states, layout.starts + ends)
 
     def scale(self) -> Tensor:
         """(1,) inverse temperature, clamped."""

@@ -1,10 +1,8 @@
-"""Symmetric InfoNCE over the global batch, and its gradient by feature (paper sections 3.2.1 and 3.2.2).
+"""Contrastive losses over the global batch, and their gradient by feature (paper sections 3.2.1 and 3.2.2).
 
 Features of the whole global batch are gathered without gradient; every rank takes the same loss over all of them and keeps the
-gradient of its own
-features. A second pass (or the retained graph) carries that gradient into the towers. So the result is the single-process gradient
-at any number of
-ranks and micro-batches, and no autograd runs through a collective.
+gradient of its own features. A second pass (or the retained graph) carries that gradient into the towers. So the result is the
+single-process gradient at any number of ranks and micro-batches, and no autograd runs through a collective.
 """
 from __future__ import annotations
 
@@ -14,35 +12,67 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.config import Config
 
-def contrastive_loss(x: Tensor, y: Tensor, scale: Tensor, positives: Tensor) -> Tensor:
-    """Mean over both directions (x 1/2) of cross-entropy between softmax(scale * x @ y.T) and the uniform distribution over the
-    row's positives.
 
-    x, y (N, D) unit vectors, fp32; scale (1,); positives (N, N) bool with a true diagonal. With no duplicates this is plain InfoNCE.
+@dataclass(frozen=True)
+class Contrast:
+    """Settings of the loss; docs/method.md has the decisions."""
+
+    ignore_duplicates: bool = False  # leave pairs off the diagonal that belong together out, rather than take them as positives
+    factor: float = 0.5  # of the sum of both directions
+
+    @staticmethod
+    def of(config: Config) -> Contrast:
+        return Contrast(config.task.duplicates == 'ignored', config.task.contrastive_factor)
+
+
+DEFAULT = Contrast()
+
+
+def contrastive_loss(
+    x: Tensor, y: Tensor, scale: Tensor, positives: Tensor, bias: Tensor | None = None, contrast: Contrast = DEFAULT
+) -> Tensor:
+    """Softmax contrast, or with a `bias` the sigmoid one. x, y (N, D) unit vectors, fp32; scale, bias (1,); positives (N, N) bool with a
+    true diagonal.
+
+    Softmax: `factor` times the sum of both directions, each the mean over rows of the cross-entropy between softmax(scale * x @ y.T) and
+    the uniform distribution over the row's positives; without duplicates it is plain InfoNCE. Sigmoid (SigLIP, arXiv 2303.15343):
+    1/N sum over all pairs of -log sigmoid(z (scale x.y + bias)), z = 1 for positives, else -1.
     """
     logits = scale * x @ y.T
+    extra = positives & ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+    if contrast.ignore_duplicates:
+        positives = positives & ~extra
     target = positives.to(logits.dtype)
+    if bias is not None:
+        pairs = F.logsigmoid((2 * target - 1) * (logits + bias))
+        return -(pairs.masked_fill(extra, 0) if contrast.ignore_duplicates else pairs).sum() / len(x)
+    if contrast.ignore_duplicates:
+        logits = logits.masked_fill(extra, torch.finfo(logits.dtype).min)
     forward = F.cross_entropy(logits, target / target.sum(1, keepdim=True))
     backward = F.cross_entropy(logits.T, target.T / target.T.sum(1, keepdim=True))
-    return (forward + backward) / 2
+    return (forward + backward) * contrast.factor
 
 
 @dataclass(frozen=True)
 class FeatureGradient:
-    """The loss of the global batch with its gradient by every feature and by the scale."""
+    """The loss of the global batch with its gradient by every feature, by the scale, and by the bias where there is one."""
 
     loss: Tensor  # ()
     x: Tensor  # (N, D)
     y: Tensor  # (N, D)
     scale: Tensor  # (1,)
+    bias: Tensor | None = None  # (1,)
 
 
-def feature_gradient(x: Tensor, y: Tensor, scale: Tensor, positives: Tensor) -> FeatureGradient:
-    """`contrastive_loss` of detached features, and its gradients."""
-    leaves = [tensor.detach().float().requires_grad_() for tensor in (x, y, scale)]
+def feature_gradient(
+    x: Tensor, y: Tensor, scale: Tensor, positives: Tensor, bias: Tensor | None = None, contrast: Contrast = DEFAULT
+) -> FeatureGradient:
+    """`contrastive_loss` of detached features, and its gradients, in fp32."""
+    leaves = [tensor.detach().float().requires_grad_() for tensor in (x, y, scale, bias) if tensor is not None]
     with torch.enable_grad():
-        loss = contrastive_loss(leaves[0], leaves[1], leaves[2], positives)
+        loss = contrastive_loss(leaves[0], leaves[1], leaves[2], positives, leaves[3] if bias is not None else None, contrast)
         grads = torch.autograd.grad(loss, leaves)
     return FeatureGradient(loss.detach(), *grads)
 

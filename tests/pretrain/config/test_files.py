@@ -87,6 +87,13 @@ def test_overrides() -> None:
         ('task_weights.mrm=2', ['task_weights.mrm', "'mlm'"]),
         ('model.heads=3', ['model', 'heads=3 must divide dim=1024']),
         ('data.text_tokens=2000', ['data.text_tokens=2000', 'model.max_positions=1024']),
+        ('batch.merge=any', ['batch.merge', "'all' or 'drawn'"]),
+        ('batch.draws=4', ['batch.draws=4', 'batch.merge=drawn']),
+        ('task.itm_negatives=soft', ['task.itm_negatives', "'random' or 'hard'"]),
+        ('task.duplicates=negative', ['task.duplicates', "'positive' or 'ignored'"]),
+        ('model.contrastive=siglip', ['model.contrastive', "'softmax' or 'sigmoid'"]),
+        ('model.text_pooling=max', ['model.text_pooling', "'cls', 'eos' or 'mean'"]),
+        ('task.mask_ratio=1.5', ['task.mask_ratio', 'less than 1']),
         ('steps.more=1', ['steps.more: steps is a single value']),
         ('data.shards=[', ["'data.shards=['", 'not valid YAML']),
         ('out=3', ['out = 3', 'string']),
@@ -122,3 +129,20 @@ def test_empty_sections_are_filled(tmp_path: Path) -> None:
     assert config.data.workers == 0 and config.optimizer.lr == 1e-5
     path.write_text('')
     assert load_config(path) == Config()
+
+
+def test_a_file_on_top_of_another(tmp_path: Path) -> None:
+    (tmp_path / 'deep').mkdir()
+    (tmp_path / 'all.yaml').write_text('steps: 7\ntasks: [mlm, mt]\noptimizer: {lr: 1e-5, warmup: 3}\nbatch: {tasks: {mlm: 8}}')
+    (tmp_path / 'deep/middle.yaml').write_text('base: ../all.yaml\noptimizer: {warmup: 4}\nbatch: {tasks: {mt: 16}}')
+    (tmp_path / 'deep/top.yaml').write_text('base: middle.yaml\ntasks: [mt]')
+    config = load_config(tmp_path / 'deep/top.yaml', ['steps=9'])
+    assert (config.steps, config.tasks, config.optimizer.lr, config.optimizer.warmup) == (9, ['mt'], 1e-5, 4)
+    assert config.batch.size('mlm') == 8 and config.batch.size('mt') == 16
+    path = tmp_path / 'top.yaml'
+    path.write_text('base: missing.yaml')
+    assert f'configuration {tmp_path / "missing.yaml"}, which {path} names as its base, does not exist' in refusal(path)
+    path.write_text('base: [all.yaml]')
+    assert f"configuration {path}: base = ['all.yaml'] must be the path" in refusal(path)
+    path.write_text('base: top.yaml')
+    assert f'configuration {path} is, over `base`, its own base' in refusal(path)

@@ -20,8 +20,8 @@ FIELDS = {
     'clcl': {'other', 'text_ids', 'other_ids'},
     'itm': {'images', 'image_rows', 'match'},
     'mlm': {'images', 'image_rows', 'masked', 'masked_labels'},
-    'plm': {'decoder_input', 'labels'},
-    'vplm': {'images', 'image_rows', 'decoder_input', 'labels'},
+    'plm': {'decoder_input', 'labels', 'prefix'},
+    'vplm': {'images', 'image_rows', 'decoder_input', 'labels', 'prefix'},
     'mt': {'decoder_input', 'labels'},
     'mmmt': {'images', 'image_rows', 'decoder_input', 'labels', 'masked', 'masked_labels'},
 }

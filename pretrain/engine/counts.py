@@ -1,0 +1,79 @@
+"""What a step's examples are, counted over all ranks: normalisers of the losses, and what the log says of masks, prefixes and negatives."""
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+from pretrain.data.batch import TaskBatch
+from pretrain.data.packing import StepData
+from pretrain.tasks import SUMMED
+
+Counts = dict[str, dict[str, int]]  # part of the step -> loss term -> number of its terms
+
+
+def task_of(micro_batches: list[TaskBatch]) -> str:
+    """The task of a part of a step."""
+    return micro_batches[0].task
+
+
+def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[str, float]]:
+    """(number of terms of every loss sum, `reported` shares and means), over all ranks and micro-batches, in one exchange before the first
+    backward.
+    """
+    local: dict[tuple[str, str], int] = {}
+    for part, batches in data.items():
+        if (task := task_of(batches)) in SUMMED:
+            for batch in batches:
+                for name, count in SUMMED[task].counts(batch).items():
+                    local[part, name] = local.get((part, name), 0) + count
+    seen = observed(data)
+    both = torch.tensor([*local.values(), *seen.values()], dtype=torch.int64, device=device)
+    dist.all_reduce(both)
+    numbers = both.tolist()
+    counts: Counts = {}
+    for (part, name), number in zip(local, numbers, strict=False):
+        counts.setdefault(part, {})[name] = number
+    return counts, reported(dict(zip(seen, numbers[len(local) :], strict=True)))
+
+
+def summed(counts: Counts) -> dict[str, int]:
+    """Number of terms by their name, over the parts of the step."""
+    out: dict[str, int] = {}
+    for terms in counts.values():
+        for name, count in terms.items():
+            out[name] = out.get(name, 0) + count
+    return out
+
+
+def observed(data: StepData) -> dict[str, int]:
+    """Sums over the micro-batches of this rank: `samples.TASK`, and of them those with a prefix, masked tokens, ITM's negatives. Every rank
+    has the same keys.
+    """
+    out: dict[str, int] = {}
+
+    def add(key: str, number: int) -> None:
+        out[key] = out.get(key, 0) + number
+
+    for batches in data.values():
+        task = task_of(batches)
+        for batch in batches:
+            add(f'samples.{task}', len(batch))
+            if task in ('plm', 'vplm'):
+                add(f'prefixed.{task}', 0 if batch.prefix is None else int((batch.prefix > 0).sum()))
+            if task in ('mlm', 'mmmt', 'vtlm'):
+                add(f'masks.{task}', 0 if batch.masked is None else len(batch.masked))
+            if task == 'itm':
+                add('negatives.itm', 0 if batch.match is None else int((batch.match == 0).sum()))
+    return out
+
+
+def reported(sums: dict[str, int]) -> dict[str, float]:
+    """`prefixed.TASK`: share of samples with T_p > 0; `masks.TASK`: mean masks a sample; `negatives.itm`: number of negatives."""
+    out: dict[str, float] = {}
+    for key, number in sums.items():
+        kind, _, task = key.partition('.')
+        if kind == 'negatives':
+            out[key] = number
+        elif kind != 'samples':
+            out[key] = number / sums[f'samples.{task}']
+    return out

@@ -1,0 +1,98 @@
+"""Hard negatives of ITM: what replaces a picture or a text is drawn from the global batch by contrastive similarity (as ALBEF, arXiv
+2107.07651, section 3.2; but over the global batch rather than a rank's own).
+
+Only the model knows what is similar, so the loader marks which side of which pair is to be replaced, and the step replaces it. The choice
+depends on the global batch alone, not on how ranks and micro-batches share it.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pretrain.data.batch import KEEP, TEXT, TaskBatch, Texts
+from pretrain.data.rng import generator
+from pretrain.engine.collectives import gather
+from pretrain.model.unix2 import UniX2
+from pretrain.tasks.contrastive import same
+
+
+def replace_hard(model: UniX2, batches: list[TaskBatch], seed: int, step: int, name: str) -> list[TaskBatch]:
+    """The micro-batches with their negatives in place; `match` is 1 where nothing in the batch could be a negative.
+
+    Rank by rank, pictures and texts are broadcast, so that no rank holds more than two ranks' pictures at a time.
+    """
+    x, y, keys, marks = _scored(model, batches)
+    rank, world = dist.get_rank(), dist.get_world_size()
+    share = len(keys) // world
+    own = range(rank * share, (rank + 1) * share)
+    draws = torch.tensor([generator(seed, f'{name}/hard', step, position).random() for position in own], dtype=torch.float64)
+    chosen = choose(x, y, model.scale().float().cpu(), keys, marks, draws, own)  # (share,) global rows, -1: nothing is replaced
+    pictures, texts = _fetched(batches, chosen, marks[own.start : own.stop])
+    out, row = [], 0
+    for batch in batches:
+        rows = slice(row, row := row + len(batch))
+        match = (chosen[rows] < 0).float().to(batch.text.ids.device)
+        out.append(replace(batch, images=torch.stack(pictures[rows]), text=_texts(texts[rows]), match=match))
+    return out
+
+
+def choose(x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, marks: Tensor, draws: Tensor, own: range) -> Tensor:
+    """(len(own),) int64: for every row of `own` the row of the global batch whose picture or text replaces its own; -1 for none.
+
+    x, y (N, D) features of pictures and texts; keys (N, 2) their identities; marks (N,) what is replaced; draws (len(own),) uniform in
+    [0, 1). p(j) is proportional to exp(scale * similarity) over the rows that share neither picture nor text with the pair.
+    """
+    rows = torch.arange(own.start, own.stop)
+    text_side = (marks[rows] == TEXT)[:, None]
+    similarity = torch.where(text_side, x[rows] @ y.T, y[rows] @ x.T).double() * scale.double()
+    allowed = ~(same(keys[rows, 0], keys[:, 0]) | same(keys[rows, 1], keys[:, 1])) & (marks[rows] != KEEP)[:, None]
+    weights = torch.softmax(similarity.masked_fill(~allowed, -torch.inf), 1).nan_to_num(0)
+    cumulated = weights.cumsum(1)
+    picked = torch.searchsorted(cumulated, (draws * cumulated[:, -1])[:, None], right=True).squeeze(1).clamp(max=len(keys) - 1)
+    return torch.where(allowed.any(1), picked, -1)
+
+
+@torch.no_grad()
+def _scored(model: UniX2, batches: list[TaskBatch]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features of pictures and texts, identities and marks of the global batch, on the CPU. Without dropout: it is a choice of data."""
+    training = model.training
+    model.eval()
+    pairs, keys, marks = [], [], []
+    for batch in batches:
+        assert batch.images is not None and batch.image_ids is not None and batch.text_ids is not None and batch.replace is not None
+        pairs.append((model.image_features(batch.images), model.text_features(batch.text)))
+        keys.append(torch.stack([batch.image_ids, batch.text_ids], 1))
+        marks.append(batch.replace)
+    model.train(training)
+    x, y = (gather(torch.cat([pair[side] for pair in pairs])).cpu() for side in (0, 1))
+    return x, y, gather(torch.cat(keys)).cpu(), gather(torch.cat(marks)).cpu()
+
+
+def _fetched(batches: list[TaskBatch], chosen: Tensor, marks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """This rank's pictures and texts, the chosen rows of other ranks in the place of those that are replaced."""
+    pictures = [picture for batch in batches if batch.images is not None for picture in batch.images]
+    texts = [row for batch in batches for row in batch.text.ids.split(batch.text.lengths.tolist())]
+    own_pictures, own_lengths, own_ids = torch.stack(pictures), torch.tensor([len(row) for row in texts]), torch.cat(texts)
+    device = own_ids.device
+    for source in range(dist.get_world_size()):
+        lengths = gather(own_lengths.to(device)).view(-1, len(own_lengths))[source].cpu()
+        ids, seen = own_ids, own_pictures
+        if source != dist.get_rank():
+            ids, seen = own_ids.new_empty(int(lengths.sum())), torch.empty_like(own_pictures)
+        dist.broadcast(ids, source)
+        dist.broadcast(seen, source)
+        said = ids.split(lengths.tolist())
+        for row in torch.nonzero((chosen >= 0) & (chosen // len(lengths) == source)).flatten().tolist():
+            other = int(chosen[row]) % len(lengths)
+            if marks[row] == TEXT:
+                texts[row] = said[other]
+            else:
+                pictures[row] = seen[other].clone()
+    return pictures, texts
+
+
+def _texts(rows: list[Tensor]) -> Texts:
+    return Texts(torch.cat(rows), torch.tensor([len(row) for row in rows], device=rows[0].device))
