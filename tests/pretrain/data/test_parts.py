@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_drawn_is_uniform_independent_and_passes_no_batch_over() -> None:
     for task in TASKS:
         assert [part.batch for part in drawn if part.task == task] == list(range(total[task])), 'every batch once, in turn'
         assert abs(total[task] - len(drawn) / 8) < 4 * (len(drawn) * 7 / 64) ** 0.5  # four standard deviations of a binomial
-    twice = sum(one.task == other.task for one, other in zip(drawn, drawn[1:], strict=False))
+    twice = sum(one.task == other.task for one, other in pairwise(drawn))
     assert abs(twice - len(drawn) / 8) < 4 * (len(drawn) * 7 / 64) ** 0.5, 'a draw does not depend on the one before'
     for step in (0, 700, steps - 1):
         assert Parts(config).at(step) == parts.at(step), 'whatever was asked before'
