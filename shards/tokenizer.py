@@ -89,6 +89,10 @@ class Tokenizer:
         decoded: str = self._sp.decode([int(i) - 1 for i in ids if self.unk < i <= self.pieces])
         return decoded
 
+    def piece(self, token: int) -> str:
+        """The sentencepiece piece of an id, `▁` being its space; empty for special tokens, <mask> and language codes."""
+        return str(self._sp.id_to_piece(token - 1)) if self.unk < token <= self.pieces else ''
+
     def language(self, code: str) -> int:
         """Id of the code of a language, in any spelling. Raises UserError for a language that this tokenizer has no code for."""
         try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pretrain.config import Config
 from pretrain.data.batch import KEEP, PICTURE, TEXT, Example
 from pretrain.data.images import evaluation_image, training_image
+from pretrain.data.lexicon import Lexicon, places, words
 from pretrain.data.order import Located
 from pretrain.data.rng import hash63
 from pretrain.data.sequences import Ids, Sequences, normalised, prefix_length, text_id
@@ -32,9 +33,10 @@ class Examples:
         self.config, self.evaluation = config, evaluation
         self.sequences = Sequences(tokenizer)
         self._weights: dict[str, dict[str, float]] = {}
+        self._lexicons: dict[str, Lexicon] = {}
         self._tasks: dict[str, Callable[[_Draw], Example]] = {
             'cmcl': self._cmcl, 'clcl': self._clcl, 'itm': self._itm, 'mlm': self._mlm,
-            'plm': self._plm, 'vplm': self._vplm, 'mt': self._mt, 'mmmt': self._mmmt,
+            'plm': self._plm, 'vplm': self._vplm, 'mt': self._mt, 'mmmt': self._mmmt, 'vtlm': self._vtlm,
         }  # fmt: skip
 
     def make(
@@ -57,7 +59,7 @@ class Examples:
     def _cmcl(self, draw: _Draw) -> Example:
         language, caption = draw.caption()
         ids = {'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption)}
-        return draw.example(language, self._encoded(caption, language), image=draw.image(), **ids)
+        return draw.example(language, self._encoded(draw, caption, language), image=draw.image(), **ids)
 
     def _clcl(self, draw: _Draw) -> Example:
         (language, ids), (other_language, other) = draw.sides()
@@ -69,7 +71,7 @@ class Examples:
 
     def _itm(self, draw: _Draw) -> Example:
         language, caption = draw.caption()
-        pictured, match = draw, True
+        pictured, said, match = draw, draw, True
         hard = self.config.task.itm_negatives == 'hard' and not self.evaluation
         replace = KEEP
         if draw.generator.random() < self.config.task.itm_negative_share:
@@ -81,7 +83,7 @@ class Examples:
                 if replace_text:
                     other_language, other_caption = other.caption()
                     if not _belongs(other_caption, draw.record, other.record):
-                        language, caption, match = other_language, other_caption, False
+                        language, caption, said, match = other_language, other_caption, other, False
                         break
                 elif not _belongs(caption, other.record, draw.record):
                     pictured, match = other, False
@@ -89,13 +91,13 @@ class Examples:
         parts: dict[str, Any] = {'image': pictured.image(), 'match': match}
         if hard:
             parts |= {'replace': replace, 'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption)}
-        return draw.example(language, self._encoded(caption, language), **parts)
+        return draw.example(language, self._encoded(said, caption, language), **parts)
 
     def _mlm(self, draw: _Draw) -> Example:
         ratio = self.config.task.mask_ratio
         if draw.located.stream.kind == 'pictures':
             language, caption = draw.caption()
-            ids = self.sequences.caption(caption, self.config.data.caption_tokens)
+            ids = self._caption(draw, caption, language)
             masked = self.sequences.corrupted(ids, language, ratio, draw.generator)
             return draw.example(language, masked.ids, image=draw.image(), masked=masked.positions, masked_labels=masked.labels)
         language, ids = draw.text()
@@ -124,8 +126,44 @@ class Examples:
         generated = self._generated(self.sequences.caption(target, limit), target_language)
         return draw.example(target_language, masked.ids, image=image, masked=masked.positions, masked_labels=masked.labels, **generated)
 
-    def _encoded(self, caption: str, language: str) -> Ids:
-        return self.sequences.encoder_input(self.sequences.caption(caption, self.config.data.caption_tokens), language)
+    def _vtlm(self, draw: _Draw) -> Example:
+        limit, ratio = self.config.data.caption_tokens, self.config.task.vtlm_mask_ratio
+        language, caption = draw.caption()
+        other, translation = draw.caption(other_than=language)
+        ids = [self.sequences.caption(text, limit) for text in (caption, translation)]
+        source, target = (words(side, self.sequences.tokenizer) for side in ids)
+        chosen = np.flatnonzero(draw.generator.random(len(source)) < ratio).tolist() or [int(draw.generator.integers(len(source)))]
+        links = self.lexicon(draw.located.stream).align(language, source, other, target)
+        linked = sorted(link for place in chosen if (link := links[place]) is not None)
+        masked = self.sequences.pair_blanked(
+            (ids[0], language, places(source, chosen)), (ids[1], other, places(target, linked))
+        )
+        return draw.example(language, masked.ids, image=draw.image(), masked=masked.positions, masked_labels=masked.labels)
+
+    def lexicon(self, stream: RecordStream) -> Lexicon:
+        """Word translations of a picture stream, counted on first use."""
+        if stream.name not in self._lexicons:
+            self._lexicons[stream.name] = Lexicon(stream, self.sequences.tokenizer, self.config.task.lexicon_records)
+        return self._lexicons[stream.name]
+
+    def _encoded(self, draw: _Draw, caption: str, language: str) -> Ids:
+        return self.sequences.encoder_input(self._caption(draw, caption, language), language)
+
+    def _caption(self, draw: _Draw, caption: str, language: str) -> Ids:
+        """Ids of a caption of the record, code-switched where the configuration says so."""
+        limit, share = self.config.data.caption_tokens, self.config.task.code_switch
+        ids = self.sequences.caption(caption, limit)
+        others = [other for other in draw.record['captions'] if other != language]
+        if not share or not others:
+            return ids
+        source = words(ids, self.sequences.tokenizer)
+        for place in np.flatnonzero(draw.generator.random(len(source)) < share).tolist():
+            other, translation = draw.caption(other_than=language)
+            target = words(self.sequences.caption(translation, limit), self.sequences.tokenizer)
+            link = self.lexicon(draw.located.stream).align(language, words(ids, self.sequences.tokenizer), other, target)[place]
+            if link is not None:
+                source[place] = target[link]
+        return self.sequences.trimmed([token for word in source for token in word], limit)
 
     def _split(self, ids: Ids, language: str, generator: np.random.Generator) -> dict[str, Any]:
         """Encoder and decoder fields of a prefix language model."""

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pretrain.config import Config
 from pretrain.data.batch import Example, TaskBatch, collate
 from pretrain.data.examples import Examples
-from pretrain.data.order import CORPORA, Located
+from pretrain.data.order import BILINGUAL, CORPORA, Located
 from pretrain.data.rng import generator, hash63
 from pretrain.data.streams import Catalog, RecordStream
 from shards.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ class HeldOut:
     def pools(self, task: str) -> dict[str, list[Located]]:
         """Language -> records, at most eval.samples, languages in alphabetical order."""
         if task not in self._pools:
-            parts = [self._pictures(task == 'mmmt') if group == 'pictures' else self._texts(group) for group in CORPORA[task]]
+            parts = [self._pictures(task in BILINGUAL) if group == 'pictures' else self._texts(group) for group in CORPORA[task]]
             smallest = 2 if task in ('cmcl', 'clcl', 'itm') else 1  # a pair alone has no negative: its loss says nothing
             pools = {}
             for language in sorted(set(chain(*parts))):

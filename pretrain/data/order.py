@@ -16,11 +16,13 @@ from shards.errors import UserError
 from shards.schema import KINDS
 from shards.tokenizer import Tokenizer
 
-# Table 6 of the paper. 'pictures' stands for the corpora of data.pictures.
+# Table 6 of the paper, and UC2's task. 'pictures' stands for the corpora of data.pictures.
 CORPORA: dict[str, tuple[str, ...]] = {
     'cmcl': ('pictures',), 'itm': ('pictures',), 'mlm': ('pictures', 'cc100'), 'vplm': ('pictures',), 'mmmt': ('pictures',),
-    'clcl': ('opus',), 'mt': ('opus',), 'plm': ('cc100',),
+    'clcl': ('opus',), 'mt': ('opus',), 'plm': ('cc100',), 'vtlm': ('pictures',),
 }  # fmt: skip
+
+BILINGUAL = ('mmmt', 'vtlm')  # need captions in two languages
 
 Skip = Sequence[tuple[int, int]]
 
@@ -151,7 +153,7 @@ def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
         if not found:
             raise _missing(config, task, corpus, ', or take it out of data.pictures')
         for stream in found:
-            subset = stream.multilingual() if task == 'mmmt' else None
+            subset = stream.multilingual() if task in BILINGUAL else None
             size = len(stream if subset is None else subset)
             if size:
                 sources.append(Source(stream, size**config.data.corpus_alpha, subset))

@@ -87,6 +87,15 @@ class Sequences:
         chosen = _choose(len(ids), ratio, generator)
         return self._replaced(ids, language, chosen, np.full(len(chosen), self.tokenizer.mask))
 
+    def pair_blanked(self, first: tuple[Ids, str, Ids], second: tuple[Ids, str, Ids]) -> Masked:
+        """VTLM's two texts one after the other, each (ids, language, chosen positions); every chosen token becomes `<mask>`."""
+        one, two = (
+            self._replaced(ids, language, chosen, np.full(len(chosen), self.tokenizer.mask)) for ids, language, chosen in (first, second)
+        )
+        skipped = int(two.ids[0] == self.tokenizer.bos)  # one `<s>` for both
+        positions = np.concatenate([one.positions, two.positions + len(one.ids) - skipped])
+        return Masked(np.concatenate([one.ids, two.ids[skipped:]]), positions, np.concatenate([one.labels, two.labels]))
+
     def _replaced(self, ids: Ids, language: str, chosen: Ids, replaced: Ids) -> Masked:
         sequence = self.encoder_input(ids, language)
         sequence[chosen + 1] = replaced

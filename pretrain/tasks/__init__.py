@@ -1,4 +1,4 @@
-"""The paper's eight tasks, one file each, and their registry."""
+"""The paper's eight tasks and UC2's VTLM, one file each, and their registry."""
 from __future__ import annotations
 
 from pretrain.tasks.base import ContrastiveTask, SumTask
@@ -10,8 +10,9 @@ from pretrain.tasks.mmmt import MMMT
 from pretrain.tasks.mt import MT
 from pretrain.tasks.plm import PLM
 from pretrain.tasks.vplm import VPLM
+from pretrain.tasks.vtlm import VTLM
 
 CONTRASTIVE: dict[str, ContrastiveTask] = {task.name: task for task in (CMCL(), CLCL())}
-SUMMED: dict[str, SumTask] = {task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT())}
+SUMMED: dict[str, SumTask] = {task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM())}
 
 __all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']
