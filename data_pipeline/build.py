@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from data_pipeline import build_bitext, build_pictures, build_text
+from data_pipeline import build_bitext, build_pictures, build_text, references
 from data_pipeline.finish import JOB, PLAN, finish_corpus, missing_units, read_plan
 from data_pipeline.job import Job, inputs_of
 from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
 from shards.errors import UserError
 from shards.schema import Kind, Manifest
 
-FIRST_STAGES = ('scan', 'split')  # their units concern one file each
+FIRST_STAGES = ('references', 'scan', 'split')  # their units concern one file each
 
 
 class Builder(Protocol):
@@ -49,7 +50,7 @@ def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | Non
 
 def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> None:
     done: list[Unit] = []
-    for stage in builder.stages(job):
+    for stage in chain([references.units(job)], builder.stages(job)):
         if stage and stage[0].stage == 'build':
             _write_plan(job, stage, done)
             missing = set(missing_units(job.out, job.corpus))
@@ -61,7 +62,7 @@ def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> Non
         # Every unit of an early stage is needed by all tasks: first one's own share, then what is still missing. Two tasks may then do the
         # same unit, with the same result; waiting for each other instead would hang tasks that are run one after the other.
         units = [unit for shift in range(tasks) for unit in stage[(task + shift) % tasks :: tasks]]
-        run_units(job.work, units, f'{job.corpus} {stage[0].stage}', workers)
+        run_units(job.work, units, f'{job.corpus} {stage[0].stage}' if stage else '', workers)
         done += stage
 
 
@@ -69,7 +70,10 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
     sources: list[dict[str, Any]] = []
     dropped: dict[str, int] = {}
     warnings: list[str] = []
-    settings = job.settings.of(job.kind)
+    overlap: set[int] = set()
+    settings = job.settings.of(job.kind) | references.described(job)
+    for unit in earlier:
+        overlap.update((facts(job.work, unit.stage, unit.name) or {}).get('overlap', []))
     if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
         for unit in earlier:
             said = facts(job.work, unit.stage, unit.name) or {}
@@ -86,6 +90,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
         'warnings': warnings,
         'settings': settings,
         'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,
+        'overlap': sorted(overlap),
     }
     if not (job.work / PLAN).exists() or read_plan(job.work) != plan:
         write_text(job.work / PLAN, json.dumps(plan, ensure_ascii=False, indent=1, sort_keys=True) + '\n')
@@ -99,6 +104,13 @@ def _check_paths(job: Job, workers: int, task: int, tasks: int) -> None:
             raise UserError(f'{name} {path} does not exist')
         if path is not None and job.kind != 'pictures':
             raise UserError(f'{name} has no meaning for {job.corpus}, which holds no pictures; leave it out')
+    for path in job.exclude + job.decontaminate:
+        if not path.exists():
+            raise UserError(f'{path}, given to --exclude or --decontaminate, does not exist')
+    if job.exclude and job.kind != 'pictures':
+        raise UserError(f'--exclude has no meaning for {job.corpus}, which holds no pictures; leave it out')
+    if wrong := next((path for path in job.decontaminate if not path.is_dir()), None):
+        raise UserError(f'--decontaminate {wrong} is no folder; give the folder of an evaluation set, or of several')
     if workers < 1 or tasks < 1 or not 0 <= task < tasks:
         raise UserError(f'--workers {workers} --task {task} --tasks {tasks}: workers and tasks are at least 1, task is 0 to tasks - 1')
 
@@ -110,7 +122,9 @@ def _same_job(job: Job, inputs: list[Path]) -> None:
     combined.
     """
     fingerprint = None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint
-    settings, listing = job.settings.of(job.kind), sorted([name, size] for name, size in inputs_of(inputs, job))
+    settings: dict[str, Any] = job.settings.of(job.kind)
+    settings |= {name: ' '.join(map(str, getattr(job, name))) for name in ('exclude', 'decontaminate')}
+    listing = sorted([name, size] for name, size in [*inputs_of(inputs, job), *references.listing(job)])
     path = job.work / JOB
     if path.exists():
         theirs = json.loads(path.read_text(encoding='utf8'))
@@ -118,7 +132,8 @@ def _same_job(job: Job, inputs: list[Path]) -> None:
         remedy = f'choose another --out, or delete {place} and {job.work} to build it again'
         for name, value in settings.items():
             if (other := theirs['settings'].get(name)) != value:
-                raise UserError(f'{place} was begun with --{name.replace("_", "-")} {other}, not {value}; use that, or {remedy}')
+                told = [str(one) if one != '' else '(none)' for one in (other, value)]
+                raise UserError(f'{place} was begun with --{name.replace("_", "-")} {told[0]}, not {told[1]}; use that, or {remedy}')
         if (other := theirs['tokenizer']) != fingerprint:
             raise UserError(f'{place} was begun with the tokenizer {other}, {job.tokenizer} is {fingerprint}; use that one, or {remedy}')
         if theirs['inputs'] == listing:

@@ -18,9 +18,12 @@ from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
 from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
+from data_pipeline.language_id import wrong_language
 from data_pipeline.names import unit_names
+from data_pipeline.near_duplicates import BandFiles, mark_near
 from data_pipeline.readers import opus
 from data_pipeline.records import Pair
+from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
@@ -56,13 +59,27 @@ def check(job: Job) -> list[Path]:
 
 
 def _clean(job: Job, bitext: opus.Bitext, drops: Drops) -> Iterator[Pair]:
+    nfc = job.settings.applies('nfc')
     for pair in opus.pairs(bitext, job.settings.score, drops):
-        first, second = normalise(pair.first), normalise(pair.second)
-        reason = pair_drop(first, second, job.settings)
+        first, second = normalise(pair.first, nfc), normalise(pair.second, nfc)
+        reason = _reason(job, bitext, first, second, drops)
         if reason:
             drops.add(reason)
         else:
             yield Pair(first, second)
+
+
+def _reason(job: Job, bitext: opus.Bitext, first: str, second: str, drops: Drops) -> str | None:
+    evaluation = evaluation_of(job)
+    if evaluation.has_text(first, drops) | evaluation.has_text(second, drops):  # both are looked up, for the report
+        return 'evaluation_text'
+    if reason := pair_drop(first, second, job.settings):
+        return reason
+    if job.settings.applies('language'):
+        one, other = bitext.languages
+        if wrong_language(first, one, job.settings) or wrong_language(second, other, job.settings):
+            return 'language'
+    return None
 
 
 def _chunk(number: int) -> str:
@@ -82,10 +99,11 @@ def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str
         lines.clear()
         size = 0
 
-    with KeyFile(folder / _KEYS) as keys:
+    with KeyFile(folder / _KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
         for first, second in _clean(job, bitext, drops):
             one, two = first.encode(), second.encode()  # normalised: there is no line end in them
             keys.append(hash64(one, two))
+            bands.append(first, second)
             lines += one, two
             size += len(one) + len(two)
             if size >= job.settings.chunk_bytes:
@@ -97,16 +115,24 @@ def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str
 
 def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
     marks = mark_repeated([job.work / 'scan' / name / _KEYS for name in members], folder)
+    near = mark_near([job.work / 'scan' / name for name in members], job.settings.near_duplicates, folder)
     for number, name in enumerate(members):
         marks.save(number, folder / f'{name}.npy')
+        if near:
+            near.save(number, folder / f'{name}.near.npy')
     return {}
 
 
 def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:
     said = facts(job.work, 'scan', name) or {}
     before = sum(other['pairs'] for other in said['chunks'][:chunk])
-    again = marked(job.work / 'duplicates' / bitext.pair / f'{name}.npy', before, before + said['chunks'][chunk]['pairs'])
+    after = before + said['chunks'][chunk]['pairs']
+    again = marked(job.work / 'duplicates' / bitext.pair / f'{name}.npy', before, after)
     drops.add('duplicate', int(again.sum()))
+    if job.settings.near_duplicates:
+        near = marked(job.work / 'duplicates' / bitext.pair / f'{name}.near.npy', before, after)
+        drops.add('near_duplicate', int((near & ~again).sum()))
+        again = near | again
     writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair)
     lines = iter(zstd.decompress((job.work / 'scan' / name / _chunk(chunk)).read_bytes()).decode().split('\n'))
     kept = (Pair(first, second) for first, second, repeat in zip(lines, lines, again.tolist(), strict=False) if not repeat)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash, merge, partition_of, partitions, spill
+from data_pipeline.clean_captions import clean_captions
 from data_pipeline.dedupe import Keys, Marks, Rows, repeated
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
@@ -26,6 +27,7 @@ from data_pipeline.pictures import BadPicture, image_id, prepare
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.readers import cc3m, cc12m, img2dataset, wit
 from data_pipeline.records import Caption, Picture
+from data_pipeline.references import evaluation_of, excluded
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 from shards.errors import UserError
@@ -116,7 +118,7 @@ def stages(job: Job) -> Iterator[list[Unit]]:
 
 def _spill(job: Job, source: CaptionSource, folder: Path, drops: Drops) -> dict[str, Any]:
     rows = _CORPORA[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
-    return {'sources': [source_of(source.path, job)], **spill(rows, False, job.corpus == 'cc12m', folder, drops)}
+    return {'sources': [source_of(source.path, job)], **spill(clean_captions(rows, False, job, drops), False, folder)}
 
 
 def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture]:
@@ -138,7 +140,7 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
                 yield Caption(picture.url, 'en', picture.caption)
 
     failed = img2dataset.failures(source.shard, drops)[0] if source.shard else []
-    said = spill(own_captions(_pictures(job, source, drops)), True, job.corpus == 'cc12m', folder, drops)
+    said = spill(clean_captions(own_captions(_pictures(job, source, drops)), True, job, drops), True, folder)
     for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
         np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
     # The file of inline pictures is a source of captions, and listed there.
@@ -215,9 +217,13 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
+    outside, evaluation = excluded(job), evaluation_of(job)
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
         # Failures and damage were counted by the scan, which read the same records.
         for row, picture in enumerate(_pictures(job, source, Drops())):
+            if key_hash(picture.url) in outside:
+                drops.add('excluded_url')
+                continue
             if reasons[row]:
                 drops.add(_REASONS[reasons[row]])
                 continue
@@ -230,8 +236,12 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
                 continue
             try:
                 image = prepare(picture.image, job.settings)
+                seen = evaluation.has_picture(image, drops)
             except BadPicture as bad:
                 drops.add(str(bad))
+                continue
+            if seen:
+                drops.add('evaluation_picture')
                 continue
             sample = {
                 'image': image,

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zstd
 
-from data_pipeline.cleaning import empty, normalise
+from data_pipeline.cleaning import normalise, without_content
 from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
+from data_pipeline.near_duplicates import BandFiles, mark_near
 from data_pipeline.packing import pack
 from data_pipeline.readers import cc100
+from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
@@ -69,13 +72,21 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
         pieces.clear()
         documents = size = 0
 
-    with KeyFile(folder / _KEYS) as keys:
+    limits = job.settings.limits
+    limit = limits.get(cc100.language(path), limits.get('', 0))
+    read = 0
+    with KeyFile(folder / _KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
         for document in cc100.documents(path, drops):
+            if limit and read >= limit:
+                drops.add('over_limit')  # once: how much is left is not known, as it is not read
+                break
             data = '\n'.join(document).encode()
             keys.append(hash64(data))
+            bands.append(*document)
             pieces.append(data)
             documents += 1
             size += len(data)
+            read += len(data)
             if size >= job.settings.chunk_bytes:
                 flush()
     if pieces or not chunks:  # an empty file still has its source and drop reasons to report
@@ -85,8 +96,11 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
 
 def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
     marks = mark_repeated([job.work / 'split' / name / _KEYS for name in members], folder)
+    near = mark_near([job.work / 'split' / name for name in members], job.settings.near_duplicates, folder)
     for number, name in enumerate(members):
         marks.save(number, folder / f'{name}.npy')
+        if near:
+            near.save(number, folder / f'{name}.near.npy')
     return {}
 
 
@@ -95,14 +109,23 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     before = sum(other['documents'] for other in said['chunks'][:chunk])
     after = before + said['chunks'][chunk]['documents']
     again = marked(job.work / 'duplicates' / language / f'{name}.npy', before, after).tolist()
+    near = again
+    if job.settings.near_duplicates:
+        near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after).tolist()
     writer = UnitWriter(folder, 'text', job.settings, language)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
-    for row, document in enumerate(content.split('\n\n') if content else []):
-        if again[row]:
-            drops.add('duplicate_document')
-            continue
-        paragraphs = _paragraphs(document, drops)
-        for sequence in pack(job.loaded_tokenizer.encode_batch(paragraphs), job.settings.max_tokens):
+
+    def encoded() -> Iterator[list[list[int]]]:
+        for row, document in enumerate(content.split('\n\n') if content else []):
+            if again[row]:
+                drops.add('duplicate_document')
+            elif near[row]:
+                drops.add('near_duplicate')
+            else:
+                yield job.loaded_tokenizer.encode_batch(_paragraphs(document, job, drops))
+
+    for paragraphs in [chain.from_iterable(encoded())] if job.settings.cross_documents else encoded():
+        for sequence in pack(paragraphs, job.settings.max_tokens):
             ids = np.array(sequence, np.int32)
             writer.add({'ids': ids}, ids.tobytes(), {language: 1}, {language: len(ids)})
     sources: list[dict[str, Any]] = []
@@ -113,12 +136,14 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     return {'below': language, 'sources': sources, 'streams': writer.finish()}
 
 
-def _paragraphs(document: str, drops: Drops) -> list[str]:
+def _paragraphs(document: str, job: Job, drops: Drops) -> list[str]:
     kept = []
     for paragraph in document.split('\n'):
-        text = normalise(paragraph)
-        if empty(text):
+        text = normalise(paragraph, job.settings.applies('nfc'))
+        if without_content(text, job.settings):
             drops.add('empty')
+        elif evaluation_of(job).has_text(text, drops):
+            drops.add('evaluation_text')
         else:
             kept.append(text)
     return kept

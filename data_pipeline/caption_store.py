@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_pipeline.cleaning import empty, normalise, person
 from data_pipeline.dedupe import hash64
 from data_pipeline.drops import Drops
 from data_pipeline.records import PICTURE_KEY, Caption
@@ -80,20 +79,14 @@ def _run_name(number: int) -> str:
     return f'run-{number:04}.arrow'
 
 
-def spill(captions: Iterable[Caption], fallback: bool, rules: bool, folder: Path, drops: Drops) -> dict[str, Any]:
-    """Clean captions and write them as sorted runs; {'runs': names of the files, 'caption_bytes': their size in memory}.
+def spill(captions: Iterable[Caption], fallback: bool, folder: Path) -> dict[str, Any]:
+    """Write clean captions as sorted runs; {'runs': names of the files, 'caption_bytes': their size in memory}.
 
     `fallback` rows only count where a key has no other caption in the same language.
-    `rules`: replace CC12M's `<PERSON>`.
     """
     run = _Run(folder)
     for caption in captions:
-        text = normalise(caption.text)
-        if empty(text):
-            # A fallback that is empty loses nothing: the corpus's own file is the authority, and counts its own.
-            drops.add('empty_caption', not fallback)
-            continue
-        run.append(key_hash(caption.key), caption.language, person(text) if rules else text, fallback)
+        run.append(key_hash(caption.key), caption.language, caption.text, fallback)
     run.flush()
     return {'runs': [_run_name(i) for i in range(run.number)], 'caption_bytes': run.bytes}
 

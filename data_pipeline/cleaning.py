@@ -1,4 +1,7 @@
-"""Cleaning rules for texts. Each rule is one function with the name of its drop reason; what a reason means stands in docs/data.md."""
+"""Cleaning rules for texts. Each rule is one function with the name of its drop reason; what a reason means stands in docs/data.md.
+
+`--without RULE` switches a rule off (`settings.RULES`).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ _ASCII_OTHER = bytes(i for i in range(256) if not chr(i).isalpha() or i > 127)
 _CONTROL = re.compile('[\x00-\x08\x0e-\x1f\x7f\ufeff\ufffe\uffff\ud800-\udfff]')
 
 
-def normalise(text: str) -> str:
-    """NFC, without control characters and lone surrogates, runs of white space as one space."""
-    return ' '.join(unicodedata.normalize('NFC', _CONTROL.sub('', text)).split())
+def normalise(text: str, nfc: bool = True) -> str:
+    """NFC (unless that rule is off), without control characters and lone surrogates, runs of white space as one space."""
+    text = _CONTROL.sub('', text)
+    return ' '.join((unicodedata.normalize('NFC', text) if nfc else text).split())
 
 
 def empty(text: str) -> bool:
@@ -53,22 +57,30 @@ def person(text: str) -> str:
     return text.replace('<PERSON>', 'person')
 
 
+def without_content(text: str, settings: Settings) -> bool:
+    """Whether a (normalised) text is dropped as `empty`. With that rule switched off, only one without any character is."""
+    return not text or (settings.applies('empty') and empty(text))
+
+
 def pair_drop(first: str, second: str, settings: Settings) -> str | None:
     """Why a (normalised) pair is dropped, by the rules that need no tokens; None: it stays."""
-    if empty(first) or empty(second):
+    if without_content(first, settings) or without_content(second, settings):
         return 'empty'
-    if identical_sides(first, second):
+    if settings.applies('identical_sides') and identical_sides(first, second):
         return 'identical_sides'
-    if non_letters(first, settings.max_non_letters) or non_letters(second, settings.max_non_letters):
+    most = settings.max_non_letters
+    if settings.applies('non_letters') and (non_letters(first, most) or non_letters(second, most)):
         return 'non_letters'
     return None
 
 
 def pair_length_drop(first: str, second: str, first_tokens: int, second_tokens: int, settings: Settings) -> str | None:
     """Why a pair is dropped for its length; None: it stays."""
-    if length(first_tokens, settings) or length(second_tokens, settings):
+    if not (first_tokens and second_tokens):  # a tokenizer may leave nothing of a text; a sample without ids is none
         return 'length'
-    if length_ratio(first, second, first_tokens, second_tokens, settings.max_ratio):
+    if settings.applies('length') and (length(first_tokens, settings) or length(second_tokens, settings)):
+        return 'length'
+    if settings.applies('length_ratio') and length_ratio(first, second, first_tokens, second_tokens, settings.max_ratio):
         return 'length_ratio'
     return None
 

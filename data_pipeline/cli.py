@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.settings import Settings, flag
+from data_pipeline.settings import RULES, Settings, flag
 from shards.arguments import Parser
 from shards.errors import UserError, run_command
 from shards.schema import KINDS
@@ -50,7 +50,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except those that are None or False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) or action.required else super()._get_help_string(action)
+        return action.help if action.default in (None, False, []) or action.required else super()._get_help_string(action)
 
 
 def _add_build(sub: Parser) -> None:
@@ -62,16 +62,35 @@ def _add_build(sub: Parser) -> None:
         '--translations', type=Path, metavar='PATH', help='translated captions (a file, or a folder of them) when they are not in --raw'
     )
     sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='needed by cc100 and opus')
+    sub.add_argument(
+        '--exclude',
+        type=Path,
+        action='append',
+        default=[],
+        metavar='PATH',
+        help='leave out pictures whose URL is in PATH: built shards (for cc12m those of cc3m), or a file of URLs; may be repeated',
+    )
+    sub.add_argument(
+        '--decontaminate',
+        type=Path,
+        action='append',
+        default=[],
+        metavar='DIR',
+        help='leave out what is in an evaluation set: equal texts, pictures that look the same; may be repeated',
+    )
     sub.add_argument('--workers', type=int, default=1, metavar='N', help='processes')
     sub.add_argument('--task', type=int, default=0, metavar='I', help='number of this task, from 0, in an array job of --tasks')
     sub.add_argument('--tasks', type=int, default=1, metavar='N', help='tasks that share the work; run `finish` after the last')
     group = sub.add_argument_group('settings (kept in the manifest; in brackets the corpora that they concern)')
     for item in fields(Settings):
         corpora = [corpus for corpus, kind in KINDS.items() if kind in item.metadata['kinds']]
-        text = f'{item.metadata["help"]} [{" ".join(corpora) if len(corpora) < len(KINDS) else "all"}] (default: {item.default})'
-        group.add_argument(
-            flag(item), type=type(item.default), default=argparse.SUPPRESS, metavar=type(item.default).__name__.upper(), help=text
-        )
+        default = f' (default: {item.default})' if item.default not in ('', False) else ''
+        text = f'{item.metadata["help"]} [{" ".join(corpora) if len(corpora) < len(KINDS) else "all"}]{default}'
+        if item.type == 'bool':
+            group.add_argument(flag(item), action='store_true', default=argparse.SUPPRESS, help=text)
+        else:
+            kind = type(item.default)
+            group.add_argument(flag(item), type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
 
 
 def _add_tokenizer(sub: Parser) -> None:
@@ -108,7 +127,21 @@ def _build(options: argparse.Namespace) -> int:
     for item in fields(Settings):
         if item.name in given and KINDS[options.corpus] not in item.metadata['kinds']:
             raise UserError(f'{flag(item)} does not concern {options.corpus}; leave it out')
-    job = Job(options.corpus, options.raw, options.out, Settings(**given), options.images, options.translations, options.tokenizer)
+    settings = Settings(**given)
+    for rule in sorted(settings.switched_off):
+        if KINDS[options.corpus] not in RULES[rule]:
+            raise UserError(f'--without {rule} does not concern {options.corpus}; leave it out')
+    job = Job(
+        options.corpus,
+        options.raw,
+        options.out,
+        settings,
+        options.images,
+        options.translations,
+        options.tokenizer,
+        tuple(options.exclude),
+        tuple(options.decontaminate),
+    )
     start = time.monotonic()
     manifests = build(job, options.workers, options.task, options.tasks)
     if manifests is None:

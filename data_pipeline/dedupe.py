@@ -129,6 +129,10 @@ class Marks:
     def add(self, rows: Rows) -> None:
         np.bitwise_or.at(self._bits, rows >> 3, (1 << (rows & 7)).astype(np.uint8))
 
+    def join(self, other: Marks) -> None:
+        """Mark also what `other`, of the same sources, has marked."""
+        self._bits |= other._bits
+
     def save(self, source: int, path: Path) -> None:
         """One source's bits as a file for `marked`."""
         start = self.starts[source] // 8

@@ -12,6 +12,7 @@ class Drops:
 
     counts: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+    overlap: set[int] = field(default_factory=set)  # hashes of the texts and pictures of evaluation sets that were met
 
     def add(self, reason: str, number: int = 1) -> None:
         if number:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline import references
 from data_pipeline.job import BUILD, SHARDS
 from data_pipeline.work import facts, write_file, write_text
 from shards.errors import UserError
-from shards.schema import KINDS, MANIFEST, MULTILINGUAL, Manifest
+from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
 
 JOB, PLAN = 'job.json', 'plan.json'
+OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
-INDEX = 'index.json'
 
 
 def finish(out: Path) -> dict[str, list[Manifest]]:
@@ -86,6 +87,7 @@ def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
     belows = sorted({said['below'] for said in units.values()})
     empty: dict[str, dict[str, int]] = {}
     manifests = []
+    sampling = _sampling(units, plan)
     for below in belows:
         members = {name: said for name, said in units.items() if said['below'] == below}
         streams = sorted({stream for said in members.values() for stream in said['streams']})
@@ -96,7 +98,8 @@ def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
             first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
             warnings = plan['warnings'] + [warning for said in members.values() for warning in said['warnings']]
             told = (dict(sorted(dropped.items())), warnings) if first else ({}, [])
-            manifests.append(_finish_stream(root, work, stream, members, plan, *told))
+            weights = sampling if stream.startswith('train/') else None
+            manifests.append(_finish_stream(root, work, stream, members, plan, told[0], told[1], weights))
         if not streams:
             empty[below or 'train'] = dict(sorted(dropped.items()))
     if not manifests:
@@ -109,12 +112,30 @@ def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
         write_text(root / EMPTY, json.dumps(empty, indent=1, sort_keys=True) + '\n')
     else:
         (root / EMPTY).unlink(missing_ok=True)
+    if (work / references.STAGE).is_dir():
+        found = {one for said in units.values() for one in said.get('overlap', [])}.union(plan.get('overlap', []))
+        if report := references.overlap_report(work, found):
+            write_text(root / OVERLAP, json.dumps(report, ensure_ascii=False, indent=1) + '\n')
     for folder in work.iterdir():  # what only served the build
-        if folder.is_dir() and folder.name != 'build':
+        if folder.is_dir() and folder.name not in ('build', references.STAGE):
             shutil.rmtree(folder)
     for folder in work.glob(f'build/*/{SHARDS}'):  # empty by now
         shutil.rmtree(folder)
     return manifests
+
+
+def _sampling(units: dict[str, dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Weights of the languages of a text corpus, p proportional to n^alpha, n being the tokens of the train split."""
+    if 'alpha' not in plan['settings']:
+        return None
+    alpha = plan['settings']['alpha']
+    tokens: Counter[str] = Counter()
+    for said in units.values():
+        for stream, content in said['streams'].items():
+            if stream.startswith('train/'):
+                tokens.update(content['tokens'])
+    total = sum(number**alpha for number in tokens.values())
+    return {'alpha': alpha, 'languages': {language: number**alpha / total for language, number in sorted(tokens.items())}}
 
 
 def _finish_stream(
@@ -125,6 +146,7 @@ def _finish_stream(
     plan: dict[str, Any],
     dropped: dict[str, int],
     warnings: list[str],
+    sampling: dict[str, Any] | None,
 ) -> Manifest:
     folder = root / stream
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +193,7 @@ def _finish_stream(
         dropped=dropped,
         settings=plan['settings'],
         warnings=warnings,
+        sampling=sampling,
     )
     write_text(folder / MANIFEST, manifest.to_json())
     return manifest

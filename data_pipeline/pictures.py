@@ -61,10 +61,10 @@ def _prepare(data: bytes, settings: Settings) -> bytes:
         if image.format == 'JPEG' and not small:
             image.draft(None, (side, side))  # decodes at a half, quarter or eighth of the size
         image.load()  # decodes it whole: a truncated file raises here
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        turned = is_turned(image)
         if small and not turned and image.format in _PASS and _plain_mode(image) and getattr(image, 'n_frames', 1) == 1:
             return data
-        return _encode(_plain(image, turned), side, settings.quality)
+        return _encode(plain(image, turned), side, settings.quality)
 
 
 def _verify(data: bytes) -> None:
@@ -80,7 +80,12 @@ def _plain_mode(image: Image.Image) -> bool:
     return image.mode in _PLAIN_MODES or (image.mode == 'P' and 'transparency' not in image.info)
 
 
-def _plain(image: Image.Image, turned: bool) -> Image.Image:
+def is_turned(image: Image.Image) -> bool:
+    """Whether EXIF says that the picture is to be shown turned or mirrored."""
+    return bool(image.getexif().get(_ORIENTATION, 1) != 1)
+
+
+def plain(image: Image.Image, turned: bool) -> Image.Image:
     """RGB or grey, upright. Transparency goes onto white, 16 bits become 8."""
     if turned:
         image = ImageOps.exif_transpose(image)

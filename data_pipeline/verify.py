@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipeline.finish import INDEX, unfinished
+from data_pipeline.finish import unfinished
 from data_pipeline.job import BUILD
 from shards.errors import UserError
 from shards.languages import LANGUAGES
-from shards.schema import COLUMNS, MANIFEST, MULTILINGUAL, Manifest, read_manifest
+from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
 
 _KNOWN = frozenset(LANGUAGES)
 
@@ -182,6 +182,8 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         return None
     languages = [stream.name] if manifest.kind == 'text' else sorted(manifest.languages)
     most = manifest.settings['max_tokens' if manifest.kind == 'text' else 'max_length']
+    if manifest.kind == 'bitext' and 'length' in manifest.settings.get('without', ''):
+        most = np.iinfo(np.int32).max
     for language, ids in zip(languages, (sample[name] for name in COLUMNS[manifest.kind]), strict=True):
         if not 0 < len(ids) <= most or ids.min() < 3 or ids.max() > manifest.settings['pieces']:
             return f'{len(ids)} ids from {ids.min()} to {ids.max()}: allowed are {most} of 3 to {manifest.settings["pieces"]}'

@@ -32,6 +32,7 @@ COLUMNS: dict[Kind, dict[str, str]] = {
 }
 
 MANIFEST = 'manifest.json'
+INDEX = 'index.json'  # streaming's
 MULTILINGUAL = 'multilingual.npy'  # pictures only: int64 indices, in the stream, of the records with two languages or more (mMMT)
 
 
@@ -51,6 +52,9 @@ class Manifest:
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> count
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)  # damage that the user was told about, such as a truncated tar
+    # CC100, the same for all languages: {'alpha', 'languages': {language: weight}}, weights proportional to tokens^alpha, sum 1
+    sampling: dict[str, Any] | None = None
+    removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

@@ -90,7 +90,7 @@ def test_opus(build_corpus: Builder, raw: Raw, tokenizer: Path, tmp_path: Path) 
     dropped = sum(manifest.dropped.values())
     assert len(train) + len(val) + dropped == len(rows)
     assert dropped < 0.05 * len(rows)
-    assert set(manifest.dropped) <= {'non_letters', 'length_ratio', 'length', 'identical_sides', 'duplicate'}
+    assert set(manifest.dropped) <= {'non_letters', 'length_ratio', 'length', 'identical_sides', 'duplicate', 'language'}
     # In the order of the files and their rows.
     for kept in (train, val):
         remaining = iter(encoded)
@@ -120,10 +120,85 @@ def test_opus_rules_are_counted(build_corpus: Builder, tmp_path: Path) -> None:
     ]
     moses(raw / 'A/de-en.txt.zip', rows)
     moses(raw / 'B/de-en.txt.zip', [('ein Hund', 'a dog'), ('eine  Katze', 'a cat')])
-    (manifest,) = build_corpus('opus', out, raw, holdout=0)
+    (manifest,) = build_corpus('opus', out, raw, holdout=0, without='language')  # a word 300 times is in no language
     assert manifest.samples == 2
     assert manifest.dropped == {'duplicate': 2, 'empty': 1, 'identical_sides': 1, 'length': 1, 'length_ratio': 1, 'non_letters': 1}
     assert [source['path'] for source in manifest.sources] == ['A/de-en.txt.zip', 'B/de-en.txt.zip']
+
+
+def test_rules_can_be_switched_off(build_corpus: Builder, tmp_path: Path) -> None:
+    raw = tmp_path / 'raw'
+    long = 'Dies ist ein deutscher Satz, der lang genug ist, um beurteilt zu werden.'
+    rows = [
+        ('Bu\u0308ro', 'office'),
+        ('...', '!!!'),
+        ('gleich', 'gleich'),
+        ('12 34 56', 'a number'),
+        ('ein', 'a ' * 20),
+        ('wort ' * 300, 'word ' * 300),
+        (long, long.replace('.', '!')),
+        ('', 'nothing at all'),
+    ]
+    moses(raw / 'de-en.txt.zip', rows)
+    names = ['nfc', 'empty', 'identical_sides', 'non_letters', 'length_ratio', 'length', 'language']
+    kept = []
+    for number in range(len(names) + 1):
+        without = ','.join(names[:number])
+        (manifest,) = build_corpus('opus', tmp_path / str(number), raw, holdout=0, without=without)
+        assert manifest.settings['without'] == without
+        assert not set(manifest.dropped) & set(names[1:number]) - {'empty'}
+        kept.append(manifest.samples)
+    # nfc drops nothing; three dots are no letters either; a word 300 times is in no language; what has no character at all is never kept.
+    assert kept == [1, 1, 1, 2, 4, 5, 5, 7]
+    assert manifest.dropped == {'empty': 1}
+
+
+def test_near_duplicates(build_corpus: Builder, tmp_path: Path) -> None:
+    raw = tmp_path / 'raw'
+    words = 'one two three four five six seven eight nine ten eleven twelve'
+    rows = [(f'Satz {words}', f'sentence {words}'), (f'Satz {words}!', f'Sentence, {words}.'), (f'Satz {words}', f'sentence {words}')]
+    moses(raw / 'A/de-en.txt.zip', [*rows, ('ein Hund', 'a dog')])
+    moses(raw / 'B/de-en.txt.zip', rows[1:2])
+    (manifest,) = build_corpus('opus', tmp_path / 'off', raw, holdout=0, without='language')
+    assert (manifest.samples, manifest.dropped) == (3, {'duplicate': 2})
+    (manifest,) = build_corpus('opus', tmp_path / 'on', raw, holdout=0, without='language', near_duplicates=0.8)
+    assert (manifest.samples, manifest.dropped) == (2, {'duplicate': 2, 'near_duplicate': 1})
+    (tmp_path / 'text').mkdir()
+    (tmp_path / 'text/en.txt').write_text(f'{words}\n\n{words}!\n\nanother\n')
+    (manifest,) = build_corpus('cc100', tmp_path / 'on', tmp_path / 'text', holdout=0, near_duplicates=0.8)
+    assert (manifest.samples, manifest.dropped) == (2, {'near_duplicate': 1})
+
+
+def test_cc100_limits_and_weights(build_corpus: Builder, raw: Raw, tmp_path: Path) -> None:
+    folder = raw('cc100', 'de.txt.xz', 'th.txt.xz', 'zh-Hans.txt.xz')
+    manifests = by_stream(build_corpus('cc100', tmp_path, folder, holdout=0.04, limit='de=4K, 2K', alpha=0.3))
+    texts = {name: lzma.decompress((folder / f'{name}.txt.xz').read_bytes()) for name in ('de', 'th', 'zh-Hans')}
+    assert all(len(text) > 8000 for text in texts.values())
+    tokens = {}
+    for language in ('de', 'th', 'zh'):
+        manifest = manifests['train', language]
+        assert manifest.dropped['over_limit'] == 1
+        tokens[language] = manifest.tokens[language]
+    assert tokens['de'] > tokens['zh'] / 4
+    total = sum(number**0.3 for number in tokens.values())
+    for manifest in manifests.values():
+        if manifest.split == 'train':
+            assert manifest.sampling is not None
+            assert manifest.sampling['alpha'] == 0.3
+            assert manifest.sampling['languages'] == pytest.approx({language: number**0.3 / total for language, number in tokens.items()})
+        else:
+            assert manifest.sampling is None
+
+
+def test_cc100_across_documents(build_corpus: Builder, tokenizer: Path, tmp_path: Path) -> None:
+    raw = tmp_path / 'raw'
+    raw.mkdir()
+    (raw / 'zh.txt').write_text('一只猫\n\n一只狗\n\n一只鱼\n')
+    (manifest,) = build_corpus('cc100', tmp_path / 'out', raw, holdout=0, cross_documents=True)
+    assert manifest.samples == 1
+    model = Tokenizer.load(tokenizer)
+    (sample,) = samples(tmp_path / 'out/cc100/train/zh')
+    assert sample['ids'].tolist() == flat(model.encode_batch(['一只猫', '一只狗', '一只鱼']))
 
 
 def test_a_stream_that_nothing_is_left_of(build_corpus: Builder, tmp_path: Path) -> None:
@@ -183,4 +258,5 @@ def test_every_file_of_the_sample(build_corpus: Builder, tmp_path: Path, corpus:
         assert len(train) == 23
     samples_in, dropped = sum(manifest.samples for manifest in manifests), sum(sum(manifest.dropped.values()) for manifest in manifests)
     assert samples_in > (20_000 if corpus == 'opus' else 3000)
+    dropped -= sum(manifest.dropped.get('language', 0) for manifest in manifests)  # formulas, mostly: LibreOffice's help is full of them
     assert dropped < 0.03 * samples_in

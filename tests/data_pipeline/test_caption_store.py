@@ -35,18 +35,12 @@ def test_against_a_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
                 repeated += 1
             else:
                 texts.append(text)
-        said = spill(rows, False, False, folder, drops)
+        said = spill(rows, False, folder)
         runs += [folder / name for name in said['runs']]
         total += said['caption_bytes']
     fallback = tmp_path / 'fallback'
     fallback.mkdir()
-    said = spill(
-        [Caption(keys[0], 'de', 'unused'), Caption('http://new', 'fr', 'neuf'), Caption('http://new', 'fr', '.')],
-        True,
-        False,
-        fallback,
-        drops,
-    )
+    said = spill([Caption(keys[0], 'de', 'unused'), Caption('http://new', 'fr', 'neuf')], True, fallback)
     runs += [fallback / name for name in said['runs']]
     expected[key_hash('http://new')] = {'fr': ['neuf']}
     number = partitions(total)

@@ -1,0 +1,28 @@
+"""Captions by the rules, before they are grouped by picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from data_pipeline.cleaning import normalise, person, without_content
+from data_pipeline.drops import Drops
+from data_pipeline.job import Job
+from data_pipeline.records import Caption
+from data_pipeline.references import evaluation_of
+
+
+def clean_captions(captions: Iterable[Caption], fallback: bool, job: Job, drops: Drops) -> Iterator[Caption]:
+    """Normalised captions; those that are empty or stand in an evaluation set are counted.
+
+    A `fallback` (img2dataset's copy) that is empty loses nothing: the corpus's own file is the authority, and counts its own.
+    """
+    settings, evaluation = job.settings, evaluation_of(job)
+    nfc, person_applies = settings.applies('nfc'), job.corpus == 'cc12m' and settings.applies('person')
+    for caption in captions:
+        text = normalise(caption.text, nfc)
+        if without_content(text, settings):
+            drops.add('empty_caption', not fallback)
+        elif evaluation.has_text(text, drops):
+            drops.add('evaluation_text')
+        else:
+            yield caption._replace(text=person(text) if person_applies else text)
