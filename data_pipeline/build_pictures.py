@@ -27,7 +27,7 @@ from data_pipeline.pictures import BadPicture, image_id, prepare
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.readers import cc3m, cc12m, img2dataset, wit
 from data_pipeline.records import Caption, Picture
-from data_pipeline.references import evaluation_of, excluded
+from data_pipeline.references import evaluation_of, excluded, removed
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 from shards.errors import UserError
@@ -217,7 +217,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, evaluation = excluded(job), evaluation_of(job)
+    outside, taken_down, evaluation = excluded(job), removed(job), evaluation_of(job)
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
         # Failures and damage were counted by the scan, which read the same records.
         for row, picture in enumerate(_pictures(job, source, Drops())):
@@ -228,6 +228,9 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
                 drops.add(_REASONS[reasons[row]])
                 continue
             name = image_id(picture.image)
+            if key_hash(picture.url) in taken_down or int(name, 16) in taken_down:
+                drops.add('removed')
+                continue
             captions: Captions = {}
             for key in (key_hash(picture.url), int(name, 16), *extra.get(row, ())):
                 merge(captions, store.get(key))

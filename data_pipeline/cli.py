@@ -42,6 +42,14 @@ def parser() -> Parser:
     sub = command('stats', _stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
     sub.add_argument('dir', type=Path, metavar='DIR', help='--out of a build, or any folder below it')
     sub.add_argument('--json', action='store_true', help='print JSON instead of tables')
+    sub = command(
+        'remove',
+        _remove,
+        'Take pictures out of built shards (a take-down). Only shards that hold one are written anew; run again after an interruption, it '
+        'continues. The manifests say so, and a later build leaves them out too.',
+    )
+    sub.add_argument('--urls', type=Path, required=True, metavar='FILE', help='URLs or image ids (`image_id` of the shards), one a line')
+    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of the builds, or the folder of a corpus below it')
     _add_tokenizer(command('tokenizer', None, 'Make the tokenizer that text corpora are built with.'))
     return main_parser
 
@@ -184,6 +192,14 @@ def _verify(options: argparse.Namespace) -> int:
         f'{options.dir}: {report.streams} streams, {report.shards} shards, {report.samples:,} samples, {len(report.bad) or "nothing"} bad'
     )
     return 1 if report.bad else 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from data_pipeline.remove import remove
+
+    for removal in remove(options.dir, options.urls):
+        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew')
+    return 0
 
 
 def _stats(options: argparse.Namespace) -> int:

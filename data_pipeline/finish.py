@@ -17,6 +17,8 @@ from data_pipeline.work import facts, write_file, write_text
 from shards.errors import UserError
 from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
 
+REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
+PENDING = 'removing.json'  # a removal is under way
 JOB, PLAN = 'job.json', 'plan.json'
 OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
@@ -194,6 +196,7 @@ def _finish_stream(
         settings=plan['settings'],
         warnings=warnings,
         sampling=sampling,
+        removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )
     write_text(folder / MANIFEST, manifest.to_json())
     return manifest

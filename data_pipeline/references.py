@@ -25,12 +25,15 @@ from data_pipeline.lines import text_lines
 from data_pipeline.pictures import BadPicture
 from data_pipeline.readers import evaluation
 from data_pipeline.readers.captions import is_url
+from data_pipeline.shard_urls import shard_urls
 from data_pipeline.work import Unit, facts
 from shards.errors import UserError
 from shards.schema import MANIFEST
 
 STAGE = 'references'
 _TEXTS, _FILES, _PICTURES, _THUMBNAILS, _URLS = 'texts.npy', 'files.npy', 'pictures.npy', 'thumbnails.npy', 'urls.npy'
+
+REMOVED = 'removed.npy'  # below .build/CORPUS: hashes of the URLs and image ids that `data_pipeline remove` was asked for
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -178,8 +181,6 @@ def excluded_urls(path: Path) -> Iterator[str]:
 
     Raises UserError when there is none.
     """
-    from data_pipeline.shard_urls import shard_urls
-
     found = shard_urls(path) if path.is_dir() else _file_urls(path)
     first = list(islice(found, 1))
     if not first:
@@ -212,3 +213,9 @@ class UrlSet:
 def excluded(job: Job) -> UrlSet:
     """All URLs of --exclude. Once a process."""
     return UrlSet(np.unique(_joined((job.work / STAGE / f'exclude-{i}' for i in range(len(job.exclude))), _URLS)))
+
+
+def removed(job: Job) -> UrlSet:
+    """What was taken down, by URL or image id, and must not come back when a lost shard is built again."""
+    path = job.work / REMOVED
+    return UrlSet(np.load(path) if path.exists() else np.empty(0, np.uint64))

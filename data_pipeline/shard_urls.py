@@ -1,4 +1,4 @@
-"""URLs of the pictures in built shards, read from the shards themselves without reading the pictures."""
+"""Samples of built picture shards by URL, read from the shards themselves without decoding, or even reading, the pictures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,50 @@ from typing import Any
 import numpy as np
 import zstd
 
+from data_pipeline.caption_store import key_hash
+from data_pipeline.records import PICTURE_KEY
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, MANIFEST, read_manifest
+
+_COLUMNS = sorted(COLUMNS['pictures'])  # the order in a shard
+
+
+class Sample:
+    """One sample of a shard: a window on its bytes, which begin with the sizes of the columns."""
+
+    def __init__(self, data: bytes | mmap.mmap, begin: int) -> None:
+        self._data = data
+        count = len(_COLUMNS)
+        sizes = np.frombuffer(data[begin : begin + 4 * count], '<u4').tolist()
+        self._ends = np.cumsum([begin + 4 * count, *sizes]).tolist()
+
+    @property
+    def columns(self) -> list[bytes]:
+        """Encoded columns, by name."""
+        return [bytes(self._data[begin:end]) for begin, end in pairwise(self._ends)]
+
+    def _column(self, name: str) -> bytes:
+        place = _COLUMNS.index(name)
+        return bytes(self._data[self._ends[place] : self._ends[place + 1]])
+
+    @property
+    def url(self) -> str:
+        return self._column('url').decode('utf8')
+
+    @property
+    def url_hash(self) -> int:
+        """`key_hash` of the URL."""
+        return key_hash(self.url)
+
+    @property
+    def image_hash(self) -> int:
+        """`key_hash` of the image id."""
+        return key_hash(PICTURE_KEY + self._column('image_id').decode('utf8'))
+
+    @property
+    def captions(self) -> dict[str, list[str]]:
+        captions: dict[str, list[str]] = json.loads(self._column('captions'))
+        return captions
 
 
 def shard_urls(folder: Path) -> Iterator[str]:
@@ -21,31 +63,27 @@ def shard_urls(folder: Path) -> Iterator[str]:
     for stream in sorted(path.parent for path in folder.rglob(MANIFEST)):
         if read_manifest(stream).kind == 'pictures':
             for entry in json.loads((stream / INDEX).read_text(encoding='utf8'))['shards']:
-                yield from filter(None, urls_of(stream, entry))
+                yield from filter(None, (sample.url for sample in samples_of(stream, entry)))
 
 
-def urls_of(stream: Path, entry: dict[str, Any]) -> list[str]:
-    """URL of each sample of a shard, given its entry in the index. Raises UserError when the shard is missing or damaged."""
+def samples_of(folder: Path, entry: dict[str, Any]) -> list[Sample]:
+    """Samples of a shard, given its entry in the index and the folder that its name is below.
+
+    Raises UserError when the shard is missing or damaged.
+    """
     zipped = entry['zip_data']
-    path = stream / (zipped or entry['raw_data'])['basename']
-    columns = sorted(COLUMNS['pictures'])
-    if entry['column_names'] != columns or columns[-1] != 'url':
+    path = folder / (zipped or entry['raw_data'])['basename']
+    if entry['column_names'] != _COLUMNS:
         raise UserError(f'{path} has other columns than pictures have; build this stream again')
     try:
         if zipped:
-            return _urls(zstd.decompress(path.read_bytes()), len(columns))
-        with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _urls(data, len(columns))
+            return _samples(zstd.decompress(path.read_bytes()))
+        with open(path, 'rb') as file:
+            return _samples(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError, IndexError, zstd.Error) as error:
         raise UserError(f'{path} cannot be read ({error}); check it with `data_pipeline verify`') from None
 
 
-def _urls(data: bytes | mmap.mmap, columns: int) -> list[str]:
-    """A sample begins with the sizes of its columns; `url` is the last of them."""
+def _samples(data: bytes | mmap.mmap) -> list[Sample]:
     number = int.from_bytes(data[:4], 'little')
-    offsets = np.frombuffer(data[4 : 4 + 4 * (number + 1)], '<u4').tolist()
-    found = []
-    for begin, end in pairwise(offsets):
-        size = int.from_bytes(data[begin + 4 * (columns - 1) : begin + 4 * columns], 'little')
-        found.append(bytes(data[end - size : end]).decode('utf8') if size else '')
-    return found
+    return [Sample(data, begin) for begin in np.frombuffer(data[4 : 4 + 4 * number], '<u4').tolist()]

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipeline.finish import unfinished
+from data_pipeline.finish import PENDING, unfinished
 from data_pipeline.job import BUILD
 from shards.errors import UserError
 from shards.languages import LANGUAGES
@@ -57,7 +57,7 @@ def stream_folders(folder: Path) -> list[Path]:
 
 def verify(folder: Path) -> Report:
     """Check every stream at or below a folder, with a progress bar on stderr."""
-    report = Report(bad=list(unfinished(folder).values()))
+    report = Report(bad=[*unfinished(folder).values(), *_interrupted_removals(folder)])
     streams = stream_folders(folder)
     manifests: list[tuple[Path, Manifest]] = []
     for stream in streams:
@@ -73,6 +73,11 @@ def verify(folder: Path) -> Report:
             report.samples += manifest.samples
     report.streams = len(streams)
     return report
+
+
+def _interrupted_removals(folder: Path) -> Iterator[str]:
+    for path in sorted((folder / BUILD).glob(f'*/{PENDING}')):
+        yield f'{folder / path.parent.name}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
 
 
 def _stream(stream: Path, manifest: Manifest, bar: Any) -> Iterator[str]:

@@ -1,0 +1,197 @@
+"""`data_pipeline remove`: takes pictures out of built shards, without building anything again.
+
+Only shards that hold such a picture are written anew, under new names. The order of the steps makes a kill at any moment harmless:
+
+1  removed.npy    what is asked for is noted: from now on a build leaves it out too; removing.json says that a removal is under way
+2  shards         the new ones appear beside the old ones, to which index and manifest still point
+3  unit.json      the unit's facts point to the new ones
+4  `finish`       writes index, multilingual.npy and manifest of each stream from the facts
+5  old shards     are deleted, then removing.json
+
+The same command does what is left of these.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipeline.caption_store import key_hash
+from data_pipeline.drops import Drops
+from data_pipeline.finish import PENDING, REMOVALS, finish_corpus, read_plan, unfinished
+from data_pipeline.job import BUILD
+from data_pipeline.lines import text_lines
+from data_pipeline.mds import ShardWriter
+from data_pipeline.readers.captions import is_url
+from data_pipeline.records import PICTURE_KEY
+from data_pipeline.references import REMOVED, UrlSet
+from data_pipeline.shard_urls import Sample, samples_of
+from data_pipeline.work import FACTS, facts, sync, write_file, write_text
+from shards.errors import UserError
+from shards.schema import COLUMNS, INDEX, KINDS, MANIFEST
+
+_IMAGE_ID = 16  # hex digits
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was done in one corpus."""
+
+    corpus: str
+    pictures: int
+    shards: int
+
+
+def remove(folder: Path, urls: Path) -> list[Removal]:
+    """Take the pictures of the URLs (or image ids) in a file, one a line, out of every picture corpus at or below a folder.
+
+    Raises UserError when there is no finished build, or the file has a line that is neither.
+    """
+    out, corpora = _place(folder)
+    hashes = read_list(urls)
+    return [_remove(out, corpus, urls, hashes) for corpus in corpora]
+
+
+def read_list(path: Path) -> set[int]:
+    """Hashes (`key_hash`) of the URLs and image ids of a file."""
+    found = set()
+    for row, line in enumerate(text_lines(path, Drops()), 1):
+        text = line.strip()
+        if is_url(text):
+            found.add(key_hash(text))
+        elif len(text) == _IMAGE_ID and set(text) <= set('0123456789abcdef'):
+            found.add(key_hash(PICTURE_KEY + text))
+        elif text:
+            wanted = f'a URL or an image id of {_IMAGE_ID} hex digits'
+            raise UserError(f'{path} row {row} is not {wanted}: {text[:60]!r}; nothing was removed')
+    if not found:
+        raise UserError(f'{path} holds no URL; nothing was removed')
+    return found
+
+
+def _place(folder: Path) -> tuple[Path, list[str]]:
+    """--out of the builds, and the picture corpora at or below the folder that are built there."""
+    out = next((place for place in (folder, *folder.absolute().parents) if (place / BUILD).is_dir()), None)
+    if out is None:
+        raise UserError(f'{folder} has no {BUILD} beside or above it, which tells what was built from what; give --out of a build')
+    below = folder.absolute().relative_to(out.absolute()).parts[:1]
+    built = sorted(path.name for path in (out / BUILD).iterdir() if path.is_dir() and KINDS.get(path.name) == 'pictures')
+    corpora = [corpus for corpus in built if not below or corpus == below[0]]
+    if not corpora:
+        raise UserError(f'{folder} holds no pictures; only cc3m, cc12m and wit have URLs that can be removed')
+    if incomplete := [text for corpus, text in unfinished(out).items() if corpus in corpora]:
+        raise UserError(incomplete[0])
+    return out, corpora
+
+
+def _remove(out: Path, corpus: str, urls: Path, hashes: set[int]) -> Removal:
+    work, root = out / BUILD / corpus, out / corpus
+    known = np.load(work / REMOVED) if (work / REMOVED).exists() else np.empty(0, np.uint64)
+    asked = np.union1d(known, np.array(sorted(hashes), np.uint64))
+    request = {'date': datetime.date.today().isoformat(), 'list': hashlib.sha256(urls.read_bytes()).hexdigest(), 'urls': len(hashes)}
+    if not (work / PENDING).exists():
+        write_text(work / PENDING, json.dumps(request) + '\n')
+    content = io.BytesIO()
+    np.save(content, asked, allow_pickle=False)
+    write_file(work / REMOVED, content.getvalue())
+    shards = sum(_unit(root, work, name, UrlSet(asked)) for name in read_plan(work)['units'])
+    removals: list[dict[str, Any]] = json.loads((work / REMOVALS).read_text()) if (work / REMOVALS).exists() else []
+    units = [facts(work, 'build', name) or {} for name in read_plan(work)['units']]
+    pictures = sum(said['dropped'].get('removed', 0) for said in units) - sum(removal['pictures'] for removal in removals)
+    if pictures:
+        write_text(work / REMOVALS, json.dumps([*removals, request | {'pictures': pictures}], indent=1) + '\n')
+    if any(said['streams'] for said in units):
+        _delete_old(root, {manifest.split for manifest in finish_corpus(out, corpus)})
+    else:
+        shutil.rmtree(root)  # nothing is left
+    (work / PENDING).unlink()
+    return Removal(corpus, pictures, shards)
+
+
+def _unit(root: Path, work: Path, name: str, asked: UrlSet) -> int:
+    """Write the shards of a unit anew that hold a picture to remove, then its facts; returns how many."""
+    said = facts(work, 'build', name) or {}
+    rewritten = 0
+    for stream, content in list(said['streams'].items()):
+        start = 0
+        shards: list[dict[str, Any]] = []
+        left: list[int] = []  # of the old numbers of samples
+        gone: list[Sample] = []
+        for number, entry in enumerate(content['shards']):
+            samples = samples_of(root / stream / name, entry)
+            unwanted = [sample.url_hash in asked or sample.image_hash in asked for sample in samples]
+            left += (start + i for i, one in enumerate(unwanted) if not one)
+            if any(unwanted):
+                gone += (sample for sample, one in zip(samples, unwanted, strict=True) if one)
+                kept = [sample for sample, one in zip(samples, unwanted, strict=True) if not one]
+                shards += _written(root / stream / name, entry, number, kept)
+                rewritten += 1
+            else:
+                shards.append(entry)
+            start += entry['samples']
+        if not gone:
+            continue
+        places = {old: new for new, old in enumerate(left)}
+        multilingual = [places[old] for old in content['multilingual'] if old in places]
+        languages = Counter(content['languages'])
+        for sample in gone:
+            languages.subtract({language: len(texts) for language, texts in sample.captions.items()})
+        content |= {'samples': len(left), 'shards': shards, 'multilingual': multilingual, 'languages': dict(sorted((+languages).items()))}
+        if not left:
+            del said['streams'][stream]
+        said['dropped']['removed'] = said['dropped'].get('removed', 0) + len(gone)
+    if rewritten:
+        write_text(work / 'build' / name / FACTS, json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n')
+    return rewritten
+
+
+def _written(folder: Path, entry: dict[str, Any], number: int, samples: list[Sample]) -> Iterator[dict[str, Any]]:
+    """The entry of a new shard with these samples, which is put beside the old one; none without samples."""
+    if not samples:
+        return
+    temporary = folder / '.remove.part'
+    shutil.rmtree(temporary, ignore_errors=True)
+    writer = ShardWriter(temporary, COLUMNS['pictures'], entry['compression'], (1 << 32) - 1)
+    for sample in samples:
+        writer.write_encoded(sample.columns)
+    writer.finish()
+    (new,) = writer.shards
+    new['size_limit'] = entry['size_limit']
+    # The name tells the content, so that the same removal, done again after a kill, writes the same file.
+    stem = f'shard.{number:05}.{new["raw_data"]["hashes"]["sha256"][:12]}.mds'
+    file = new['zip_data'] or new['raw_data']
+    suffix = file['basename'].removeprefix(new['raw_data']['basename'])
+    path = temporary / file['basename']
+    sync(path)
+    path.rename(folder / f'{stem}{suffix}')
+    sync(folder)
+    shutil.rmtree(temporary)
+    new['raw_data']['basename'] = stem
+    if new['zip_data']:
+        new['zip_data']['basename'] = f'{stem}{suffix}'
+    yield new
+
+
+def _delete_old(root: Path, splits: set[str]) -> None:
+    """Delete the shards that no index has any more, and streams that nothing is left of."""
+    for manifest in list(root.glob(f'*/{MANIFEST}')):
+        stream = manifest.parent
+        if stream.name not in splits:
+            shutil.rmtree(stream)
+            continue
+        index = json.loads((stream / INDEX).read_text(encoding='utf8'))
+        wanted = {part['basename'] for entry in index['shards'] for part in (entry['raw_data'], entry['zip_data']) if part}
+        for path in [path for path in stream.rglob('shard.*.mds*') if path.relative_to(stream).as_posix() not in wanted]:
+            path.unlink()
+        for folder in [path for path in stream.iterdir() if path.is_dir() and not any(path.iterdir())]:
+            folder.rmdir()
