@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # a script's own folder comes first on the path: pretrain/ must not be where `import data` or `import config` look
 
-from pretrain.config import load_config  # noqa: E402
+from pretrain.config import dump_config, load_config  # noqa: E402
 from shards.arguments import Parser  # noqa: E402
 from shards.errors import UserError, run_command  # noqa: E402
 
@@ -27,6 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add('--config', metavar='YAML', default=str(ROOT / 'configs/paper.yaml'), help="default: configs/paper.yaml, the paper's recipe")
     add('--deepspeed', metavar='JSON', default=None, help='DeepSpeed configuration (default: ds_configs/zero2.json)')
+    add('--print-config', action='store_true', help='print the resolved configuration as YAML, and end')
     add('--local_rank', type=int, default=None, help=argparse.SUPPRESS)  # the deepspeed launcher passes it
     add('settings', nargs='*', metavar='key=value', help='settings that replace those of the configuration')
     return parser.parse_intermixed_args(arguments)  # settings may stand before and after flags
@@ -35,6 +36,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main() -> int:
     arguments = parse(sys.argv[1:])
     config = load_config(arguments.config, arguments.settings)
+    if arguments.print_config:
+        print(dump_config(config), end='')
+        return 0
     from pretrain.trainer import Trainer  # after the configuration is known to be good: torch and DeepSpeed take seconds to import
 
     return Trainer(config, arguments.deepspeed).run()

@@ -203,6 +203,13 @@ def test_mistakes_of_the_command_line(arguments: list[str], words: str, tmp_path
     assert words in refused([sys.executable, str(ROOT / 'pretrain/run.py'), *arguments], tmp_path)
 
 
+def test_print_config_resolves_and_ends(tmp_path: Path) -> None:
+    done = run([sys.executable, str(ROOT / 'pretrain/run.py'), '--print-config', 'out=here', 'steps=7'], tmp_path)
+    settings = yaml.safe_load(done.stdout)
+    assert done.returncode == 0 and settings['out'] == 'here' and settings['steps'] == 7 and settings['batch']['global'] == 4096
+    assert not list(tmp_path.iterdir())
+
+
 def opened(home: Path, out: Path, *settings: str) -> str:
     """The line that a trainer which cannot start is ended with, before any process group or folder is made."""
     options = [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}', *settings]

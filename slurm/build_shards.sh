@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Build the shards of a corpus as an array job: each element does its share, and when all are done a job that depends on them merges. From the
+# repository's root; arguments are those of `data_pipeline build`, without --task and --tasks:
+#
+#     sbatch slurm/build_shards.sh cc3m --raw corpora/cc3m --out shards
+#     sbatch --array=0-63 --cpus-per-task=8 slurm/build_shards.sh cc12m --raw corpora/cc12m --out shards
+#     sbatch slurm/build_shards.sh opus --raw corpora/opus --out shards --tokenizer tokenizer
+#
+# --workers is the number of cores that Slurm gives an element (--cpus-per-task), unless it is among the arguments. An element that is killed, or
+# loses its node, is requeued and does only what is missing. Shards do not depend on the number of elements, so a second, smaller array
+# may do what is left of a first. Corpora are independent of each other: submit all five at once.
+#SBATCH --job-name=build_shards
+#SBATCH --array=0-15
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem-per-cpu=2G
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@60
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm/logs/%x-%A_%a.log
+if [[ ! -f slurm/lib.sh ]]; then
+    echo "error: $PWD is not the root of the repository; submit there, or with sbatch --chdir=ROOT" >&2
+    exit 2
+fi
+source slurm/lib.sh
+(($#)) || fail 'name a corpus and its folders: sbatch slurm/build_shards.sh CORPUS --raw DIR --out DIR'
+
+out=
+for ((i = 1; i <= $#; i++)); do
+    case ${!i} in
+        --out) next=$((i + 1)) && out=${!next:-} ;;
+        --out=*) out=${!i#--out=} ;;
+        --task | --task=* | --tasks | --tasks=*) fail "${!i} comes from the array: sbatch --array=0-63 …" ;;
+    esac
+done
+[[ -n $out ]] || fail '--out is missing'
+
+if [[ $1 == finish ]]; then
+    run_attempt data_pipeline finish --out "$out"
+    end_attempt
+fi
+
+[[ -n ${SLURM_ARRAY_JOB_ID:-} ]] || fail 'this is no array job; submit it with sbatch --array=0-15 …'
+if ((SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
+    # Once, also when this element is requeued. The merge takes its place in the queue now, and starts when every element has succeeded.
+    merge=finish-$SLURM_ARRAY_JOB_ID
+    if [[ -z $(squeue --noheader --name="$merge" --format=%i) ]]; then
+        sbatch --job-name="$merge" --dependency="afterok:$SLURM_ARRAY_JOB_ID" --kill-on-invalid-dep=yes --array=0 --partition="$SLURM_JOB_PARTITION" \
+            --cpus-per-task=1 --output="$(dirname "$log")/%x.log" slurm/build_shards.sh finish --out "$out" ||
+            say "the merge could not be submitted from here; when all are done: sbatch --array=0 slurm/build_shards.sh finish --out $out"
+    fi
+fi
+run_attempt data_pipeline build --workers "$SRUN_CPUS_PER_TASK" "$@" \
+    --task $((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN)) --tasks $((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
+end_attempt

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Fine-tune or evaluate on a downstream task: runs whatever `downstream` command it is given, on one GPU. From the repository's root:
+#
+#     sbatch slurm/finetune.sh multi30k-retrieval evaluate --model runs/paper --data multi30k
+#     sbatch --dependency=afterok:JOB slurm/finetune.sh …      # behind a pre-training
+#     for language in de fr cs; do sbatch slurm/finetune.sh …; done
+#
+# `downstream --help` lists what there is. Today that is the zero-shot evaluation of multi30k-retrieval; fine-tuning comes with its own commands, which
+# this script will run as they are.
+#
+# Stopped by Slurm or with its node lost it is requeued, and the same command runs again: it continues if the command can, else it starts over.
+#SBATCH --job-name=finetune
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=6
+#SBATCH --time=24:00:00
+#SBATCH --signal=USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=slurm/logs/%x-%j.log
+if [[ ! -f slurm/lib.sh ]]; then
+    echo "error: $PWD is not the root of the repository; submit there, or with sbatch --chdir=ROOT" >&2
+    exit 2
+fi
+source slurm/lib.sh
+(($#)) || fail 'name a task and what to do: sbatch slurm/finetune.sh TASK evaluate|finetune --model DIR --data DIR'
+
+network
+run_attempt downstream "$@"
+end_attempt

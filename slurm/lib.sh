@@ -1,0 +1,139 @@
+# Shared by the scripts of this folder, which source it from the repository's root: environment, network, attempts, requeueing.
+set -uo pipefail
+
+say() { printf '%s  %s\n' "$(date '+%F %T')" "$*"; }
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 2
+}
+
+[[ -n ${SLURM_JOB_ID:-} ]] || fail "this runs inside a Slurm job; submit it: sbatch $0 …"
+
+# What Slurm says of this job: `job_field JobState`.
+job_field() { scontrol show job "$SLURM_JOB_ID" | sed -nE "s/^(.* )?$1=([^ ]*).*/\2/p" | head -n 1; }
+
+# VENV: the environment with the project's commands; default .venv, as `make setup` makes it.
+venv=${VENV:-.venv}
+if [[ -d $venv/bin ]]; then
+    PATH=$(realpath "$venv")/bin:$PATH
+fi
+export PATH
+command -v data_pipeline >/dev/null || fail "no data_pipeline in $venv/bin; run \`make setup\` first, or name the environment: VENV=DIR sbatch …"
+
+# One thread a process, unless the submitter says otherwise: results on a CPU depend on the number, and on a GPU node the loader's processes
+# already fill the cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# From Slurm 22.05 on srun no longer takes this over from sbatch.
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+
+attempt=$((${SLURM_RESTART_COUNT:-0} + 1)) # the first is 1; Slurm counts requeues
+log=$(job_field StdOut)
+log=${log%.*} # files of the job lie beside its log: LOG.attempt-N.log, LOG.failures
+attempt_log=$log.attempt-$attempt.log
+
+# Where the ranks meet: the first node, by the address that Slurm itself reaches it at, and a port that differs from job to job (below the range
+# that the system hands out by itself) and that nothing listens on.
+network() {
+    local first
+    first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    if [[ -z ${MASTER_ADDR:-} ]]; then
+        MASTER_ADDR=$(scontrol show node "$first" | sed -nE 's/.*NodeAddr=([^ ]+).*/\1/p')
+    fi
+    if [[ -z ${MASTER_PORT:-} ]]; then
+        MASTER_PORT=$((16000 + (SLURM_JOB_ID * 8 + attempt) % 16000))
+        while (exec 3<>"/dev/tcp/$MASTER_ADDR/$MASTER_PORT") 2>/dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
+    fi
+    export MASTER_ADDR MASTER_PORT
+}
+
+# What NCCL and PyTorch do when a node or the network goes wrong; each can be set otherwise by the submitter. $1: folder for flight records.
+collectives() {
+    # A collective that fails, or passes its time-out, ends its process; without it the other ranks would wait for ever. 3 does not abort the
+    # communicator first, which may hang itself.
+    export TORCH_NCCL_ASYNC_ERROR_HANDLING=${TORCH_NCCL_ASYNC_ERROR_HANDLING:-3}
+    # That time-out, in minutes. Longer than the run's own watchdog, which speaks first and names the rank; this is for when it cannot.
+    export DEEPSPEED_TIMEOUT=${DEEPSPEED_TIMEOUT:-30}
+    # NCCL's own thread is stuck for so many seconds (a driver that hangs): end the process.
+    export TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC=${TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC:-600}
+    # Flight recorder: the last collectives of each rank, written to a file when one times out, and read with
+    # `torchfrtrace`: who did not come. The ring holds about three steps of the paper's run.
+    export TORCH_FR_BUFFER_SIZE=${TORCH_FR_BUFFER_SIZE:-2000}
+    export TORCH_NCCL_DUMP_ON_TIMEOUT=${TORCH_NCCL_DUMP_ON_TIMEOUT:-1}
+    export TORCH_FR_DUMP_TEMP_FILE=${TORCH_FR_DUMP_TEMP_FILE:-$1/attempt-$attempt.rank-}
+    mkdir -p "$1"
+    # Only what is wrong. Interfaces and InfiniBand are the site's: set NCCL_SOCKET_IFNAME, NCCL_IB_HCA … before sbatch, they are passed on.
+    export NCCL_DEBUG=${NCCL_DEBUG:-WARN}
+}
+
+# Run a command on every task of the job; its output goes to the attempt's own file, each line with the number of its rank. Sets `code`.
+run_attempt() {
+    say "attempt $attempt of job $SLURM_JOB_ID, $SLURM_NTASKS tasks on $SLURM_JOB_NODELIST: $*"
+    say "output: $attempt_log"
+    # A rank that dies leaves the others a minute for their stacks and flight records; then they are ended, they cannot go on.
+    srun --label --kill-on-bad-exit=0 --wait=60 --open-mode=append --output="$attempt_log" "$@"
+    code=$?
+}
+
+# What follows from the attempt's exit code. $1: a word that differs when the attempt has got further (the newest checkpoint), $2: its value
+# before the attempt. Never returns.
+end_attempt() {
+    local failures=0
+    trap '' TERM # the ranks have ended: what is left takes a second, and nothing may come between
+    [[ $code == 0 ]] || grep -E '^ *[0-9]+: ' "$attempt_log" | tail -n 12
+    case $code in
+        0)
+            rm -f "$log.failures"
+            say "attempt $attempt: done"
+            exit 0
+            ;;
+        2)
+            say "attempt $attempt: a mistake in what was asked (above); mend it and submit again"
+            exit 2
+            ;;
+        130)
+            say "attempt $attempt: stopped by SIGINT; not requeued, submit again to continue"
+            exit 130
+            ;;
+        138 | 143) # SIGUSR1, SIGTERM: preempted, or out of time
+            say "attempt $attempt: stopped by Slurm (exit code $code)"
+            ;;
+        *)
+            [[ ${1:-} != "${2:-}" ]] || failures=$(cat "$log.failures" 2>/dev/null || echo 0)
+            failures=$((failures + 1))
+            say "attempt $attempt: failed with exit code $code; failure $failures without progress"
+            if ((failures >= ${MAX_FAILURES:-3})); then
+                say "giving up; the reason is in $attempt_log. Submitted again, the job continues where it is"
+                rm -f "$log.failures"
+                exit "$code"
+            fi
+            ;;
+    esac
+    echo "$failures" >"$log.failures"
+    requeue
+}
+
+# Put this job back into the queue, without the nodes $1 if given (a,b,c). Never returns.
+requeue() {
+    local without=${1:-}
+    # Once it has been cancelled, or requeued by Slurm itself (a dead node, a preemption without grace), a job is COMPLETING, and what we asked for
+    # would undo the first and double the second. Over its time limit it is COMPLETING too.
+    if [[ $(job_field JobState) != RUNNING && $(job_field Reason) != TimeLimit ]]; then
+        say "ended by Slurm (cancelled, or requeued without us): nothing more is done"
+        exit "${code:-1}"
+    fi
+    trap '' TERM # the requeue ends this script, which still has something to say
+    if [[ -z $without ]]; then
+        scontrol requeue "$SLURM_JOB_ID" && say "requeued" && exit "${code:-1}"
+    else
+        without=$(job_field ExcNodeList | sed 's/(null)//'),$without
+        # Only a waiting job can be told to avoid a node: so it waits, is told, and is let go.
+        scontrol requeuehold "$SLURM_JOB_ID" && scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="${without#,}" &&
+            scontrol release "$SLURM_JOB_ID" && say "requeued without ${without#,}" && exit "${code:-1}"
+    fi
+    say "could not be requeued (sbatch --no-requeue?); submit again to continue${without:+, with --exclude=${without#,}}"
+    exit "${code:-1}"
+}
+
+# Slurm's SIGTERM to this shell must not end it before the ranks have written their checkpoint and srun has returned.
+trap : TERM
