@@ -38,8 +38,12 @@ def torchrun(ranks: int) -> list[str]:
 def command(launcher: list[str], home: Path, out: Path, *settings: str) -> list[str]:
     """The whole command for a tiny model on the shards and tokenizer of `home`."""
     files = ['--deepspeed', str(ROOT / 'ds_configs/zero2.json'), '--config', str(ROOT / 'configs/sample.yaml')]
-    data = [f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}']
-    return [*launcher, str(ROOT / 'pretrain/run.py'), *files, *TINY, *data, *settings]
+    return [*launcher, str(ROOT / 'pretrain/run.py'), *files, *tiny(home, out), *settings]
+
+
+def tiny(home: Path, out: Path) -> list[str]:
+    """Settings of a tiny model on the shards and tokenizer of `home`."""
+    return [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}']
 
 
 def environment() -> dict[str, str]:

@@ -1,0 +1,99 @@
+"""One Slurm cluster for all tests of this folder, and the jobs on it: they are submitted together, since they mostly wait."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
+from tests.support.launch import ROOT, tiny
+from tests.support.slurm import Cluster, kill, lacking, require, wait_for
+
+# What every CPU job says in place of eight ranks with a GPU each: one rank a node.
+ONE_A_NODE = ['--ntasks-per-node=1', '--cpus-per-task=1']
+
+
+@pytest.fixture(scope='session')
+def cluster() -> Iterator[Cluster]:
+    require(lacking())
+    running = Cluster()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope='session')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of logs and results of all jobs."""
+    return tmp_path_factory.mktemp('cluster')
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job of pretrain.sh: its run's folder, and its log."""
+
+    job: str
+    out: Path
+    log: Path
+
+    def attempt(self, number: int) -> str:
+        return self.log.with_name(f'{self.log.stem}.attempt-{number}.log').read_text()
+
+
+def pretrain(cluster: Cluster, folder: Path, options: list[str], arguments: list[str]) -> Started:
+    """Submit slurm/pretrain.sh with its run and logs in `folder`."""
+    folder.mkdir()
+    job = cluster.submit(*options, f'--output={folder}/%x-%j.log', 'slurm/pretrain.sh', *arguments, folder=ROOT)
+    return Started(job, folder / 'run', folder / f'pretrain-{job}.log')
+
+
+@pytest.fixture(scope='session')
+def worn(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
+    """Just submitted: a job of one node, whose first choice has no room on its local disk."""
+    disk = cluster.folder / 'n0/scratch/other'
+    disk.rmdir()
+    disk.symlink_to('/proc')  # a file system of 0 bytes
+    place = folder / 'worn'
+    options = ['--nodes=1', '--partition=other', '--gpus-per-node=1', *ONE_A_NODE]
+    settings = [*tiny(home, place / 'run'), 'steps=2', 'tasks=[mlm, itm]', 'data.workers=0']
+    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings])
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array build: its job, its folder, and that of its logs."""
+
+    job: str
+    out: Path
+    raw: Path
+    logs: Path
+
+    def log(self, element: int) -> Path:
+        return self.logs / f'build_shards-{self.job}_{element}.log'
+
+
+@pytest.fixture(scope='session')
+def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  # noqa: F811
+    """OPUS by four elements, of which one is killed and one requeued while they build."""
+    out, raw, logs = folder / 'array/shards', ROOT / 'sample/raw/opus', folder / 'array'
+    logs.mkdir()
+    job = cluster.submit(
+        '--array=0-3', '--partition=other', '--cpus-per-task=1', f'--output={logs}/%x-%A_%a.log',
+        'slurm/build_shards.sh', 'opus', '--raw', str(raw), '--out', str(out), '--tokenizer', str(home / 'tokenizer'), folder=ROOT,
+    )  # fmt: skip
+    built = Array(job, out, raw, logs)
+    for element in (1, 2):
+        attempt = built.log(element).with_suffix('.attempt-1.log')
+        wait_for(lambda: attempt.exists() and 'opus build' in attempt.read_text(), f'element {element} does not build', cluster.logs)  # noqa: B023
+        if element == 2:
+            cluster.run('scontrol', 'requeue', f'{job}_2')
+            continue
+        tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', 'SLURM_ARRAY_TASK_ID=1', 'SLURM_STEP_ID=0')
+        assert tasks, 'element 1 was done before it could be killed'
+        for pid in tasks:
+            kill(pid)
+    return built

@@ -1,0 +1,81 @@
+"""slurm/build_shards.sh as users submit it: an array with a killed and a requeued element builds what one process builds."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Array
+from tests.support.launch import BIN, ROOT, succeed
+from tests.support.slurm import Cluster, kill, wait_for
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture(scope='module')
+def merge(cluster: Cluster, array: Array) -> Path:
+    """The log of the dependent job, which has ended."""
+    log = array.logs / f'finish-{array.job}.log'
+    wait_for(
+        lambda: log.exists() and 'done' in log.read_text(), 'the merge does not run',
+        lambda: ''.join(f'\n--- {path}\n{path.read_text()}' for path in sorted(array.logs.glob('*.log'))) + cluster.logs(),
+    )  # fmt: skip
+    return log
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every finished file below a folder, by relative path."""
+    found = (path for path in folder.rglob('*') if path.is_file() and '.build' not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def test_shards_are_those_of_a_local_build(merge: Path, array: Array, home: Path, tmp_path: Path) -> None:
+    local = tmp_path / 'shards'
+    tokenizer = str(home / 'tokenizer')
+    succeed([str(BIN / 'data_pipeline'), 'build', 'opus', '--raw', str(array.raw), '--out', str(local), '--tokenizer', tokenizer], tmp_path)
+    assert files(array.out) == files(local) and len(files(local)) > 100
+    succeed([str(BIN / 'data_pipeline'), 'verify', str(array.out)], tmp_path)
+
+
+def test_killed_and_requeued_elements_run_again(merge: Path, array: Array) -> None:
+    killed, requeued = (array.log(element).read_text() for element in (1, 2))
+    assert 'attempt 1: failed with exit code 137; failure 1 without progress' in killed and 'attempt 2: done' in killed
+    assert 'DUE TO JOB REQUEUE' in requeued and 'attempt 2: done' in requeued
+    for element in (0, 3):
+        assert 'attempt 1: done' in array.log(element).read_text()
+
+
+def test_the_merge_waits_for_all_and_runs_once(merge: Path, array: Array) -> None:
+    assert merge.read_text().count(' tasks on ') == 1
+    (submitting,) = [number for number in range(4) if 'Submitted batch job' in array.log(number).read_text()]
+    assert submitting == 0
+    assert merge.stat().st_mtime > max(array.log(number).stat().st_mtime for number in range(4))
+
+
+def test_an_element_that_keeps_failing_gives_up_and_nothing_is_merged(cluster: Cluster, array: Array, home: Path, tmp_path: Path) -> None:
+    arguments = ['opus', '--raw', str(array.raw), '--out', str(tmp_path / 'shards'), '--tokenizer', str(home / 'tokenizer')]
+    options = ['--array=0', '--cpus-per-task=1', f'--output={tmp_path}/%x-%A_%a.log']
+    job = cluster.submit(*options, 'slurm/build_shards.sh', *arguments, folder=ROOT, MAX_FAILURES='1')
+    log = tmp_path / f'build_shards-{job}_0.log'
+    tasks: list[int] = []
+
+    def started() -> bool:
+        tasks[:] = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', 'SLURM_STEP_ID=0')
+        return bool(tasks)
+
+    wait_for(started, 'the element does not start', cluster.logs)
+    for pid in tasks:
+        kill(pid)
+    cluster.wait(job, 'FAILED')
+    assert 'giving up; the reason is in' in log.read_text()
+    wait_for(lambda: f'finish-{job}' not in cluster.run('squeue', '--noheader', '--format=%j'), 'the merge still waits', cluster.logs)
+    assert not (tmp_path / f'finish-{job}.log').exists()
+
+
+def test_what_the_array_says_is_not_said_twice(cluster: Cluster, folder: Path) -> None:
+    job = cluster.submit(
+        '--array=0-1', f'--output={folder}/%x-%A_%a.log', 'slurm/build_shards.sh', 'opus', '--raw', 'r', '--out', 'o', '--tasks', '4',
+        folder=ROOT,
+    )  # fmt: skip
+    log = folder / f'build_shards-{job}_1.log'
+    wait_for(lambda: log.exists() and 'error: --tasks comes from the array' in log.read_text(), 'nothing is said', cluster.logs)

@@ -1,0 +1,167 @@
+"""slurm/pretrain.sh as users submit it: preempted, out of time, on a node that dies; in the end the curve is that of an unbroken run."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pretrain.records import EVENTS, METRICS, read_lines
+from tests.cluster.conftest import ONE_A_NODE, Array, Started, pretrain
+from tests.support.launch import ROOT, command, deepspeed, reproducible, steps, succeed, tiny
+from tests.support.slurm import Cluster, wait_for
+
+EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
+NEVER = 100_000  # steps; the last attempt is told to stop earlier
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+
+@dataclass(frozen=True)
+class Life:
+    """A run of four attempts, in one job."""
+
+    started: Started
+    preempted: int  # step of the checkpoint that the preemption left
+    timed_out: int  # step of that before the time limit
+    killed: int  # last step of the attempt whose node died
+    shown: dict[str, str]  # the finished job
+
+    @property
+    def out(self) -> Path:
+        return self.started.out
+
+
+@pytest.fixture(scope='module')
+def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started) -> Life:
+    place = folder / 'life'
+    config = folder / 'life.yaml'  # read anew by each attempt
+
+    def train_to(count: int) -> None:
+        settings = yaml.safe_load((ROOT / 'configs/sample.yaml').read_text())
+        config.write_text(yaml.safe_dump({**settings, 'steps': count}))
+
+    train_to(NEVER)
+    options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=0'])
+    out, job = started.out, started.job
+
+    def until(condition: Callable[[], bool], what: str) -> None:
+        wait_for(condition, what, lambda: ''.join(f'\n--- {path}\n{path.read_text()}' for path in place.glob('*.log')) + cluster.logs())
+
+    until(lambda: steps(out) >= 3, 'the job does not train')
+    cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)
+    until(lambda: len(resumed(out)) == 1, 'the job does not come back after its preemption')
+    preempted = resumed(out)[-1]
+    until(lambda: steps(out) >= preempted + 3, 'the job does not train after its preemption')
+    limit(cluster, job)
+    until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued ahead of its time limit')
+    cluster.run('scontrol', 'update', f'JobId={job}', 'TimeLimit=30')
+    until(lambda: len(resumed(out)) == 2, 'the job does not come back after its time limit')
+    timed_out = resumed(out)[-1]
+    until(lambda: steps(out) >= timed_out + 3, 'the job does not train after its time limit')
+    until(lambda: cluster.run('squeue', '--noheader', '--format=%A').split() == [job], 'other jobs do not end')
+    cluster.kill_node('n1')
+    until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued after its node died')
+    until(lambda: cluster.node_state('n1').startswith('DOWN'), 'Slurm does not notice that the node is dead')
+    killed = steps(out)
+    train_to(killed + 5)
+    cluster.start_node('n1')
+    return Life(started, preempted, timed_out, killed, cluster.wait(job, 'COMPLETED'))
+
+
+def limit(cluster: Cluster, job: str) -> None:
+    """Let a running job's time be over in 20 to 80 seconds. Slurm counts in minutes, and looks twice a minute; a limit from the start would
+    have to be long enough for the slowest start on a busy machine.
+    """
+    days, clock = ('0-' + cluster.job(job)['RunTime']).split('-')[-2:]
+    hours, minutes, seconds = (int(part) for part in clock.split(':'))
+    elapsed = int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
+    cluster.run('scontrol', 'update', f'JobId={job}', f'TimeLimit={(elapsed + 20) // 60 + 1}')
+
+
+def resumed(out: Path) -> list[int]:
+    """Steps at which attempts went on."""
+    lines = read_lines(out / EVENTS) if (out / EVENTS).exists() else []
+    return [line['step'] for line in lines if line['event'] == 'resume']
+
+
+def test_the_curve_is_that_of_an_unbroken_run(life: Life, home: Path, folder: Path) -> None:
+    """Which was started by DeepSpeed's launcher: every loss, norm, rate and sample id is the same number."""
+    out = folder / 'unbroken'
+    succeed(command(deepspeed(2), home, out, f'steps={steps(life.out)}', 'data.workers=0'), folder)
+    ours, theirs = ([reproducible(line) for line in read_lines(run / METRICS)] for run in (life.out, out))
+    assert ours == theirs
+
+
+def test_every_attempt_goes_on_where_the_last_one_stopped(life: Life) -> None:
+    assert resumed(life.out) == [life.preempted, life.timed_out, life.timed_out]
+    assert 3 <= life.preempted < life.timed_out < life.killed < steps(life.out)
+    ends = [(line['step'], line['code']) for line in read_lines(life.out / EVENTS) if line['event'] == 'end']
+    assert [step for step, _ in ends] == [life.preempted, life.timed_out, steps(life.out)]
+    assert ends[-1][1] == 0 and all(code > 0 for _, code in ends[:-1])
+    (aside,) = life.out.glob('metrics.attempt-*.jsonl')  # of the attempt whose node died
+    assert json.loads(aside.read_text().splitlines()[0])['step'] == life.timed_out + 1
+
+
+def test_slurm_sees_one_job_that_was_requeued_thrice(life: Life) -> None:
+    assert life.shown['JobState'] == 'COMPLETED' and life.shown['Restarts'] == '3' and life.shown['NodeList'] == 'n[0-1]'
+
+
+def test_the_log_tells_of_every_attempt(life: Life) -> None:
+    log = life.started.log.read_text()
+    for attempt in range(1, 5):
+        assert f'attempt {attempt} of job {life.started.job}, 2 tasks on n[0-1]: python pretrain/run.py --config' in log
+        assert re.search(r'^[01]: step \d+/', life.started.attempt(attempt), re.MULTILINE)
+        assert re.search(r'^n0 with n1 +all-reduce \d.*\nhealth check: 2 of 2 nodes fit', life.started.attempt(attempt), re.MULTILINE)
+    for words in ('attempt 1: stopped by Slurm (exit code 138)', 'attempt 2: stopped by Slurm (exit code 138)', 'attempt 4: done'):
+        assert words in log
+    assert f'resuming after step {life.timed_out} of' in life.started.attempt(4)
+
+
+def test_a_finished_run_is_evaluated_by_a_job(cluster: Cluster, life: Life, folder: Path) -> None:
+    """slurm/finetune.sh, behind the pre-training as a dependency."""
+    result = folder / 'result'
+    options = [f'--dependency=afterok:{life.started.job}', '--cpus-per-task=1', f'--output={folder}/%x-%j.log']
+    arguments = ['--model', str(life.out), '--data', str(EMOJI), '--languages', 'en', '--out', str(result)]
+    job = cluster.submit(*options, 'slurm/finetune.sh', 'multi30k-retrieval', 'evaluate', *arguments, folder=ROOT)
+    cluster.wait(job, 'COMPLETED')
+    assert json.loads((result / 'result.json').read_text())
+    assert 'attempt 1: done' in (folder / f'finetune-{job}.log').read_text()
+
+
+def evaluation(cluster: Cluster, life: Life, folder: Path, *options: str) -> tuple[str, Path]:
+    """An evaluation that has just been started, and its log."""
+    arguments = ['multi30k-retrieval', 'evaluate', '--model', str(life.out), '--data', str(EMOJI), '--out', str(folder / 'unfinished')]
+    job = cluster.submit(*options, '--cpus-per-task=1', f'--output={folder}/%x-%j.log', 'slurm/finetune.sh', *arguments, folder=ROOT)
+    log = folder / f'finetune-{job}.log'
+    wait_for(lambda: log.exists() and 'output:' in log.read_text(), 'the job does not start', cluster.logs)
+    wait_for(lambda: bool(cluster.pids(f'SLURM_JOB_ID={job}', 'SLURM_STEP_ID=0')), 'the job has no task', cluster.logs)
+    return job, log
+
+
+def test_a_cancelled_job_stays_cancelled(cluster: Cluster, life: Life, folder: Path) -> None:
+    """Although its task is stopped by SIGTERM, as by a preemption."""
+    job, log = evaluation(cluster, life, folder)
+    cluster.run('scancel', job)
+    wait_for(lambda: 'ended by Slurm (cancelled' in log.read_text(), f'the script does not end: {log.read_text()}', cluster.logs)
+    assert cluster.job(job)['JobState'] in ('CANCELLED', 'COMPLETING') and cluster.job(job)['Restarts'] == '0'
+
+
+def test_where_requeueing_is_forbidden_the_log_says_what_to_do(cluster: Cluster, life: Life, folder: Path) -> None:
+    job, log = evaluation(cluster, life, folder, '--no-requeue')
+    cluster.run('scancel', '--signal=USR1', job)
+    assert cluster.wait(job, 'FAILED')['Restarts'] == '0'
+    assert 'could not be requeued (sbatch --no-requeue?); submit again to continue' in log.read_text()
+
+
+def test_a_mistake_is_told_before_anything_starts(cluster: Cluster, folder: Path) -> None:
+    options = ['--nodes=1', '--gpus-per-node=1', *ONE_A_NODE]
+    started = pretrain(cluster, folder / 'mistake', options, ['--config', 'configs/sample.yaml', 'batch.globl=3'])
+    assert cluster.wait(started.job, 'FAILED')['ExitCode'] == '2:0'
+    log = started.log.read_text()
+    assert 'error: unknown setting batch.globl' in log and log.count('\n') == 1
