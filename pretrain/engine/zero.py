@@ -97,27 +97,37 @@ class Engine:
         self._engine, self._zero, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=resolved)
         self._zero.get_grad_norm_direct = self._gradient_norm
         self.ds_config = resolved
+        for parameter in self._parameters():
+            # Backwards add up in fp32. At stage 2 DeepSpeed would add up in the weights' precision until it reduces, which is once a step.
+            parameter.grad_dtype = torch.float32
+        self._zero.use_grad_accum_attribute = False
+        for hook in self._zero._grad_acc_hooks:  # they reduce after every backward, or do nothing, once a parameter and backward
+            hook.remove()
 
     @property
     def module(self) -> Any:
         """The model that was given, in the training precision."""
         return self._engine.module
 
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self._engine.module.parameters() if parameter.requires_grad)
+
     @contextmanager
     def accumulate(self) -> Iterator[None]:
-        """Backwards inside add up on this rank; gradients are reduced over ranks once, at the end (DeepSpeed 7992)."""
+        """Backwards inside add up on this rank, in fp32; gradients are reduced over ranks once, at the end (DeepSpeed 7992)."""
         with self._engine.coalesce_grad_reduction():
             yield
-            for parameter in self._engine.module.parameters():
+            for parameter in self._parameters():
                 # A task without a picture on one rank only would leave the ranks with different lists of gradients to reduce.
-                if parameter.requires_grad and self._zero.get_gradient_for_reduction(parameter) is None:
-                    parameter.grad = torch.zeros_like(parameter)
-            if self._zero.use_grad_accum_attribute:
-                self._zero.fill_grad_accum_attribute()
+                gradient = torch.zeros_like(parameter, dtype=torch.float32) if parameter.grad is None else parameter.grad
+                parameter.grad = None
+                parameter.grad_accum = gradient  # type: ignore[attr-defined]  # where DeepSpeed takes them in fp32 from
+            self._zero.use_grad_accum_attribute = True
+        self._zero.use_grad_accum_attribute = False
 
     def backward(self, share: Tensor) -> None:
         """Gradient of `share`, this rank's part of a global loss: the parts of all ranks add up to it."""
-        self._engine.backward(share * self.world, scale_wrt_gas=False)
+        (share * self.world).backward()
 
     def step(self, lr: float) -> tuple[float, bool]:
         """One AdamW update. Returns the gradient norm before clipping and whether the update was skipped (a gradient was not finite)."""

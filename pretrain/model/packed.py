@@ -107,7 +107,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
-        return _select(grad, index, ctx.rows), None, None
+        return select(grad, index, ctx.rows), None, None
 
 
 class _Gather(torch.autograd.Function):
@@ -117,7 +117,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, index: Tensor, rows: int) -> Tensor:
         ctx.save_for_backward(index)
         ctx.size = len(x)
-        return _select(x, index, rows)
+        return select(x, index, rows)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -125,7 +125,7 @@ class _Gather(torch.autograd.Function):
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad[: len(index)]), None, None
 
 
-def _select(x: Tensor, index: Tensor, rows: int) -> Tensor:
+def select(x: Tensor, index: Tensor, rows: int) -> Tensor:
     """x[index], with zeros behind up to `rows`."""
     if rows == len(index):
         return x.index_select(0, index)

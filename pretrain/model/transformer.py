@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pretrain import kernels
+from pretrain.model.gradients import Embedding
 from pretrain.model.packed import Layout
 
 POSITION_OFFSET = 2  # fairseq's, kept by mBART: position i uses row i + 2
@@ -82,7 +83,7 @@ class Layer(nn.Module):
         return x + self._drop(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return kernels.dropout(x, self.dropout, self.training)
 
 
 class PostNormLayer(nn.Module):
@@ -98,8 +99,8 @@ class PostNormLayer(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
         precision = self.fc1.weight.dtype
-        x = self.self_attn_layer_norm(x + F.dropout(self.self_attn(x.to(precision), layout), self.dropout, self.training))
-        return self.final_layer_norm(x + F.dropout(self.fc2(F.gelu(self.fc1(x.to(precision)))), self.dropout, self.training))
+        x = self.self_attn_layer_norm(x + kernels.dropout(self.self_attn(x.to(precision), layout), self.dropout, self.training))
+        return self.final_layer_norm(x + kernels.dropout(self.fc2(F.gelu(self.fc1(x.to(precision)))), self.dropout, self.training))
 
 
 class PostNormStack(nn.Module):
@@ -114,7 +115,7 @@ class PostNormStack(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         if self.layernorm_embedding is not None:
-            x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training)
+            x = kernels.dropout(self.layernorm_embedding(x), self.dropout, self.training)
         precision, x = x.dtype, x.float()
         for layer in self.layers:
             x = run(layer, self.recompute, x, layout)
@@ -133,7 +134,7 @@ class Stack(nn.Module):
         self.layer_norm = Norm(dim)
 
     def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
-        x = F.dropout(self.layernorm_embedding(x), self.dropout, self.training).float()  # the residual stream
+        x = kernels.dropout(self.layernorm_embedding(x), self.dropout, self.training).float()  # the residual stream
         for layer in self.layers:
             x = run(layer, self.recompute, x, layout, memory, memory_layout)
         return self.layer_norm(x)
@@ -163,5 +164,5 @@ class Positions(nn.Module):
 
 def embed(ids: Tensor, weight: Tensor, scale: bool = True) -> Tensor:
     """Token embeddings (T, D), scaled by sqrt(D) as mBART's `scale_embedding`; XLM-R does not scale."""
-    embedded = F.embedding(ids, weight)
+    embedded: Tensor = Embedding.apply(ids, weight)
     return embedded * math.sqrt(weight.shape[1]) if scale else embedded

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from pretrain import kernels
+from pretrain.kernels.workspace import Workspace
+from pretrain.model.gradients import scaled_gradient
 
-# fp32 logits held at a time: few enough to stay near a CPU's caches, with rows enough for an efficient matrix product at 250,000 tokens.
-CHUNK_LOGITS = 2 * 1024 * 1024
-MIN_ROWS = 256
+CHUNK_LOGITS = 16 * 1024 * 1024  # at a time, in fp32 and in the weights' precision
+MIN_ROWS = 128  # of an efficient matrix product at 250,000 tokens
+ADDED_AT_ONCE = 1024 * 1024  # elements: a sum in two precisions converts one of them first, here within a CPU's caches
+
+_workspace = Workspace()
 
 
 def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -34,36 +38,62 @@ class _TokenLoss(torch.autograd.Function):
         wants = any(ctx.needs_input_grad)
         total = states.new_zeros((), dtype=torch.float32)
         grad_states = torch.zeros_like(states) if wants else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants else None
+        grad_weight = _workspace.take(weight.shape, torch.float32, weight.device).zero_() if wants else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants and bias is not None else None
         rows = max(MIN_ROWS, CHUNK_LOGITS // len(weight))
-        for start in range(0, len(states), rows):
+        for start in range(0, len(labels), rows):
             chunk, target = states[start : start + rows], labels[start : start + rows, None]
-            if not len(target):
-                break
-            logits = chunk @ weight.T
-            if bias is not None:
-                logits = logits.float() + bias.float()
-            log_probabilities = torch.log_softmax(logits, 1, dtype=torch.float32)
-            total -= log_probabilities[: len(target)].gather(1, target).sum()
+            total += _chunk_loss(chunk, target, weight, bias, wants)
             if grad_states is None or grad_weight is None:
                 continue
-            probabilities = log_probabilities.exp_()
-            probabilities[: len(target)].scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
-            probabilities[len(target) :] = 0
+            error = _workspace.buffer('error', (len(chunk), len(weight)), states.dtype, states.device)
+            probabilities = _workspace.buffer('probabilities', error.shape, torch.float32, states.device)
             if grad_bias is not None:
                 grad_bias += probabilities.sum(0)
-            error = probabilities.to(states.dtype)
-            grad_states[start : start + rows] = error @ weight
-            grad_weight += error.T @ chunk
+            error.copy_(probabilities)
+            torch.mm(error, weight, out=grad_states[start : start + rows])
+            add(grad_weight, torch.mm(error.T, chunk, out=_workspace.buffer('product', weight.shape, weight.dtype, weight.device)))
         if wants:
-            ctx.save_for_backward(grad_states, grad_weight, grad_bias)
-            ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+            ctx.save_for_backward(grad_states, grad_bias)
+            ctx.weight, ctx.grad_weight = weight, grad_weight
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor | None]:
-        grad_states, grad_weight, grad_bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor | None]:
+        grad_states, grad_bias = ctx.saved_tensors
+        grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
+        if grad_weight is None:
+            _workspace.give_back(ctx.grad_weight)
+        return grad_states * grad.to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad
+
+
+def _chunk_loss(chunk: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, wants_gradient: bool) -> Tensor:
+    """Sum of -log p over the rows (R, D) that have a `target` (R or fewer, 1); () fp32.
+
+    Leaves the gradient by the logits, (R, V), in the workspace's `probabilities`.
+    """
+    shape = (len(chunk), len(weight))
+    logits = torch.mm(chunk, weight.T, out=_workspace.buffer('error', shape, chunk.dtype, chunk.device))
+    if bias is not None:
+        logits = logits.float().add_(bias.float())
+    # The logarithm of one sum a row, from the largest logit, whose probability cannot vanish: not of every probability.
+    largest, where = logits.max(1, keepdim=True)
+    probabilities = _workspace.buffer('probabilities', shape, torch.float32, chunk.device)
+    torch.softmax(logits, 1, dtype=torch.float32, out=probabilities)
+    log_sums = largest.float() - probabilities.gather(1, where).log()
+    count = len(target)
+    loss = (log_sums[:count] - logits[:count].gather(1, target).float()).sum()
+    if wants_gradient:
+        probabilities[:count].scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
+        probabilities[count:] = 0
+    return loss
+
+
+def add(total: Tensor, part: Tensor) -> None:
+    """total += part, both (V, D), in blocks when a conversion is part of it."""
+    if total.dtype == part.dtype or total.is_cuda:
+        total += part
+        return
+    rows = max(1, ADDED_AT_ONCE // total.shape[1])
+    for block, piece in zip(total.split(rows), part.split(rows), strict=True):
+        block += piece
