@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.config import Kernels
 from pretrain.kernels import attention as _attention
+from pretrain.kernels import dropout as _dropout
 from pretrain.kernels import gradient_norm as _gradient_norm
 from pretrain.kernels import norm as _norm
 from pretrain.kernels import token_loss as _token_loss
@@ -21,11 +23,18 @@ from pretrain.model.packed import Layout
 OPERATIONS: Mapping[str, Sequence[Backend]] = {
     'norm': _norm.BACKENDS,
     'attention': _attention.BACKENDS,
+    'dropout': _dropout.BACKENDS,
     'token_loss': _token_loss.BACKENDS,
     'gradient_norm': _gradient_norm.BACKENDS,
 }
 
-_used: dict[str, Any] = {'norm': _norm.plain, 'attention': _attention.padded, 'token_loss': None, 'gradient_norm': _gradient_norm.plain}
+_used: dict[str, Any] = {
+    'norm': _norm.plain,
+    'attention': _attention.padded,
+    'dropout': F.dropout,
+    'token_loss': None,
+    'gradient_norm': _gradient_norm.plain,
+}
 
 
 def use(kernels: Kernels, place: Place) -> dict[str, str]:
@@ -49,6 +58,12 @@ def attention(
 ) -> Tensor:
     """Multi-head attention of packed rows (pretrain/kernels/attention.py): (total, D)."""
     out: Tensor = _used['attention'](projected, heads, layout, causal, memory, memory_layout)
+    return out
+
+
+def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """x with elements dropped with `probability` and the others scaled up, when `training`; the same after the same torch.manual_seed."""
+    out: Tensor = _used['dropout'](x, probability, training)
     return out
 
 

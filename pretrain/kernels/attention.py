@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.kernels.cpu_attention import cpu_attention
 from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lacks_module
 from pretrain.model.packed import Layout, pack, pad
 
@@ -117,9 +118,14 @@ def _lacks_flash(place: Place) -> str | None:
     return _lacks_flash_hardware(place) or lacks_module('flash_attn', 'install flash-attn for this PyTorch')
 
 
+def _elsewhere(place: Place) -> str | None:
+    return None if place.device.type == 'cpu' else 'it is for a CPU'
+
+
 BACKENDS = [
     Backend('flash', _lacks_flash, _flash),
     Backend('varlen', _lacks_varlen, _varlen),
     Backend('flex', lacks_cuda, _flex, automatic=False),  # compiles for new kinds of shapes in mid-run
+    Backend('cpu', _elsewhere, lambda: cpu_attention),
     Backend('torch', anywhere, lambda: padded),
 ]

@@ -50,7 +50,7 @@ def test_norm(name: str, precision: torch.dtype) -> None:
         torch.testing.assert_close(got.double(), want, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize('name', ['flash', 'varlen', 'flex', 'torch'])
+@pytest.mark.parametrize('name', ['flash', 'varlen', 'flex', 'cpu', 'torch'])
 @pytest.mark.parametrize('kind', ['self', 'causal', 'cross'])
 def test_attention(name: str, kind: str) -> None:
     precision = 'bf16' if name in ('flash', 'varlen') else 'fp32'

@@ -22,8 +22,13 @@ def plain_again() -> Iterator[None]:
     kernels.use(Kernels(), CPU)
 
 
-def test_auto_is_plain_pytorch_on_a_cpu() -> None:
-    assert set(kernels.use(Kernels(), CPU).values()) == {'torch'}
+def test_auto_on_a_cpu_and_on_a_gpu_without_packages() -> None:
+    used = kernels.use(Kernels(), CPU)
+    assert {used.pop('attention'), used.pop('dropout')} == {'cpu', 'sfc64'}
+    assert set(used.values()) == {'torch'}
+    gpu = Place(torch.device('cuda'), 'bf16')
+    assert all(choose(name, kernels.OPERATIONS[name], 'torch', gpu).name == 'torch' for name in kernels.OPERATIONS)
+    assert choose('dropout', kernels.OPERATIONS['dropout'], 'auto', gpu).name == 'torch'
     assert choose('optimizer', optimizers.BACKENDS, 'auto', CPU).name == 'torch'
     assert kernels.fused_token_loss() is None
 

@@ -1,0 +1,110 @@
+#!/usr/bin/env python
+"""The training step against the step that a competent user writes first: the same tasks, sizes, batches and threads, in one run.
+
+    python benchmarks/step.py --bf16                               the peer's defaults, bf16
+    python benchmarks/step.py                                      fp32
+    python benchmarks/step.py --bf16 --vocab 250027 --batch 8      mBART's vocabulary
+
+Each run is a process of its own; ours and the peer's alternate. Before anything is timed, both must have the same tasks, pictures, tokens,
+threads and dropout. Ends with one JSON line: `ratio` of the medians of samples a second, and what it compares.
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.step_arguments import parser  # noqa: E402
+
+PEER = ROOT / 'benchmarks/peers/straightforward_step.py'
+PEER_SHA256 = '78280457fe48fabfa8a57ea482c6aac308293f121af6a654d0f8dfe4c78ebd86'
+OURS = ROOT / 'benchmarks/step_ours.py'
+EQUAL = ('tokens', 'pictures', 'threads', 'bf16')
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument('--runs', type=int, default=5, help='processes of each, alternating')
+    a = arguments.parse_args()
+    digest = hashlib.sha256(PEER.read_bytes()).hexdigest()
+    if digest != PEER_SHA256:
+        print(f'error: {PEER.relative_to(ROOT)} has sha256 {digest}, not {PEER_SHA256}: it is to be taken over as it is', file=sys.stderr)
+        return 2
+    print(f'peer: {PEER.relative_to(ROOT)}, sha256 {digest}')
+    flags = flags_of(a)
+    check_equal(run(PEER, [*flags, '--steps', '1']), run(OURS, [*flags, '--steps', '1']))
+    found: dict[str, list[dict[str, Any]]] = {'peer': [], 'ours': []}
+    for number in range(a.runs):
+        for name, script in (('peer', PEER), ('ours', OURS)):
+            result = run(script, [*flags, '--steps', str(a.steps)])
+            found[name].append(result)
+            print(f'run {number + 1}/{a.runs}  {name}  {result["samples_per_s"]:7.2f} samples/s  {result["peak_rss_mb"]} MB', flush=True)
+    report(a, found)
+    return 0
+
+
+def flags_of(a: argparse.Namespace) -> list[str]:
+    """The peer's flags, but for --steps."""
+    names = [name for name in vars(a) if name not in ('steps', 'runs', 'bf16')]
+    values = [part for name in names for part in ('--' + name.replace('_', '-'), str(getattr(a, name)))]
+    return values + ['--bf16'] * a.bf16
+
+
+def run(script: Path, flags: list[str]) -> dict[str, Any]:
+    """The JSON line that a process of `script` prints last."""
+    environment = {**os.environ, 'DS_ACCELERATOR': 'cpu'}
+    done = subprocess.run([sys.executable, str(script), *flags], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def check_equal(peer: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Ends the program where the two would not do the same work."""
+    source = PEER.read_text(encoding='utf8')
+    tasks, dropout = re.search(r"TASKS = '([a-z ]+)'", source), re.search(r'dropout=([0-9.]+)', source)
+    assert tasks and dropout
+    same = {name: (peer[name], ours[name]) for name in EQUAL}
+    same |= {'tasks': (tasks[1].split(), ours['tasks']), 'dropout': (float(dropout[1]), ours['dropout'])}
+    for name, (theirs, own) in same.items():
+        if theirs != own:
+            raise SystemExit(f'error: {name} differ: the peer has {theirs}, ours {own}')
+    print('equal: ' + ', '.join(f'{name} {own if not isinstance(own, list) else " ".join(own)}' for name, (_, own) in same.items()))
+    print(f'parameters: peer {peer["parameters"]:,}, ours {ours["parameters"]:,}')
+
+
+def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> None:
+    speed = {name: statistics.median(result['samples_per_s'] for result in results) for name, results in found.items()}
+    memory = {name: max(result['peak_rss_mb'] for result in results) for name, results in found.items()}
+    print(f'samples/s, median of {a.runs}: ours {speed["ours"]:.2f}, peer {speed["peer"]:.2f}: {speed["ours"] / speed["peer"]:.2f} times')
+    print(f'peak memory: ours {memory["ours"]} MB, peer {memory["peer"]} MB: {memory["ours"] / memory["peer"]:.2f} of it')
+    print(json.dumps({
+        'ratio': round(speed['ours'] / speed['peer'], 3),
+        'ours': speed['ours'],
+        'peer': speed['peer'],
+        'what': 'samples/s of one training step of all eight tasks; peer: padded Hugging Face mBART parts and a timm ViT, eager PyTorch',
+        'memory_ratio': round(memory['ours'] / memory['peer'], 3),
+        'peak_rss_mb': memory,
+        'precision': 'bf16' if a.bf16 else 'fp32',
+        'vocab': a.vocab,
+        'batch': a.batch,
+        'runs': a.runs,
+        'threads': found['ours'][0]['threads'],
+        'machine': platform.processor() or platform.machine(),
+    }))  # fmt: skip
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,144 @@
+#!/usr/bin/env python
+"""Our side of benchmarks/step.py, in a process of its own: the same batches as the peer's, through the real engine. Prints one JSON line.
+
+Not to be run by hand but for a profile: `python benchmarks/step_ours.py --bf16 --profile`.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.step_arguments import parser  # noqa: E402
+from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual  # noqa: E402
+from pretrain.data.batch import TaskBatch, Texts  # noqa: E402
+from pretrain.engine.host import attention_kernel, keep_memory  # noqa: E402
+from pretrain.engine.step import train_step  # noqa: E402
+from pretrain.engine.zero import Engine, init_distributed, local_device  # noqa: E402
+from pretrain.model.unix2 import UniX2  # noqa: E402
+
+IMAGE = ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt')
+PREFIX = ('plm', 'vplm')
+
+
+def rows(generator: torch.Generator, a: argparse.Namespace, length: int, share: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The peer's `texts`: padded ids and mask, from the same draws."""
+    lengths = (length * (0.25 + 0.75 * torch.rand(a.batch, generator=generator))).long()
+    if share < 1:
+        lengths = torch.where(torch.rand(a.batch, generator=generator) < 0.5, (share * lengths).long(), torch.zeros_like(lengths)) + 3
+    lengths = lengths.clamp(3, length)
+    width = int(lengths.max())
+    ids = torch.randint(10, a.vocab, (a.batch, width), generator=generator)
+    return ids, torch.arange(width)[None] < lengths[:, None]
+
+
+def task_batch(generator: torch.Generator, a: argparse.Namespace, task: str) -> TaskBatch:
+    """The peer's `batch`, from the same draws, as one of ours."""
+    length = a.caption if task in IMAGE else a.text
+    ids, mask = rows(generator, a, length, 0.2 if task in PREFIX else 1.0)
+    other_ids, other_mask = rows(generator, a, length)
+    match = torch.randint(0, 2, (a.batch,), generator=generator).float()
+    chosen = (torch.rand(ids.shape, generator=generator) <= 0.15) & mask
+    text, other = Texts(ids[mask], mask.sum(1)), Texts(other_ids[other_mask], other_mask.sum(1))
+    number = torch.arange(a.batch)
+    batch = TaskBatch(task, number, ['en'] * a.batch, text, image_ids=number, text_ids=number, other_ids=number + a.batch)
+    if task in IMAGE:
+        pixels = torch.randn(a.batch, 3, a.image, a.image, generator=generator)
+        batch.images, batch.image_rows = (pixels * 64 + 128).clamp(0, 255).to(torch.uint8), number
+    if task == 'clcl':
+        batch.other = other
+    if task in ('plm', 'vplm', 'mt', 'mmmt'):
+        shifted = torch.roll(other_ids, 1, 1)
+        shifted[:, 0] = 2
+        batch.decoder_input, batch.labels = Texts(shifted[other_mask], other.lengths), other.ids
+    if task in ('mlm', 'mmmt'):
+        batch.masked = chosen[mask].nonzero().squeeze(1)
+        batch.masked_labels = text.ids[batch.masked]
+    if task == 'itm':
+        batch.match = match
+    return batch
+
+
+def tokens(batch: TaskBatch) -> int:
+    """Real tokens, as the peer counts them."""
+    parts = (batch.text, batch.other, batch.decoder_input)
+    return sum(len(part.ids) for part in parts if part is not None)
+
+
+def make_config(a: argparse.Namespace, out: str) -> Config:
+    visual = Visual(
+        name='vit_base_patch16_224', image_size=a.image,
+        options={'embed_dim': a.vit_dim, 'depth': a.vit_layers, 'num_heads': a.vit_heads, 'patch_size': a.patch},
+    )  # fmt: skip
+    model = Model(
+        visual=visual, dim=a.dim, heads=a.heads, ffn=4 * a.dim, text_layers=a.layers, cross_layers=a.layers, decoder_layers=a.layers,
+        max_positions=512, dropout=0.1, projection=256,
+    )  # fmt: skip
+    batch = Batch(**{'global': a.batch}, micro=a.batch)
+    precision: Any = 'bf16' if a.bf16 else 'fp32'
+    return Config(out=out, precision=precision, model=model, data=Data(workers=0), batch=batch, optimizer=Optimizer(lr=1e-4, warmup=0))
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument('--profile', action='store_true', help='also print where the time of one step goes')
+    a = arguments.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    init_distributed()
+    device = local_device()
+    keep_memory(device)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as out, attention_kernel(device):
+        config = make_config(a, out)
+        engine = Engine(UniX2(config.model, a.vocab), config, None)
+        engine.module.train()
+        generator = torch.Generator().manual_seed(1)
+        times, counts = [], []
+        for step in range(a.steps + 1):
+            data = {task: [task_batch(generator, a, task)] for task in TASKS}
+            counts.append(sum(tokens(batch) for group in data.values() for batch in group))
+            began = time.perf_counter()
+            result = train_step(engine, config, data, step, 1e-4)
+            if step:
+                times.append(time.perf_counter() - began)
+        if a.profile:
+            profile(engine, config, {task: [task_batch(generator, a, task)] for task in TASKS})
+    seconds = statistics.median(times)
+    print(json.dumps({
+        'step_s': round(seconds, 4),
+        'samples_per_s': round(len(TASKS) * a.batch / seconds, 2),
+        'tokens': round(statistics.mean(counts)),
+        'pictures': sum(len(batch.images) for group in data.values() for batch in group if batch.images is not None),
+        'tasks': list(data),
+        'dropout': config.model.dropout,
+        'peak_rss_mb': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        'parameters': sum(parameter.numel() for parameter in engine.module.parameters()),
+        'threads': torch.get_num_threads(),
+        'bf16': a.bf16,
+        'loss': result.total,
+    }))  # fmt: skip
+    torch.distributed.destroy_process_group()
+    return 0
+
+
+def profile(engine: Engine, config: Config, data: dict[str, list[TaskBatch]]) -> None:
+    """PyTorch's profile of one step, on stderr."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        train_step(engine, config, data, 0, 1e-4)
+    print(found.key_averages().table(sort_by='self_cpu_time_total', row_limit=30, max_name_column_width=60), file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
