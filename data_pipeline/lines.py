@@ -7,8 +7,9 @@ import lzma
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from data_pipeline.decompression import open_compressed
 from data_pipeline.drops import Drops
 from shards.errors import UserError
 
@@ -18,11 +19,7 @@ LONGEST_LINE = 16 << 20  # bytes; a longer one is no text (or a decompression bo
 def open_binary(path: Path) -> BinaryIO:
     """Open a file for reading its decompressed bytes, by suffix."""
     try:
-        if path.suffix == '.gz':
-            return cast(BinaryIO, gzip.open(path, 'rb'))
-        if path.suffix == '.xz':
-            return cast(BinaryIO, lzma.open(path, 'rb'))
-        return open(path, 'rb')
+        return open_compressed(path) if path.suffix in ('.gz', '.xz') else open(path, 'rb')
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror})') from None
 

@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from data_pipeline.decompression import FLOOR, RATIO, BoundedGzip
 from data_pipeline.drops import Drops
 from data_pipeline.lines import aligned_lines, text_lines
 from data_pipeline.readers import tmx
@@ -88,6 +89,10 @@ def _moses(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str
     try:
         with zipfile.ZipFile(bitext.path) as archive:
             members = [_member(bitext, archive.namelist(), code) for code in bitext.codes]
+            for member in map(archive.getinfo, members):
+                if member.file_size > max(FLOOR, RATIO * member.compress_size):
+                    told = f'{member.filename} says that it unpacks to {member.file_size:,} bytes'
+                    raise UserError(f'{bitext.path}: {told}; refused as a decompression bomb')
             with archive.open(members[0]) as first, archive.open(members[1]) as second:
                 yield from _aligned(bitext.path, members, cast(BinaryIO, first), cast(BinaryIO, second), drops)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
@@ -97,13 +102,18 @@ def _moses(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str
 def _iitb(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str, str]]:
     # Two handles on the file, since a gzipped tar can only be read forwards and the sides must be read side by side.
     try:
-        with tarfile.open(bitext.path) as left, tarfile.open(bitext.path) as right:
+        with (
+            BoundedGzip(bitext.path) as one,
+            BoundedGzip(bitext.path) as other,
+            tarfile.open(fileobj=one) as left,
+            tarfile.open(fileobj=other) as right,
+        ):
             members = [_member(bitext, left.getnames(), code) for code in bitext.codes]
             first, second = left.extractfile(members[0]), right.extractfile(members[1])
             if first is None or second is None:
                 raise UserError(f'{bitext.path}: {members} are not files; download it again')
             yield from _aligned(bitext.path, members, cast(BinaryIO, first), cast(BinaryIO, second), drops)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, KeyError, zlib.error) as error:  # KeyError: a link that leads nowhere in the archive
         raise UserError(f'{bitext.path} is truncated, damaged or no tar ({error}); download it again') from None
 
 
