@@ -5,6 +5,7 @@ import ctypes
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
@@ -18,6 +19,15 @@ def attention_kernel(device: torch.device) -> AbstractContextManager[None]:
     lengths (17 to 48 tokens). Elsewhere PyTorch chooses.
     """
     return sdpa_kernel(SDPBackend.MATH) if device.type == 'cpu' else nullcontext()
+
+
+def plain_visual_attention(model: nn.Module, device: torch.device) -> None:
+    """On a CPU, timm's attention in plain products: PyTorch's own plain path also looks for rows without a key, of which a ViT has none."""
+    if device.type != 'cpu':
+        return
+    for module in model.modules():
+        if hasattr(module, 'fused_attn'):
+            module.fused_attn = False
 
 
 def keep_memory(device: torch.device) -> None:

@@ -22,6 +22,7 @@ from pretrain import kernels
 from pretrain.config import Config
 from pretrain.engine import optimizers
 from pretrain.engine.ds_config import resolve_ds_config
+from pretrain.engine.host import plain_visual_attention
 from pretrain.kernels.registry import Place, choose
 
 
@@ -90,6 +91,7 @@ class Engine:
         groups = parameter_groups(model, config.optimizer.weight_decay)
         self.names: list[list[str]] = [group.pop('names') for group in groups]
         self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
+        plain_visual_attention(model, self.device)
         place = Place(self.device, config.precision)
         adamw = choose('optimizer', optimizers.BACKENDS, config.kernels.optimizer, place)
         self.kernels = {**kernels.use(config.kernels, place), 'optimizer': adamw.name}  # operation -> what computes it
