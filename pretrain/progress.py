@@ -27,7 +27,7 @@ class Progress:
         self.seconds.append(seconds)
         self.waits.append(waited)
         if result.skipped:
-            print(f'step {done}: the update was skipped, a gradient is not finite', file=sys.stderr, flush=True)
+            print(f'step {done}: the update was skipped, {result.problem}', file=sys.stderr, flush=True)
         if done % self.config.log.every and done not in (self.first, self.config.steps):
             return
         mean = sum(self.seconds) / len(self.seconds)

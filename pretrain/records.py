@@ -4,7 +4,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +26,23 @@ class RunLock:
     """Keeps a second run out of a run's folder, until this process ends in whatever way. Raises UserError when another one stays there."""
 
     def __init__(self, out: Path, wait: float = LOCK_WAIT):
-        out.mkdir(parents=True, exist_ok=True)
-        self._file = (out / '.lock').open('w')
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._file = (out / '.lock').open('a+', encoding='utf8')  # who holds it stays readable
+        except OSError as error:
+            raise UserError(f'{out} cannot be written to ({error.strerror}); choose another `out`') from None
         deadline = time.monotonic() + wait
         while not self._taken():
             if time.monotonic() > deadline:
+                self._file.seek(0)
+                holder = self._file.read().strip() or 'unknown'
                 self.close()
-                raise UserError(f'another run is writing to {out}; stop it, or choose another `out`')
+                raise UserError(f'another run is writing to {out} (its rank 0: {holder}); stop it, or choose another `out`')
             time.sleep(0.5)
+        with suppress(OSError):  # a full disk; nothing depends on it
+            self._file.truncate(0)
+            self._file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -47,40 +61,52 @@ class Records:
     """
 
     def __init__(self, out: Path, done: int, tensorboard: bool):
-        self.out = out
-        for name in (METRICS, EVALUATION):
-            set_aside(out / name, done)
+        self.out, self.tensorboard = out, tensorboard
         set_aside(out / EVENTS, None)
-        self._evaluated = {line['step'] for line in read_lines(out / EVALUATION)} if (out / EVALUATION).exists() else set()
-        self._files = {name: (out / name).open('a', encoding='utf8') for name in (METRICS, EVALUATION, EVENTS)}
-        self._board = _board(out / 'tensorboard', done) if tensorboard else None
+        self._open(done)
+
+    def _open(self, done: int) -> None:
+        for name in (METRICS, EVALUATION):
+            set_aside(self.out / name, done)
+        self._evaluated = {line['step'] for line in read_lines(self.out / EVALUATION)} if (self.out / EVALUATION).exists() else set()
+        self._files = {name: Lines(self.out / name) for name in (METRICS, EVALUATION, EVENTS)}
+        self._board = _board(self.out / 'tensorboard', done) if self.tensorboard else None
+
+    def go_back(self, done: int) -> None:
+        """The run goes on from `done` updates: later lines are those of an attempt now."""
+        self.close()
+        self._open(done)
 
     def metrics(self, line: dict[str, Any]) -> None:
         """One optimizer step."""
         self._write(METRICS, line)
-        if self._board is not None:
+        with self._on_board() as board:
+            if board is None:
+                return
             step = line['step']
             for name, value in line.get('examples', {}).items():
-                self._board.add_scalar(f'examples/{name}', value, step)
+                board.add_scalar(f'examples/{name}', value, step)
             for task, loss in line['loss'].items():
-                self._board.add_scalar(f'loss/{task}', loss, step)
+                board.add_scalar(f'loss/{task}', loss, step)
             for name in ('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'):
                 if line[name] is not None:
-                    self._board.add_scalar(name, line[name], step)
+                    board.add_scalar(name, line[name], step)
 
     def evaluation(self, line: dict[str, Any]) -> None:
         """One evaluation."""
         self._write(EVALUATION, line)
         self._evaluated.add(line['step'])
-        if self._board is not None:
+        with self._on_board() as board:
+            if board is None:
+                return
             for task, report in line['heldout'].items():
                 if report['mean'] is not None:
-                    self._board.add_scalar(f'heldout/{task}', report['mean'], line['step'])
+                    board.add_scalar(f'heldout/{task}', report['mean'], line['step'])
                 for language, loss in report['languages'].items():
-                    self._board.add_scalar(f'heldout_{task}/{language}', loss, line['step'])
+                    board.add_scalar(f'heldout_{task}/{language}', loss, line['step'])
             for language, recall in (line['retrieval'] or {}).items():
-                self._board.add_scalar(f'retrieval_r10/{language}', recall['text_to_image'][2], line['step'])
-            self._board.flush()
+                board.add_scalar(f'retrieval_r10/{language}', recall['text_to_image'][2], line['step'])
+            board.flush()
 
     def evaluated(self, step: int) -> bool:
         """Whether the evaluation after `step` updates is there."""
@@ -93,17 +119,69 @@ class Records:
     def sync(self) -> None:
         """Flush to the disk: a checkpoint that outlives a crash of the machine finds the lines of its steps."""
         for file in self._files.values():
-            os.fsync(file.fileno())
+            file.sync()
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
-        if self._board is not None:
-            self._board.close()
+        with self._on_board() as board:
+            if board is not None:
+                board.close()
+        self._board = None
 
     def _write(self, name: str, line: dict[str, Any]) -> None:
-        self._files[name].write(json.dumps(line, ensure_ascii=False) + '\n')
-        self._files[name].flush()
+        self._files[name].write(json.dumps(line, ensure_ascii=False))
+
+    @contextmanager
+    def _on_board(self) -> Iterator[Any]:
+        """TensorBoard's writer, None without one. It is for the eye: a disk that takes no more of it ends it, not the run."""
+        try:
+            yield self._board
+        except OSError as error:
+            self._board = None
+            message = f'{self.out / "tensorboard"} gets no more figures ({error.strerror}); metrics.jsonl has them'
+            print(message, file=sys.stderr, flush=True)
+
+
+class Lines:
+    """A file that grows by whole lines. What a full disk refuses is kept, and written when there is room again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = path.open('ab', buffering=0)
+        self._kept = b''
+        self._told = False
+        self._lock = threading.Lock()  # a checkpoint's thread syncs while the trainer writes
+
+    def write(self, line: str) -> None:
+        """Append a line."""
+        with self._lock:
+            self._kept += line.encode() + b'\n'
+        try:
+            self._flush()
+        except OSError as error:
+            if not self._told:
+                kept = 'its lines are kept until there is room'
+                print(f'{self.path} cannot be written to ({error.strerror}); {kept}', file=sys.stderr, flush=True)
+            self._told = True
+
+    def sync(self) -> None:
+        """Everything is on the disk after it. Raises OSError when that cannot be."""
+        self._flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Raises OSError when lines are lost with it."""
+        try:
+            self._flush()
+        finally:
+            self._file.close()
+
+    def _flush(self) -> None:
+        with self._lock:
+            while self._kept:  # a disk that fills up takes part of a line: the next call goes on behind it
+                self._kept = self._kept[self._file.write(self._kept) or 0 :]
+            self._told = False
 
 
 def set_aside(path: Path, done: int | None) -> None:

@@ -1,13 +1,13 @@
-"""A run from start to end: open, resume, train, evaluate, checkpoint, stop when asked."""
+"""A run from start to end: open, resume, train, evaluate, checkpoint, go back when it must, stop when asked."""
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
+from signal import Signals
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,14 +17,18 @@ from pretrain.data.batch import TaskBatch
 from pretrain.data.heldout import HeldOut
 from pretrain.data.loader import TrainLoader
 from pretrain.data.order import check_data, rank_positions
-from pretrain.engine.checkpoint import load_checkpoint, newest_valid, read_state, save_checkpoint
+from pretrain.data.packing import StepData
+from pretrain.engine.checkpoint import load_checkpoint, step_of
+from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.host import attention_kernel, keep_memory
-from pretrain.engine.resume import check_same_run
+from pretrain.engine.recovery import Recovery
+from pretrain.engine.resume import check_resumable, find_checkpoint, from_rank_0
+from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed, local_device
 from pretrain.evaluation.curve import retrieval_curve, retrieval_split
-from pretrain.evaluation.heldout import heldout_losses
+from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.model.unix2 import UniX2
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
@@ -47,63 +51,97 @@ class Trainer:
         for task in config.tasks:
             rank_positions(config, task, dist.get_rank(), dist.get_world_size())
         keep_memory(local_device())
-        self.stop = StopSignal()
+        self.control = Control(config.watchdog, local_device(), self._fault)
         torch.manual_seed(config.seed)  # the same initial weights on every rank
         self.engine = Engine(UniX2(config.model, self.tokenizer.vocabulary), config, ds_config)
-        self.done = self._resume()
-        self.records = self._open_records() if self.engine.rank == 0 else None
+        self.recovery = Recovery(config.recovery)
+        self.done = 0  # updates
+        self.saved = -1  # updates in the newest checkpoint
+        self.records = self._open()
+        self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.out / 'checkpoints'
 
     def run(self) -> int:
-        with attention_kernel(self.engine.device):
-            return self._train()
+        """Returns the exit code. Raises UserError, on every rank, when the run can neither go on nor go back."""
+        with attention_kernel(self.engine.device), self.control:
+            try:
+                self._evaluate_if_due()
+                while self.done < self.config.steps and not self.control.stopping:
+                    self._train()
+                return self._end()
+            except UserError as error:
+                self._event('end', step=self.done, code=MISTAKE, problem=str(error))
+                raise
 
-    def _train(self) -> int:
-        config, engine = self.config, self.engine
-        if self._evaluation_is_due():
-            self.evaluate()
-        progress = Progress(config, self.done) if engine.rank == 0 else None
-        loader = TrainLoader(config, self.tokenizer, engine.rank, engine.world, self.done)
-        waiting = began = time.perf_counter()
-        for step, data in loader:
-            waited = time.perf_counter() - waiting
-            lr = learning_rate(config.optimizer, step, config.steps)
-            result = train_step(engine, config, data, step, lr)
-            self.done = step + 1
-            now = time.perf_counter()
-            if progress and self.records:
-                self.records.metrics(self._metrics(result, lr, waited, now - began))
-                if result.skipped:
-                    self.records.event('fault', step=self.done, problem='the update was skipped: a gradient is not finite')
-                progress.step(result, self.done, lr, now - began, waited)
-            stopping = self.stop.requested(engine.device)
-            if stopping or self.done % config.checkpoint.every == 0 or self.done == config.steps:
-                self.checkpoint()
-            if stopping:
-                name = signal.Signals(stopping).name
-                return self._end(f'stopped by {name} after step {self.done}; the same command continues', 128 + stopping)
-            if self._evaluation_is_due():
-                self.evaluate()
-            waiting = began = time.perf_counter()
-        return self._end(f'trained {self.done} steps', 0)
+    def _train(self) -> None:
+        """Train to the end, to where the run is asked to stop, or to where it must go back."""
+        config, control, engine = self.config, self.control, self.engine
+        progress = Progress(config, self.done)
+        with TrainLoader(config, self.tokenizer, engine.rank, engine.world, self.done, self.recovery.skip, control.tell) as loader:
+            batches = iter(loader)
+            while self.done < config.steps:
+                began = time.perf_counter()
+                control.begin(f'the data of step {self.done + 1}')
+                data = self._next(batches)
+                waited = time.perf_counter() - began
+                if control.point(f'step {self.done + 1}') or data is None:
+                    return
+                lr = learning_rate(config.optimizer, self.done, config.steps)
+                result = train_step(engine, config, data, self.done, lr, self.recovery.judge, self._point)
+                if result is None:  # asked to stop in the middle of the step, before its update
+                    return
+                self.done += 1
+                self._record(progress, result, lr, waited, time.perf_counter() - began)
+                if self.recovery.note(result.losses, result.skipped):
+                    return self._go_back()
+                due = self.done % config.checkpoint.every == 0 or self.done == config.steps
+                if due and not self.recovery.streak:
+                    self.checkpoint()
+                self._evaluate_if_due()
+                if control.stopping:
+                    return
 
-    def _evaluation_is_due(self) -> bool:
+    def _next(self, batches: Iterator[tuple[int, StepData]]) -> StepData | None:
+        """The data of the next step; None when this rank cannot read it."""
+        try:
+            return next(batches)[1]
+        except UserError as error:
+            self.control.fail(str(error))
+            return None
+
+    def _point(self, doing: str, alone: bool) -> bool:
+        return self.control.point(f'{doing} of step {self.done + 1}', alone)
+
+    # ---- evaluation ------------------------------------------------------------------------------------------------------------------
+
+    def _evaluate_if_due(self) -> None:
         """At the start, every `eval.every` steps and at the end, unless it is written: a run may have ended between a checkpoint and its
         evaluation.
         """
         if self.done % self.config.eval.every and self.done != self.config.steps:
-            return False
+            return
         written = [self.records is not None and self.records.evaluated(self.done)]
         dist.broadcast_object_list(written)
-        return not written[0]
+        if not written[0]:
+            self.evaluate()
 
     def evaluate(self) -> None:
-        """Held-out losses and the retrieval curve, written as one line of evaluation.jsonl."""
+        """Held-out losses and the retrieval curve, written as one line of evaluation.jsonl. When the run is asked to stop it is given up
+        between two tasks: the next start makes it anew.
+        """
         began = time.perf_counter()
         held_out = HeldOut(self.config, self.tokenizer)
-        pools: dict[str, Iterable[tuple[str, list[TaskBatch]]]] = {
-            task: held_out.batches(task, self.engine.rank, self.engine.world) for task in self.config.eval_tasks
-        }
-        losses = heldout_losses(self.engine, pools, Contrast.of(self.config))
+        losses: Report = {}
+        for task in self.config.eval_tasks:
+            if self.control.point(f'the held-out loss of {task}'):
+                return
+            pool = self._beating(held_out.batches(task, self.engine.rank, self.engine.world), f'the held-out loss of {task}')
+            losses |= heldout_losses(self.engine, {task: pool}, Contrast.of(self.config))
+        if self.control.point('the retrieval curve'):
+            return
         retrieval = retrieval_curve(self.engine, self.config, self.tokenizer)
         if self.records:
             self.records.evaluation({'step': self.done, 'heldout': losses, 'retrieval': retrieval})
@@ -113,102 +151,146 @@ class Trainer:
                 recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
                 say(f'zero-shot text->image R@10: {recalls}')
 
+    def _beating(self, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:
+        for item in pool:
+            self.control.beat(doing)
+            yield item
+
+    # ---- checkpoints -----------------------------------------------------------------------------------------------------------------
+
     def checkpoint(self) -> None:
-        began = time.perf_counter()
-        if self.records:
-            self.records.sync()
-        path = save_checkpoint(self.engine, self.out / 'checkpoints', self.done, self.config, self.manifests)
-        if self.records:
-            self.records.event('checkpoint', step=self.done, path=str(path), seconds=round(time.perf_counter() - began, 3))
+        """Begin a checkpoint of what is done; training goes on beside it. One that is still being written is waited for."""
+        self._finish_checkpoint()
+        self.control.beat(f'the snapshot after step {self.done}')
+        self.saver.save(self.done, self.recovery.state())
 
-    def _resume(self) -> int:
-        """Load the newest valid checkpoint of `out`; returns the updates done, 0 for a new run."""
-        found: list[object] = [None, []]
-        if self.engine.rank == 0:
-            try:
-                self._lock = RunLock(self.out)
-                path, problems = newest_valid(self.out / 'checkpoints')
-                found = [str(path) if path else None, problems]
-            except UserError as error:
-                found = [error, []]
-        dist.broadcast_object_list(found)
-        chosen, self.problems = found
-        if isinstance(chosen, UserError):
-            raise chosen
-        if chosen is None:
-            return 0
-        path = Path(str(chosen))
-        state = read_state(path)
-        check_same_run(self.config, state['config'], path)
-        saved = state['manifests']
-        changed = sorted(name for name in saved.keys() | self.manifests.keys() if saved.get(name) != self.manifests.get(name))
-        if changed:
-            raise UserError(
-                f'{path} was trained on other shards: {changed[0]} has changed in {self.config.data.shards}, so its samples would be lost '
-                'or repeated; restore those shards, or choose another `out`'
-            )
-        done = load_checkpoint(self.engine, path)
-        if done > self.config.steps:
-            asked = self.config.steps
-            raise UserError(f'{path} has {done} steps, the configuration asks for {asked}; raise `steps` or choose another `out`')
-        return done
+    def _finish_checkpoint(self) -> None:
+        """Wait for the checkpoint that is being written, if one is."""
+        self.control.beat('writing a checkpoint')
+        self._checkpoint_ended(self.saver.ended(wait=True))
 
-    def _open_records(self) -> Records:
-        self.out.mkdir(parents=True, exist_ok=True)
+    def _checkpoint_ended(self, saved: Saved | None) -> None:
+        if saved is None:
+            return
+        if saved.problem is not None:
+            self._fault(f'no checkpoint of step {saved.step}: {saved.problem}', step=saved.step)
+            return
+        self.saved, self.recovery.rollbacks = saved.step, 0
+        times = {'seconds': round(saved.seconds, 3), 'stall': round(saved.stall, 4)}
+        self._event('checkpoint', step=saved.step, path=str(saved.path), **times)
+
+    def _go_back(self) -> None:
+        """Too many updates in a row were not made: load the last checkpoint before them, and pass over the data since then."""
+        self._finish_checkpoint()
+        bad, last = self.recovery.streak, self.done
+        what = f'{bad} updates in a row were skipped, the last at step {last}'
+        path = find_checkpoint(self.checkpoints, up_to=last - bad).path
+        if path is None:
+            raise UserError(f'{what}, and there is no checkpoint before them; lower optimizer.lr, or checkpoint.every')
+        if self.recovery.rollbacks >= self.config.recovery.rollbacks:
+            times = self.recovery.rollbacks
+            raise UserError(f'{what}, after going back {times} times to {path}; lower optimizer.lr, or look at the data (events.jsonl)')
+        window = self.recovery.pass_over(last, step_of(path))
+        load_checkpoint(self.engine, path)
+        self.done = step_of(path)
+        if self.records:
+            self.records.go_back(self.done)
+        self._event('rollback', step=self.done, last=last, skip=window, problem=what)
+        self._say(f'{what}: back to {path}; batches {window[0]} to {window[1] - 1} of the data are passed over from now on')
+
+    def _open(self) -> Records | None:
+        """Load the newest valid checkpoint of `out`, if there is one, and open the records, on rank 0."""
+        from_rank_0(self._take_lock)
+        found = find_checkpoint(self.checkpoints)
+        if found.path is not None:
+            check_resumable(self.config, self.manifests, found.path)
+            self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
+            self.done = self.saved = step_of(found.path)
+        if self.engine.rank:
+            return None
         records = Records(self.out, self.done, self.config.log.tensorboard)
         (self.out / 'config.yaml').write_text(dump_config(self.config), encoding='utf8')
-        for problem in self.problems:  # type: ignore[attr-defined]
+        for problem in found.problems:
             records.event('fault', problem=problem)
             say(f'skipped a damaged checkpoint: {problem}')
-        if self.done:
+        if found.path is not None:
             records.event('resume', step=self.done, world=self.engine.world)
             say(f'resuming after step {self.done} of {self.config.steps}')
         else:
             records.event('start', step=0, world=self.engine.world)
         return records
 
-    def _metrics(self, result: StepResult, lr: float, waited: float, seconds: float) -> dict[str, object]:
-        return {
-            'step': self.done,
-            'loss': {**result.losses, 'total': result.total},
-            'lr': lr,
-            'grad_norm': result.grad_norm if math.isfinite(result.grad_norm) else None,  # JSON has no infinity
-            'samples': result.samples,
-            'samples_per_s': result.size / seconds,
-            'skipped': result.skipped,
-            'data_wait': waited / seconds,
-            'logit_scale': self.engine.module.scale().item(),
-            'targets': result.targets,
-            'examples': result.examples,
-        }
+    def _take_lock(self) -> None:
+        self._lock = RunLock(self.out)
 
-    def _end(self, message: str, code: int) -> int:
+    # ---- records ---------------------------------------------------------------------------------------------------------------------
+
+    def _record(self, progress: Progress, result: StepResult, lr: float, waited: float, seconds: float) -> None:
         if self.records:
-            self.records.event('end', step=self.done, code=code)
-            self.records.close()
-            self._lock.close()
+            self.records.metrics({
+                'step': self.done,
+                'loss': {**result.losses, 'total': result.total},
+                'lr': lr,
+                'grad_norm': result.grad_norm if math.isfinite(result.grad_norm) else None,  # JSON has no infinity
+                'samples': result.samples,
+                'samples_per_s': result.size / seconds,
+                'skipped': result.skipped,
+                'data_wait': waited / seconds,
+                'logit_scale': self.engine.module.scale().item(),
+                'targets': result.targets,
+                'examples': result.examples,
+            })  # fmt: skip
+            progress.step(result, self.done, lr, seconds, waited)
+        if result.problem:
+            self._event('fault', step=self.done, problem=f'the update was skipped: {result.problem}')
+        self.control.after_step()
+        self._checkpoint_ended(self.saver.ended())
+
+    def _event(self, event: str, **details: Any) -> None:
+        if self.records:
+            self.records.event(event, **details)
+
+    def _fault(self, problem: str, **details: Any) -> None:
+        """What a person should know, on the terminal and in events.jsonl."""
+        self._event('fault', problem=problem, **details)
+        self._say(problem)
+
+    def _say(self, message: str) -> None:
+        if self.engine.rank == 0:
             say(message)
+
+    def _sync_records(self) -> None:
+        """A checkpoint that outlives a crash of the machine finds the lines of its steps."""
+        if self.records:
+            self.records.sync()
+
+    def _end(self) -> int:
+        """Save what is done unless it is saved, close the records; returns the exit code."""
+        stopping = self.control.stopping
+        self._finish_checkpoint()
+        if self.saved != self.done:
+            self.checkpoint()
+            self._finish_checkpoint()
+        mistake = self.control.mistake if stopping == MISTAKE else None
+        if self.saved != self.done:
+            mistake = f'step {self.done} is not saved; make room in {self.out} and start the same command again, which resumes'
+        code = MISTAKE if mistake else stopping
+        self._event('end', step=self.done, code=code, skipped=self.recovery.skipped, **({'problem': mistake} if mistake else {}))
+        if self.records:
+            try:
+                self.records.close()
+            except OSError as error:
+                mistake, code = f'the last lines of the records of {self.out} are lost ({error.strerror})', MISTAKE
+            self._lock.close()
+        if mistake:
+            self._say(f'error: {mistake}')
+        elif stopping:
+            self._say(f'stopped by {Signals(stopping - 128).name} after step {self.done}; the same command continues')
+        else:
+            self._say(f'trained {self.done} steps')
         dist.barrier()
         dist.destroy_process_group()
         return code
-
-
-class StopSignal:
-    """Notes SIGINT, SIGTERM and SIGUSR1; all ranks stop after the same step, even when only one was told."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._note)
-
-    def requested(self, device: torch.device) -> int:
-        """The signal's number, 0 for none; the same on every rank."""
-        number = torch.tensor(self.number, device=device)
-        dist.all_reduce(number, dist.ReduceOp.MAX)
-        return int(number)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
 
 
 def say(message: str) -> None:

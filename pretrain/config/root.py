@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from pretrain.config.data import Data
+from pretrain.config.faults import Recovery, Watchdog
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Section
@@ -34,6 +35,8 @@ class Config(Section):
     checkpoint: Checkpoint = Checkpoint()
     eval: Eval = Eval()
     log: Log = Log()
+    recovery: Recovery = Recovery()
+    watchdog: Watchdog = Watchdog()
 
     @property
     def eval_tasks(self) -> list[Task]:

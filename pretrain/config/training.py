@@ -20,6 +20,7 @@ class Optimizer(Section):
 class Checkpoint(Section):
     every: int = Field(1000, gt=0, description='steps between checkpoints; one more at the end, and when the run is stopped')
     keep: int = Field(3, ge=1, description='newest checkpoints that stay')
+    forever: int = Field(0, ge=0, description='every checkpoint whose step is a multiple of this stays for good; 0: none does')
 
 
 class Retrieval(Section):

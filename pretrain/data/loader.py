@@ -6,7 +6,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +24,7 @@ from pretrain.data.streams import Catalog
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 
+RESTARTS = 3  # in a row, without a step in between
 # What the fork server imports once, so that loader processes start at once.
 _PRELOAD = ['pretrain.data.loader', 'streaming.base.stream']
 
@@ -65,13 +66,21 @@ class TrainLoader:
     """Iterates (step, {part: micro-batches}) for the steps start_step ... config.steps - 1 of one rank.
 
     The batches do not depend on `data.workers`. `skip` are windows [first, last) of data that are passed over (after a rollback).
+    When a loader process is killed, all are started again, `tell` hears of it, and nothing is lost: the data is a function of the step.
     Raises UserError when the data does not fit the run: at once for what the manifests show, while iterating for a broken shard.
     """
 
     def __init__(
-        self, config: Config, tokenizer: Tokenizer, rank: int = 0, world: int = 1, start_step: int = 0, skip: Sequence[Sequence[int]] = ()
+        self,
+        config: Config,
+        tokenizer: Tokenizer,
+        rank: int = 0,
+        world: int = 1,
+        start_step: int = 0,
+        skip: Sequence[Sequence[int]] = (),
+        tell: Callable[[str], object] = lambda news: None,
     ) -> None:
-        self.config, self.start_step = config, start_step
+        self.config, self.start_step, self.tell = config, start_step, tell
         self.dataset = StepBatches(config, tokenizer, rank, world, skip)
         self._iterator: Iterator[Packed | str] | None = None
         if config.data.workers:
@@ -87,24 +96,40 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[tuple[int, StepData]]:
         self.close()
-        steps = range(self.start_step, self.config.steps)
+        step, fruitless = self.start_step, 0
+        while step < self.config.steps:
+            if self._iterator is None:
+                self._iterator = self._start(range(step, self.config.steps))
+            try:
+                packed = next(self._iterator)
+            except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+                # A process of the loader was killed: torch says so, or a tensor that it had made cannot be fetched from it any more.
+                if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
+                    raise
+                self.close()
+                fruitless += 1
+                if fruitless > RESTARTS:
+                    raise UserError(
+                        f'the loader processes die again and again at step {step + 1}; if memory is short, lower data.workers or prefetch'
+                    ) from None
+                self.tell(f'a loader process was killed before step {step + 1}; all were started again')
+                continue
+            if isinstance(packed, str):
+                self.close()
+                raise UserError(packed)
+            yield step, unpack(packed)
+            step, fruitless = step + 1, 0
+        self.close()
+
+    def _start(self, steps: range) -> Iterator[Packed | str]:
         options: dict[str, Any] = {}
-        if self.config.data.workers and len(steps):
+        if self.config.data.workers:
             options = {
                 'num_workers': min(self.config.data.workers, len(steps)), 'prefetch_factor': self.config.data.prefetch,
                 'multiprocessing_context': 'forkserver', 'worker_init_fn': _start_worker, 'pin_memory': torch.cuda.is_available(),
             }  # fmt: skip
         # A generator of its own: the default one must not depend on how often a loader was started.
-        loader = DataLoader(self.dataset, batch_size=None, sampler=steps, collate_fn=_same, generator=torch.Generator(), **options)
-        self._iterator = iter(loader)
-        for step in steps:
-            assert self._iterator is not None
-            packed = next(self._iterator)
-            if isinstance(packed, str):
-                self.close()
-                raise UserError(packed)
-            yield step, unpack(packed)
-        self.close()
+        return iter(DataLoader(self.dataset, batch_size=None, sampler=steps, collate_fn=_same, generator=torch.Generator(), **options))
 
     def close(self) -> None:
         """Stop the loader processes."""

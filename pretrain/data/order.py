@@ -1,6 +1,7 @@
 """Which record stands at which position of which task's global batch: a pure function of (seed, step, task, manifests, skip list)."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -126,8 +127,18 @@ def rank_positions(config: Config, task: str, rank: int, world: int) -> range:
         key = f'batch.tasks.{task}' if task in config.batch.tasks else 'batch.global'
         below, above = size // world * world, -(-size // world) * world
         near = ' or '.join(str(valid) for valid in (below, above) if valid)
-        raise UserError(f'{key}={size} cannot be shared equally by {world} processes; set it to a multiple of {world}, e.g. {near}')
+        fitting = possible_worlds(config)
+        raise UserError(
+            f'{key}={size} cannot be shared equally by {world} processes; start {fitting}, or set it to a multiple of {world}, e.g. {near}'
+        )
     return range(rank * size // world, (rank + 1) * size // world)
+
+
+def possible_worlds(config: Config) -> str:
+    """The numbers of processes that share the global batch of every task equally, in words; of many, the largest."""
+    common = math.gcd(*(config.batch.size(task) for task in config.tasks))
+    worlds = [str(world) for world in range(1, common + 1) if common % world == 0][-8:]
+    return ' or '.join(filter(None, (', '.join(worlds[:-1]), worlds[-1])))
 
 
 def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:

@@ -108,6 +108,9 @@ class RecordStream:
             raise self._unreadable(self._file(shard), getattr(error, 'strerror', None) or str(error)) from None
         if size != raw.bytes:
             raise self._unreadable(self._file(shard), f'{size} bytes instead of {raw.bytes}')
+        named = raw.hashes.get('sha256')
+        if named and named != sha256_of(Path(self._stream.local) / raw.basename):
+            raise self._unreadable(self._file(shard), 'its contents do not have the SHA-256 that index.json names')
         self._ready.add(shard)
 
     def _open(self) -> None:
@@ -136,6 +139,11 @@ class RecordStream:
     def _unreadable(self, path: Path, why: str) -> UserError:
         command = f'data_pipeline verify {self.folder}'
         return UserError(f'{path} cannot be read ({" ".join(why.split())}); see what else is broken with `{command}`, and build it again')
+
+
+def sha256_of(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 class Catalog:

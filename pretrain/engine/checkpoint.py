@@ -1,12 +1,13 @@
-"""Checkpoints that are whole or not there: staged, synced, hashed, renamed, then published by an atomic `latest`.
+"""What a checkpoint is, how it is judged, published, retired and read; `saver.py` writes them.
 
     RUN/checkpoints/step-0000123/weights-00000-of-00002.safetensors   one rank's slice of fp32 weights and AdamW moments
                                  state.json   step, layout, configuration, environment, SHA-256 of every file and of itself
     RUN/checkpoints/latest                                            name of the newest
+    RUN/checkpoints/.staging-…, .old-…                                one that is not whole yet, one that is being removed
 
 Slices are cut from one flat order of the parameters that does not depend on the number of ranks, so a checkpoint loads at any world size.
 Files are safetensors and JSON: opening a stranger's checkpoint executes nothing. Data order, learning rate and dropout are functions of the
-step, so the step is all that there is to restore of them.
+step, so the step is all that there is to restore of them; the windows of data that a rollback passed over stand in `recovery`.
 """
 from __future__ import annotations
 
@@ -20,87 +21,67 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from pretrain.config import Config
-from pretrain.engine.zero import Engine, Slice, environment
+from pretrain.engine.zero import Engine, Slice
 from shards.errors import UserError
 
 STATE = 'state.json'
+LATEST = 'latest'
 MOMENTS = ('exp_avg', 'exp_avg_sq')
 TENSORS = ('master', *MOMENTS)
 KEYS = {'step', 'files', 'groups', 'config', 'manifests'}  # what a state must have to be one
-
-
-def save_checkpoint(engine: Engine, folder: Path, step: int, config: Config, manifests: dict[str, str]) -> Path:
-    """Write the state after `step` updates; all ranks take part. Returns the checkpoint's folder.
-
-    Old ones beyond `checkpoint.keep` go afterwards.
-    """
-    target = folder / f'step-{step:07d}'
-    staging = folder / f'.staging-step-{step:07d}'
-    if engine.rank == 0:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-    dist.barrier()
-    path = staging / f'weights-{engine.rank:05d}-of-{engine.world:05d}.safetensors'
-    slices = engine.slices()
-    tensors = {f'group{number}.master': piece.master for number, piece in enumerate(slices)}
-    for number, piece in enumerate(slices):  # AdamW has no moments yet when every update so far was skipped
-        tensors |= {f'group{number}.{name}': piece.moments.get(name, torch.zeros_like(piece.master)) for name in MOMENTS}
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
-    _sync(path)
-    mine = {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in slices]}
-    files: list[dict[str, Any]] = [{}] * engine.world
-    dist.all_gather_object(files, mine)
-    if engine.rank == 0:
-        state = {
-            'step': step,
-            'updates': engine.updates,
-            'files': files,
-            'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(engine.names, engine.shapes, strict=True)],
-            'config': config.model_dump(by_alias=True, mode='json'),
-            'manifests': manifests,
-            'environment': json.loads(environment()),
-        }
-        (staging / STATE).write_text(json.dumps({**state, 'sha256': _digest(state)}, indent=1), encoding='utf8')
-        _sync(staging / STATE)
-        _sync(staging)
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-        _sync(folder)
-        publish(folder, target.name)
-        # Later ones are what the run could not resume from, as they were damaged: they must not count as the newest.
-        later = [path for path in checkpoints(folder) if _step(path) > step]
-        for old in [*later, *checkpoints(folder)[: -config.checkpoint.keep - len(later)]]:
-            shutil.rmtree(old)
-    dist.barrier()
-    return target
 
 
 def publish(folder: Path, name: str) -> None:
     """Point `latest` at a complete checkpoint, atomically."""
     temporary = folder / '.latest'
     temporary.write_text(name + '\n', encoding='utf8')
-    _sync(temporary)
-    temporary.replace(folder / 'latest')
-    _sync(folder)
+    sync(temporary)
+    temporary.replace(folder / LATEST)
+    sync(folder)
+
+
+def retire(folder: Path, newest: int, keep: int, forever: int) -> None:
+    """Remove what the checkpoint of step `newest`, which is known to be good, makes superfluous: all but the `keep` newest and every
+    multiple of `forever` steps (0: none).
+
+    Later ones are what the run could not resume from, as they were damaged: they must not count as the newest, and go too.
+    """
+    good = [path for path in checkpoints(folder) if step_of(path) <= newest]
+    stay = {*good[-keep:], *(path for path in good if forever and step_of(path) % forever == 0)}
+    for path in checkpoints(folder):
+        if path not in stay:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint. It takes another name first: one that is half deleted is not a damaged one."""
+    old = path.with_name(f'.old-{path.name}')
+    shutil.rmtree(old, ignore_errors=True)
+    path.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what an attempt that died left half written or half deleted. No other process may be writing there."""
+    for pattern in ('.staging-*', '.old-*'):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoint folders, oldest first."""
-    return sorted((path for path in folder.glob('step-*') if re.fullmatch(r'step-\d{7,}', path.name) and path.is_dir()), key=_step)
+    return sorted((path for path in folder.glob('step-*') if re.fullmatch(r'step-\d{7,}', path.name) and path.is_dir()), key=step_of)
 
 
-def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose every file has its hash, and what was wrong with those that are newer.
+def newest_valid(folder: Path, up_to: int | None = None) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint (of step `up_to` at most) whose every file has its hash, and what was wrong with those that are newer.
 
     Raises UserError when there are checkpoints and none is valid: a run never starts over silently.
     """
     problems: list[str] = []
-    found = checkpoints(folder)
+    found = [path for path in checkpoints(folder) if up_to is None or step_of(path) <= up_to]
     for path in reversed(found):
         problem = check(path)
         if problem is None:
@@ -117,10 +98,12 @@ def check(path: Path) -> str | None:
     try:
         state = read_state(path)
         for entry in state['files']:
+            if Path(entry['file']).name != entry['file']:
+                return f'{path / STATE} names {entry["file"]!r}, which is not a file of its own folder'
             if file_hash(path / entry['file']) != entry['sha256']:
                 return f'{path / entry["file"]} does not have the hash that {STATE} names'
     except UserError as error:
-        return str(error).partition(';')[0]
+        return str(error).rpartition(';')[0]
     except (OSError, KeyError, TypeError) as error:
         return f'{path}: {error}'
     return None
@@ -134,14 +117,14 @@ def read_state(path: Path) -> dict[str, Any]:
         raise UserError(f'{path / STATE} cannot be read ({error}); use an older checkpoint') from None
     if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise UserError(f'{path / STATE} is not a checkpoint state; use an older checkpoint')
-    digest = state.pop('sha256', None)
-    if digest is not None and digest != _digest(state):
+    named = state.pop('sha256', None)
+    if named is not None and named != digest(state):
         raise UserError(f'{path / STATE} does not have the hash that it names; use an older checkpoint')
     return state
 
 
-def load_checkpoint(engine: Engine, path: Path) -> int:
-    """Restore the engine; returns the number of updates done. Raises UserError when the checkpoint is of a model of other sizes."""
+def load_checkpoint(engine: Engine, path: Path) -> dict[str, Any]:
+    """Restore the engine; returns the checkpoint's state. Raises UserError when the checkpoint is of a model of other sizes."""
     state = read_state(path)
     for group, names, shapes in zip(state['groups'], engine.names, engine.shapes, strict=True):
         saved = [(name, tuple(shape)) for name, shape in zip(group['names'], group['shapes'], strict=True)]
@@ -157,7 +140,7 @@ def load_checkpoint(engine: Engine, path: Path) -> int:
         parts = {name: read_range(path, state, f'group{group_number}.{name}', start, length) for name in TENSORS}
         slices.append(Slice(start, parts.pop('master'), parts))
     engine.load_slices(slices, state.get('updates', state['step']))
-    return int(state['step'])
+    return state
 
 
 def read_range(path: Path, state: dict[str, Any], name: str, start: int, length: int) -> torch.Tensor:
@@ -194,11 +177,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open('rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """Updates done, by the folder's name."""
     return int(path.name.removeprefix('step-'))
 
 
@@ -206,11 +191,12 @@ def _described(parameter: tuple[str, tuple[int, ...]] | None) -> str:
     return 'no further parameter' if parameter is None else f'{parameter[0]} of {"x".join(map(str, parameter[1]))}'
 
 
-def _digest(state: dict[str, Any]) -> str:
+def digest(state: dict[str, Any]) -> str:
+    """SHA-256 of a state, which stands in the state itself."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

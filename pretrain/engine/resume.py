@@ -1,17 +1,85 @@
-"""What may change between a checkpoint and the run that continues it."""
+"""Where a run goes on: the newest valid checkpoint, and what may change between it and the run that continues it."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch.distributed as dist
 
 from pretrain.config import Config
+from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
 from shards.errors import UserError
+
+Result = TypeVar('Result')
 
 # Settings that say neither which samples come next, nor what is learned from them, nor what the parameters are.
 FREE = (
-    'out', 'steps', 'precision', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'batch.micro', 'model.recompute',
+    'out', 'steps', 'precision', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'recovery', 'watchdog', 'batch.micro',
+    'model.recompute',
     'data.shards', 'data.tokenizer', 'data.cache', 'data.workers', 'data.prefetch',
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """The checkpoint to go on from, None for a new run, and what was wrong with newer ones."""
+
+    path: Path | None
+    problems: list[str]
+
+
+def find_checkpoint(folder: Path, up_to: int | None = None) -> Found:
+    """The newest valid checkpoint below `folder`, of step `up_to` at most: rank 0 looks, all ranks get the same.
+
+    `latest` is made to name it again, and what an attempt that died left half done is removed. Raises UserError on every rank when there
+    are checkpoints and none is valid.
+    """
+
+    def find() -> Found:
+        try:
+            tidy(folder)
+            path, problems = newest_valid(folder, up_to)
+            latest = folder / LATEST
+            if path and (not latest.exists() or latest.read_text(encoding='utf8').strip() != path.name):
+                publish(folder, path.name)
+        except OSError as error:
+            raise UserError(f'{folder} cannot be used ({error.strerror}); correct that, or choose another `out`') from None
+        return Found(path, problems)
+
+    return from_rank_0(find)
+
+
+def from_rank_0(function: Callable[[], Result]) -> Result:
+    """What `function` returns on rank 0, on every rank; a UserError that it raises there is raised on every rank."""
+    answer: list[Any] = [None]
+    if dist.get_rank() == 0:
+        try:
+            answer = [function()]
+        except UserError as error:
+            answer = [error]
+    dist.broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    result: Result = answer[0]
+    return result
+
+
+def check_resumable(config: Config, manifests: dict[str, str], path: Path) -> None:
+    """Raises UserError when the run that wrote the checkpoint was another one, had other shards, or went further."""
+    state = read_state(path)
+    check_same_run(config, state['config'], path)
+    saved = state['manifests']
+    changed = sorted(name for name in saved.keys() | manifests.keys() if saved.get(name) != manifests.get(name))
+    if changed:
+        raise UserError(
+            f'{path} was trained on other shards: {changed[0]} has changed in {config.data.shards}, so its samples would be lost '
+            'or repeated; restore those shards, or choose another `out`'
+        )
+    if state['step'] > config.steps:
+        asked = config.steps
+        raise UserError(f'{path} has {state["step"]} steps, the configuration asks for {asked}; raise `steps` or choose another `out`')
 
 
 def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> None:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,15 +30,33 @@ class StepResult:
     losses: dict[str, float]  # per task that the step trained, of its global batch
     total: float  # their weighted mean, what was minimised
     grad_norm: float
-    skipped: bool  # the update was not applied: a gradient was not finite
+    problem: str | None  # why the update was not made
     samples: str  # hash of the global batch's sample ids, in order
     size: int  # samples of all global batches
     targets: dict[str, int]  # normaliser of each loss term
     examples: dict[str, float]  # share of samples with T_p > 0, mean masks a sample, ITM's negatives (engine/counts.py)
 
+    @property
+    def skipped(self) -> bool:
+        """Whether the update was not made; the batch is consumed all the same."""
+        return self.problem is not None
 
-def train_step(engine: Engine, config: Config, data: StepData, step: int, lr: float) -> StepResult:
-    """Run `step` (0-based) on this rank's share `data` of the global batches, and update."""
+
+def train_step(
+    engine: Engine,
+    config: Config,
+    data: StepData,
+    step: int,
+    lr: float,
+    judge: Callable[[dict[str, float]], str | None] = lambda losses: None,
+    point: Callable[[str, bool], bool] = lambda doing, alone: False,
+) -> StepResult | None:
+    """Run `step` (0-based) on this rank's share `data` of the global batches, and update.
+
+    `judge` says by the losses of the tasks why no update must be made, None when it may. `point` is called before each part of the step
+    with what that is, and whether a rank does it alone; when it returns true, on every rank alike, the step is abandoned: nothing has
+    changed, and the result is None.
+    """
     model: UniX2 = engine.module
     tasks = {part: task_of(micro_batches) for part, micro_batches in data.items()}
     if config.task.itm_negatives == 'hard':
@@ -47,19 +67,29 @@ def train_step(engine: Engine, config: Config, data: StepData, step: int, lr: fl
     losses: dict[str, Tensor] = {}
     with engine.accumulate():
         for part, micro_batches in data.items():
+            if point(part, True):
+                return None
             task, weight, dropout = tasks[part], weights[part], Dropout(config.seed, step, part, engine.rank)
             if task in CONTRASTIVE:
                 losses[part] = backward_contrastive(engine, model, CONTRASTIVE[task], micro_batches, weight, dropout, Contrast.of(config))
             else:
                 losses[part] = backward_sums(engine, model, SUMMED[task], micro_batches, weight, counts[part], dropout)
-    grad_norm, skipped = engine.step(lr)
+        if point('the update', False):
+            return None
     means = {part: float(loss) for part, loss in zip(losses, share_losses(losses), strict=True)}
     total = sum(weights[part] * loss for part, loss in means.items())
     size = engine.world * sum(len(batch) for micro_batches in data.values() for batch in micro_batches)
-    return StepResult(by_task(means, tasks), total, grad_norm, skipped, sample_hash(data), size, summed(counts), examples)
+    by_task = mean_by_task(means, tasks)
+    problem, grad_norm = judge(by_task), math.inf
+    if problem:
+        engine.discard()
+    else:
+        grad_norm, overflow = engine.step(lr)
+        problem = 'a gradient is not finite' if overflow else None
+    return StepResult(by_task, total, grad_norm, problem, sample_hash(data), size, summed(counts), examples)
 
 
-def by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, float]:
+def mean_by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, float]:
     """Mean loss of every task, over the parts of the step that train it."""
     losses: dict[str, list[float]] = {}
     for part, loss in means.items():

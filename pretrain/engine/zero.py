@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ def init_distributed() -> None:
     if os.environ['MASTER_PORT'] == '0':
         os.environ['MASTER_PORT'] = _free_port()
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def cpu_group(timeout: timedelta) -> torch.distributed.ProcessGroup:
+    """Another group of all ranks, over gloo between their CPUs: a thread of its own may use it beside the training."""
+    group = torch.distributed.new_group(backend='gloo', timeout=timeout)
+    assert isinstance(group, torch.distributed.ProcessGroup)
+    return group
 
 
 def accelerator_name() -> str:
@@ -145,6 +153,14 @@ class Engine:
         squared = kernels.gradient_norm(own).square() if own else torch.zeros((), device=self.device)
         torch.distributed.all_reduce(squared, group=self._zero.dp_process_group)
         return squared.sqrt()
+
+    def discard(self) -> None:
+        """Forget the gradients: as `step` does when one is not finite."""
+        zero = self._zero
+        zero.zero_grad(set_to_none=True)
+        zero._release_preflattened_grad_buffers()
+        for group in zero.averaged_gradients:
+            zero.averaged_gradients[group] = zero.all_grad_tensors[group] = None
 
     # ---- state, for checkpoints ------------------------------------------------------------------------------------------------------
 

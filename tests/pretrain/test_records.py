@@ -88,7 +88,7 @@ def test_reading(tmp_path: Path) -> None:
 
 def test_one_run_a_folder(tmp_path: Path) -> None:
     first = RunLock(tmp_path / 'run')
-    with pytest.raises(UserError, match=r'another run is writing to .*run; stop it, or choose another `out`'):
+    with pytest.raises(UserError, match=r'another run is writing to .*run .its rank 0: process [0-9]+ on .+; stop it, or choose another'):
         RunLock(tmp_path / 'run', wait=0.1)
     first.close()
     RunLock(tmp_path / 'run', wait=0.1).close()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pretrain.engine.launcher import LAUNCHERS, command_line, parent_of
 from pretrain.records import METRICS, read_lines
 from tests.support.distributed import free_port
 
@@ -35,10 +36,10 @@ def torchrun(ranks: int) -> list[str]:
     return [str(BIN / 'torchrun'), '--nproc_per_node', str(ranks), '--master_port', free_port()]
 
 
-def command(launcher: list[str], home: Path, out: Path, *settings: str) -> list[str]:
+def command(launcher: list[str], home: Path, out: Path, *settings: str, script: Path = ROOT / 'pretrain/run.py') -> list[str]:
     """The whole command for a tiny model on the shards and tokenizer of `home`."""
     files = ['--deepspeed', str(ROOT / 'ds_configs/zero2.json'), '--config', str(ROOT / 'configs/sample.yaml')]
-    return [*launcher, str(ROOT / 'pretrain/run.py'), *files, *tiny(home, out), *settings]
+    return [*launcher, str(script), *files, *tiny(home, out), *settings]
 
 
 def tiny(home: Path, out: Path) -> list[str]:
@@ -67,12 +68,12 @@ def succeed(arguments: list[str], folder: Path) -> str:
 class Started:
     """A command in the background, a process group of its own, printing to `folder`/run.log."""
 
-    def __init__(self, arguments: list[str], folder: Path):
+    def __init__(self, arguments: list[str], folder: Path, **variables: str):
         self.log = folder / 'run.log'
+        environ = {**environment(), **variables}
         with self.log.open('w') as file:
-            self.process = subprocess.Popen(
-                arguments, cwd=folder, env=environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            pipes: dict[str, Any] = {'stdout': file, 'stderr': subprocess.STDOUT}
+            self.process = subprocess.Popen(arguments, cwd=folder, env=environ, start_new_session=True, **pipes)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; fails when the command ends before, or nothing happens for long."""
@@ -81,7 +82,27 @@ class Started:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(self.log.read_text())
-            time.sleep(0.02)
+            time.sleep(0.002)
+
+    def ranks(self) -> list[int]:
+        """Process ids of the training processes, by rank."""
+        launched = [process for process in descendants(self.process.pid) if is_launcher(parent_of(process)) and not is_launcher(process)]
+        return sorted(process for process in launched if 'multiprocessing' not in command_line(process))
+
+    def loaders(self) -> list[int]:
+        """Process ids of the loader processes, of all ranks: children of their fork servers."""
+        servers = {process for process in descendants(self.process.pid) if 'multiprocessing.forkserver' in command_line(process)}
+        return [process for process in servers if parent_of(process) in servers]
+
+    def end(self) -> int:
+        """Wait until no process of the group is left; the launcher's exit code."""
+        code = self.process.wait(SECONDS)
+        deadline = time.monotonic() + SECONDS
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.02)
+        return code
 
     def interrupt(self) -> int:
         """Ctrl-C, which a terminal sends to the launcher and to everything below it; the launcher's exit code."""
@@ -93,6 +114,19 @@ class Started:
         with suppress(ProcessLookupError):  # none is left
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(SECONDS)
+
+
+def descendants(process: int) -> list[int]:
+    """Children of a process, theirs, and so on."""
+    parents = {int(path.name): parent_of(int(path.name)) for path in Path('/proc').iterdir() if path.name.isdigit()}
+    found = [process]
+    for other in found:
+        found += [child for child, parent in parents.items() if parent == other]
+    return found[1:]
+
+
+def is_launcher(process: int) -> bool:
+    return any(name in command_line(process) for name in LAUNCHERS)
 
 
 def steps(out: Path) -> int:

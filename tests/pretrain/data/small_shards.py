@@ -39,7 +39,8 @@ def write_stream(
     index: dict[str, Any] = {'shards': [], 'version': 2}
     for number, first in enumerate(range(0, len(records), PER_SHARD)):
         unit = f'unit-{number:05d}'
-        with MDSWriter(out=str(folder / unit), columns=COLUMNS[kind], compression=compression, size_limit=1 << 30) as writer:
+        options: dict[str, Any] = {'compression': compression, 'hashes': ['sha256'], 'size_limit': 1 << 30}
+        with MDSWriter(out=str(folder / unit), columns=COLUMNS[kind], **options) as writer:
             for record in records[first:first + PER_SHARD]:
                 writer.write(record)
         for shard in json.loads((folder / unit / 'index.json').read_text())['shards']:

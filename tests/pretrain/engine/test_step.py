@@ -30,6 +30,7 @@ def zero_step(tasks: list[str], micro: int, precision: str, out: str) -> dict[st
     torch.manual_seed(0)
     engine = Engine(UniX2(config.model, VOCABULARY), config, None)
     result = train_step(engine, config, rank_data(tasks, engine.rank, engine.world, micro), 0, 1e-2)
+    assert result is not None
     out_tensors: dict[str, Tensor] = {f'loss.{task}': torch.tensor(loss) for task, loss in result.losses.items()}
     out_tensors['norm'] = torch.tensor(result.grad_norm)
     out_tensors['samples'] = torch.tensor(list(result.samples.encode()))

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pretrain.cli import run as pretrain_command
 from pretrain.config import Config
-from pretrain.engine.checkpoint import STATE, read_state, save_checkpoint
+from pretrain.engine.checkpoint import STATE, read_state
 from pretrain.engine.zero import Engine, init_distributed
 from pretrain.model.load import CONFIG, WEIGHTS, Loaded, embed_images, embed_texts, export, load_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.data.small_shards import Record, make_config
+from tests.support.checkpoints import save_checkpoint
 from tests.support.distributed import run_distributed
 
 TEXTS = ['a red apple', 'zwei Hunde am Strand', 'x']

@@ -1,0 +1,165 @@
+"""Writes checkpoints beside the training: the ranks stop for a copy of their state, and a thread of each brings it to the disk.
+
+Staged, synced, read back and compared, hashed, renamed, then published by an atomic `latest`; only then do older ones go. Whatever ends the
+processes in between leaves the previous checkpoints as they were.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pretrain.config import Config
+from pretrain.engine.checkpoint import LATEST, MOMENTS, STATE, digest, file_hash, publish, remove, retire, sync
+from pretrain.engine.zero import Engine, cpu_group, environment
+
+PATIENCE = timedelta(hours=6)  # for the slowest rank's disk; a rank that dies is noticed at once
+
+
+@dataclass(frozen=True)
+class Saved:
+    """How a save ended, the same on every rank."""
+
+    step: int
+    path: Path
+    stall: float  # seconds that this rank's training stood still
+    seconds: float  # from the beginning until it was published
+    problem: str | None = None  # why there is no checkpoint
+
+
+class Saver:
+    """Saves the state of `engine` below `folder`. All ranks call the same methods in the same order.
+
+    `before_publishing` runs on rank 0 (in the thread) when the files are on the disk: what the checkpoint relies on, it can sync there.
+    """
+
+    def __init__(
+        self, engine: Engine, folder: Path, config: Config, manifests: dict[str, str], before_publishing: Callable[[], None] = lambda: None
+    ):
+        self.engine, self.folder, self.config, self.manifests, self.before_publishing = engine, folder, config, manifests, before_publishing
+        self.group = cpu_group(PATIENCE)  # the threads' own: they never meet in the training's collectives
+        self._thread: threading.Thread | None = None
+        self._ended: Saved | None = None
+        # Made, and touched, now: memory that is new costs several times what copying costs.
+        pinned = engine.device.type == 'cuda'
+        self._copies = {name: torch.zeros(tensor.shape, pin_memory=pinned).fill_(0) for name, tensor in self._live().items()}
+
+    def save(self, step: int, recovery: dict[str, Any]) -> None:
+        """Copy the state after `step` updates, and write it beside what follows. The previous save must have been taken by `ended`."""
+        assert self._thread is None and self._ended is None
+        began = time.perf_counter()
+        for name, tensor in self._live().items():
+            self._copies[name].copy_(tensor, non_blocking=True)
+        if self.engine.device.type == 'cuda':
+            torch.cuda.synchronize()
+        state = {'step': step, 'updates': self.engine.updates, 'recovery': recovery}
+        stall = time.perf_counter() - began
+        self._thread = threading.Thread(target=self._write, args=(state, began, stall), name='checkpoint', daemon=True)
+        self._thread.start()
+
+    def ended(self, wait: bool = False) -> Saved | None:
+        """The save that has ended since the last call, if one has; with `wait`, the one that is under way is waited for."""
+        if self._thread is None or not (wait or self._ended):
+            return None
+        self._thread.join()
+        saved, self._thread, self._ended = self._ended, None, None
+        return saved
+
+    def _live(self) -> dict[str, Tensor]:
+        """This rank's state by the names of its file; AdamW has no moments yet when every update so far was skipped."""
+        tensors = {}
+        for number, piece in enumerate(self.engine.slices()):
+            tensors[f'group{number}.master'] = piece.master
+            for name in MOMENTS:
+                tensors[f'group{number}.{name}'] = piece.moments[name] if name in piece.moments else torch.zeros_like(piece.master)
+        return tensors
+
+    def _write(self, state: dict[str, Any], began: float, stall: float) -> None:
+        """The thread. No rank leaves it before all know how the save ended, so that a failed one is removed when nobody writes there."""
+        step = state['step']
+        target = self.folder / f'step-{step:07d}'
+        staging = self.folder / f'.staging-{target.name}'
+        try:
+            files: list[dict[str, Any]] = [{}] * self.engine.world
+            dist.all_gather_object(files, self._write_mine(staging), group=self.group)
+            problems = [entry['problem'] for entry in files if 'problem' in entry]
+            outcome = [problems[0] if problems else None]
+            if self.engine.rank == 0:
+                outcome = [problems[0] if problems else self._finish(staging, target, {**state, 'files': files})]
+                if outcome[0]:
+                    shutil.rmtree(staging, ignore_errors=True)
+            dist.broadcast_object_list(outcome, group=self.group)
+            problem = outcome[0]
+        except RuntimeError as error:  # another rank is gone, and with it the run
+            problem = f'checkpoint {target}: {error}'
+        self._ended = Saved(step, target, stall, time.perf_counter() - began, problem)
+
+    def _write_mine(self, staging: Path) -> dict[str, Any]:
+        """This rank's file, synced and read back. Returns its entry in the state, or the problem."""
+        path = staging / f'weights-{self.engine.rank:05d}-of-{self.engine.world:05d}.safetensors'
+        try:
+            staging.mkdir(parents=True, exist_ok=True)
+            save_file(self._copies, path)
+            sync(path)
+            forget(path)
+            with safe_open(path, framework='pt') as file:
+                if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self._copies.items()):
+                    return {'problem': f'{path} does not hold what was written to it; is the disk sound?'}
+            return {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in self.engine.slices()]}
+        except (OSError, SafetensorError) as error:
+            return {'problem': described(path, error)}
+
+    def _finish(self, staging: Path, target: Path, state: dict[str, Any]) -> str | None:
+        """Rank 0, when every rank's file is on the disk: write the state, rename, publish, retire. Returns the problem."""
+        state |= {
+            'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
+            'config': self.config.model_dump(by_alias=True, mode='json'),
+            'manifests': self.manifests,
+            'environment': json.loads(environment()),
+        }
+        state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples
+        try:
+            (staging / STATE).write_text(json.dumps({**state, 'sha256': digest(state)}, indent=1), encoding='utf8')
+            sync(staging / STATE)
+            sync(staging)
+            self.before_publishing()
+            if target.exists():  # damaged: the run could not resume from it, and is here again
+                remove(target)
+            staging.rename(target)
+            sync(self.folder)
+        except OSError as error:
+            return described(target, error)
+        try:
+            publish(self.folder, target.name)
+            retire(self.folder, state['step'], self.config.checkpoint.keep, self.config.checkpoint.forever)
+        except OSError as error:  # the checkpoint is there all the same
+            return f'{target} is whole, but {described(self.folder / LATEST, error)}'
+        return None
+
+
+def forget(path: Path) -> None:
+    """Drop a synced file from the system's cache: what is read next comes from the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+
+
+def described(path: Path, error: Exception) -> str:
+    """What hindered a write, in one line."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else ' '.join(str(error).split())
+    return f'{path} cannot be written ({why})'

@@ -1,0 +1,166 @@
+"""A run that is killed, preempted and damaged in many ways ends bitwise as one that was left alone: bf16, ZeRO-2, two ranks, loader
+processes, more than one epoch of some streams.
+"""
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pretrain.config import load_config
+from pretrain.data.order import TaskOrder
+from pretrain.data.streams import Catalog
+from pretrain.engine.checkpoint import LATEST, STATE, checkpoints, newest_valid
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from shards.tokenizer import Tokenizer
+from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+STEPS = 20
+SETTINGS = [
+    f'steps={STEPS}', 'checkpoint.every=4', 'eval.every=10', 'eval.samples=64', 'data.workers=1',
+    'batch={global: 8, micro: 2, tasks: {mmmt: 16}}',
+]  # fmt: skip
+LEFTOVERS = ('000000_locals', '000000_barrier_filelock', 'torch_1_2_3')  # what streaming and torch leave in /dev/shm
+
+
+def events(out: Path, *names: str) -> list[dict[str, Any]]:
+    return [line for line in read_lines(out / EVENTS) if line['event'] in names] if (out / EVENTS).exists() else []
+
+
+@pytest.fixture(scope='module')
+def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('unbroken') / 'run'
+    succeed(command(deepspeed(2), home, out, *SETTINGS), out.parent)
+    return out
+
+
+@dataclass
+class Chain:
+    """One run in four starts. What each left is noted while it is there."""
+
+    out: Path
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, home: Path, **variables: str) -> Started:
+        return Started(command(deepspeed(2), home, self.out, *SETTINGS), self.out.parent, **variables)
+
+    def newest(self) -> str:
+        return checkpoints(self.out / 'checkpoints')[-1].name
+
+
+@pytest.fixture(scope='module')
+def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    chain = Chain(tmp_path_factory.mktemp('chain') / 'run')
+    folder = chain.out / 'checkpoints'
+
+    # SIGKILL to everything while rank 1 syncs its file of the second checkpoint.
+    crash = {'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
+    chain.notes['killed'] = chain.start(home, LD_PRELOAD=str(crash_library), **crash).end()
+    chain.notes['left'] = chain.newest(), (folder / '.staging-step-0000008').is_dir(), (folder / LATEST).read_text()
+
+    # SIGUSR1 to one rank during an evaluation; the launcher passes its exit code on.
+    second = chain.start(home)
+    second.wait_for(lambda: steps(chain.out) >= 10)
+    os.kill(second.ranks()[1], signal.SIGUSR1)
+    chain.notes['usr1'] = second.end()
+    chain.notes['usr1 left'] = chain.newest()
+
+    # A loader process dies; then the `deepspeed` command alone is told to end, while a checkpoint is being written.
+    third = chain.start(home)
+    third.wait_for(lambda: steps(chain.out) >= 11 and bool(third.loaders()))
+    os.kill(third.loaders()[0], signal.SIGKILL)
+    third.wait_for(lambda: (folder / '.staging-step-0000012').exists() or (folder / 'step-0000012').exists())
+    chain.notes['saving'] = (folder / '.staging-step-0000012').exists()
+    third.process.terminate()
+    third.end()
+    chain.notes['launcher'] = events(chain.out, 'end')[-1]
+    chain.notes['log'] = third.log.read_text()
+
+    # Leftovers of whatever crashed before, and one flipped byte in the newest checkpoint.
+    for name in LEFTOVERS:
+        (Path('/dev/shm') / name).write_bytes(b'left over')
+    damaged = folder / chain.newest() / 'weights-00001-of-00002.safetensors'
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    chain.notes['damaged'] = damaged.parent.name
+    last = chain.start(home)
+    chain.notes['finished'] = last.end()
+    chain.notes['last log'] = last.log.read_text()
+    yield chain
+    for name in LEFTOVERS:
+        (Path('/dev/shm') / name).unlink(missing_ok=True)
+
+
+def test_losses_rates_and_samples_are_the_same_bits(unbroken: Path, chain: Chain) -> None:
+    assert chain.notes['finished'] == 0, chain.notes['last log']
+    ours, theirs = ([reproducible(line) for line in read_lines(out / METRICS)] for out in (chain.out, unbroken))
+    assert [line['step'] for line in theirs] == list(range(1, STEPS + 1))
+    assert ours == theirs
+    assert read_lines(chain.out / EVALUATION) == read_lines(unbroken / EVALUATION)
+
+
+def test_parameters_and_moments_are_the_same_bits(unbroken: Path, chain: Chain) -> None:
+    name = f'checkpoints/step-{STEPS:07d}'
+    files = sorted(path.name for path in (unbroken / name).iterdir() if path.name != STATE)
+    assert len(files) == 2
+    for file in files:
+        ours, theirs = load_file(chain.out / name / file), load_file(unbroken / name / file)
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_the_run_is_longer_than_an_epoch(unbroken: Path) -> None:
+    config = load_config(unbroken / 'config.yaml')
+    order = TaskOrder(config, Catalog(config.data.shards, Tokenizer.load(Path(config.data.tokenizer))), 'mmmt')
+    assert {located.epoch for located in order.global_batch(STEPS - 1)} >= {1}
+
+
+def test_killed_while_saving_it_goes_on_from_the_checkpoint_before(chain: Chain) -> None:
+    assert chain.notes['killed'] == -signal.SIGKILL
+    assert chain.notes['left'] == ('step-0000004', True, 'step-0000004\n')
+    assert [line['step'] for line in events(chain.out, 'start', 'resume')][:2] == [0, 4]
+
+
+def test_a_signal_in_an_evaluation_ends_it_with_one_checkpoint(chain: Chain) -> None:
+    assert chain.notes['usr1'] == 128 + signal.SIGUSR1
+    assert chain.notes['usr1 left'] == 'step-0000010'
+    assert events(chain.out, 'end')[0]['step'] == 10 and events(chain.out, 'end')[0]['code'] == 128 + signal.SIGUSR1
+    assert [line['step'] for line in events(chain.out, 'checkpoint')].count(10) == 1
+
+
+def test_a_killed_loader_process_is_survived(chain: Chain) -> None:
+    (fault,) = [line for line in events(chain.out, 'fault') if 'a loader process was killed' in line['problem']]
+    assert fault['problem'] in chain.notes['log']
+
+
+def test_the_death_of_the_launcher_ends_the_run_with_its_checkpoint(chain: Chain) -> None:
+    assert chain.notes['saving'], 'the signal came too late'
+    end = chain.notes['launcher']
+    assert end['code'] == 128 + signal.SIGTERM and end['step'] >= 12
+    assert chain.notes['damaged'] == f'step-{end["step"]:07d}'
+    assert [line['step'] for line in events(chain.out, 'checkpoint')].count(end['step']) == 1
+
+
+def test_a_flipped_byte_is_named_and_the_checkpoint_before_is_used(chain: Chain) -> None:
+    (fault,) = [line for line in events(chain.out, 'fault') if 'does not have the hash' in line['problem']]
+    assert chain.notes['damaged'] in fault['problem'] and f'skipped a damaged checkpoint: {fault["problem"]}' in chain.notes['last log']
+    assert events(chain.out, 'resume')[-1]['step'] < events(chain.out, 'end')[-2]['step']
+
+
+def test_a_resumed_run_is_told_from_a_restarted_one(chain: Chain) -> None:
+    assert [line['event'] for line in events(chain.out, 'start', 'resume')] == ['start', 'resume', 'resume', 'resume']
+
+
+def test_leftovers_are_gone(chain: Chain) -> None:
+    folder = chain.out / 'checkpoints'
+    assert not [path for path in folder.iterdir() if path.name.startswith('.')]
+    assert newest_valid(folder)[0] == folder / f'step-{STEPS:07d}'

@@ -1,0 +1,115 @@
+"""One run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, and at last hangs."""
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pretrain.config import load_config
+from pretrain.data.loader import StepBatches
+from pretrain.engine.checkpoint import newest_valid, read_state
+from pretrain.engine.watchdog import EXIT_HUNG
+from pretrain.records import EVENTS, METRICS, read_lines
+from shards.tokenizer import Tokenizer
+from tests.support.launch import Started, command, deepspeed
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+FAULTS = {'rank': 1, 'nan': [5, 9, 10, 11], 'spike': [29], 'hang': 33, 'slow': [0, 24, 0.25]}
+WINDOW = (8, 12)  # of data, passed over: from the checkpoint of step 8 to the last NaN of three in a row
+SPIKED = 29 - 4 + 1  # updates after which the jump comes
+
+
+@dataclass(frozen=True)
+class Ended:
+    out: Path
+    code: int
+    log: str
+    events: list[dict[str, Any]]
+    metrics: dict[int, dict[str, Any]]
+
+    def faults(self, words: str) -> list[dict[str, Any]]:
+        return [line for line in self.events if line['event'] == 'fault' and words in line['problem']]
+
+
+@pytest.fixture(scope='module')
+def ended(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    out = tmp_path_factory.mktemp('faulty') / 'run'
+    settings = [
+        'steps=40', 'tasks=[plm, mt]', 'checkpoint.every=4', 'recovery.margin=3', 'watchdog={hang: 20, slow: 1.5}', 'data.workers=0',
+        'eval.tasks=[mt]',
+    ]  # fmt: skip
+    arguments = command(deepspeed(2), home, out, *settings, script=Path(__file__).with_name('faulty.py'))
+    started = Started(arguments, out.parent, FAULTS=json.dumps(FAULTS))
+    code = started.end()
+    metrics = {line['step']: line for line in read_lines(out / METRICS)}
+    return Ended(out, code, started.log.read_text(), read_lines(out / EVENTS), metrics)
+
+
+def test_all_ranks_skip_a_nan_of_one(ended: Ended) -> None:
+    assert [step for step, line in ended.metrics.items() if line['skipped']] == [6, SPIKED]
+    (fault,) = [line for line in ended.faults('the loss of plm is not finite') if line['step'] == 6]
+    assert 'the update was skipped' in fault['problem']
+    assert 'step 6: the update was skipped, the loss of plm is not finite' in ended.log
+
+
+def test_after_three_in_a_row_it_goes_back_and_passes_over_the_data(ended: Ended, home: Path) -> None:
+    (rollback,) = [line for line in ended.events if line['event'] == 'rollback']
+    assert (rollback['step'], rollback['last'], tuple(rollback['skip'])) == (8, 12, WINDOW)
+    assert 'batches 8 to 11 of the data are passed over' in ended.log
+    state = read_state(newest_valid(ended.out / 'checkpoints')[0] or Path())
+    assert state['step'] >= 28 and [tuple(window) for window in state['recovery']['skip']] == [WINDOW]
+    assert state['recovery']['skipped'] == 5
+    config = load_config(ended.out / 'config.yaml')
+    batches = StepBatches(config, Tokenizer.load(Path(config.data.tokenizer)), skip=[WINDOW], rank=0, world=1)
+    for step in (7, 8, 9):  # update 8 took the data of step 7, update 9 that of step 12
+        assert ended.metrics[step + 1]['samples'] == samples(batches, step)
+    assert batches.step_data(8)['plm'][0].sample_ids.tolist() == plain(config, 12)
+
+
+def plain(config: Any, step: int) -> list[int]:
+    """Sample ids of plm's first micro-batch of a step of data, nothing being passed over."""
+    batches = StepBatches(config, Tokenizer.load(Path(config.data.tokenizer)), rank=0, world=1)
+    return batches.step_data(step)['plm'][0].sample_ids.tolist()
+
+
+def samples(batches: StepBatches, step: int) -> str:
+    """What metrics.jsonl says of the global batches of a step."""
+    digest = hashlib.sha256()
+    for parts in batches.step_data(step).values():
+        digest.update(torch.cat([batch.sample_ids for batch in parts]).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def test_lines_of_what_was_undone_are_kept_aside(ended: Ended) -> None:
+    (aside,) = ended.out.glob('metrics.attempt-*.jsonl')
+    undone = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert [line['step'] for line in undone] == [9, 10, 11, 12] and [line['skipped'] for line in undone] == [False, True, True, True]
+    assert undone[0]['samples'] != ended.metrics[9]['samples']
+
+
+def test_a_jump_of_the_loss_is_skipped(ended: Ended) -> None:
+    line = ended.metrics[SPIKED]
+    assert line['skipped'] and line['loss']['total'] > ended.metrics[SPIKED - 1]['loss']['total'] + 5
+    assert ended.faults('the loss jumped by')[0]['step'] == SPIKED
+    assert ended.metrics[SPIKED + 1]['loss']['total'] < ended.metrics[1]['loss']['total'], 'the weights have not suffered'
+
+
+def test_the_slow_rank_is_named(ended: Ended) -> None:
+    found = ended.faults('is slow')
+    assert found and all(line['problem'].startswith('rank 1 on ') for line in found)
+    assert found[0]['problem'] in ended.log
+
+
+def test_the_rank_that_hangs_is_named_with_every_stack(ended: Ended) -> None:
+    assert ended.code == EXIT_HUNG
+    (fault,) = ended.faults('holds the run up')
+    assert fault['problem'].startswith('rank 1 on ') and 'in plm of step 30 for ' in fault['problem'] and 'rank 0' not in fault['problem']
+    assert 'rank 1 on ' in ended.log and 'stands still in plm of step 30' in ended.log and 'time.sleep(10_000)' in ended.log
+    assert 'rank 0 on ' in ended.log and 'waits for other ranks in mt of step 30' in ended.log and 'all_reduce' in ended.log
+    assert ended.events[-1] == fault, 'it did not end by itself'

@@ -1,0 +1,65 @@
+"""A process that is stopped cannot speak for itself: the others end, and name it."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pretrain.engine.watchdog import EXIT_HUNG, Report, judge
+from tests.support.distributed import free_port
+from tests.support.launch import ROOT, environment
+
+SCRIPT = """
+import sys, time
+import torch.distributed as dist
+from pretrain.engine.watchdog import Watchdog
+dist.init_process_group('gloo')
+watchdog = Watchdog(3.0, lambda verdict: print('verdict:', verdict, flush=True))
+watchdog.start()
+for number in range(1000):
+    watchdog.beat(f'part {number}')
+    dist.barrier()
+    time.sleep(0.05)
+    print('beat', flush=True)
+"""
+
+
+def started(rank: int, port: str) -> subprocess.Popen[str]:
+    variables = {'RANK': str(rank), 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'PYTHONPATH': str(ROOT)}
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, '-c', SCRIPT], env={**environment(), **variables}, text=True, **pipes)  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_a_stopped_process_is_named_by_the_others(tmp_path: Path) -> None:
+    port = free_port()
+    zero, one = started(0, port), started(1, port)
+    assert zero.stdout and one.stdout
+    for line in one.stdout:
+        if line == 'beat\n':
+            break
+    os.kill(one.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        printed = zero.communicate(timeout=60)[0]
+        assert zero.returncode == EXIT_HUNG and time.monotonic() - began < 30
+        assert 'verdict: rank 1 holds the run up: it does not answer at all' in printed
+        assert 'rank 0 on ' in printed and 'waits for other ranks in part ' in printed and 'in barrier' in printed
+    finally:
+        one.kill()
+        one.communicate()
+
+
+def report(rank: int, waits: bool, beats: int) -> Report:
+    return Report(rank, f'host{rank}', f'part {beats}', 9.0, waits, beats, '')
+
+
+def test_who_does_not_wait_for_others_holds_them_up() -> None:
+    assert judge([report(0, True, 7), report(1, False, 7), report(2, True, 7)]) == 'rank 1 on host1 holds the run up, in part 7 for 9 s'
+    assert judge([report(0, True, 7), report(1, True, 5)]) == 'rank 1 on host1 holds the run up, in part 5 for 9 s'
+    assert judge([report(0, False, 7), report(1, False, 7)]).count('holds the run up') == 2
