@@ -111,6 +111,7 @@ def main() -> int:
             counts.append(sum(tokens(batch) for group in data.values() for batch in group))
             began = time.perf_counter()
             result = train_step(engine, config, data, step, 1e-4)
+            assert result is not None
             if step:
                 times.append(time.perf_counter() - began)
         if a.profile:
