@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from data_pipeline import build_bitext, build_pictures, build_text, references
+from data_pipeline.drops import Drops
 from data_pipeline.finish import JOB, PLAN, finish_corpus, missing_units, read_plan
-from data_pipeline.job import Job, inputs_of
+from data_pipeline.job import SHARDS, Job, inputs_of
 from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
 from shards.errors import UserError
 from shards.schema import Kind, Manifest
+from shards.storage import Remote
 
 FIRST_STAGES = ('references', 'scan', 'split')  # their units concern one file each
 
@@ -41,11 +46,11 @@ def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | Non
     inputs = builder.check(job)
     _same_job(job, inputs)
     remove_leftovers(job.work)
-    if not (job.work / PLAN).exists() or missing_units(job.out, job.corpus):
+    if not (job.work / PLAN).exists() or missing_units(job.root, job.work):
         _run(job, builder, workers, task, tasks)
     if tasks > 1:
         return None
-    return finish_corpus(job.out, job.corpus)
+    return finish_corpus(job.root, job.work)
 
 
 def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> None:
@@ -53,10 +58,12 @@ def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> Non
     for stage in chain([references.units(job)], builder.stages(job)):
         if stage and stage[0].stage == 'build':
             _write_plan(job, stage, done)
-            missing = set(missing_units(job.out, job.corpus))
+            missing = set(missing_units(job.root, job.work))
             mine = [unit for unit in stage[task::tasks] if unit.name in missing]
             for unit in mine:  # one whose shards were lost after it was built is no longer complete
                 (job.work / 'build' / unit.name / FACTS).unlink(missing_ok=True)
+            if isinstance(root := job.root, Remote):
+                mine = [replace(unit, run=partial(_to_store, unit, root)) for unit in mine]
             run_units(job.work, mine, f'{job.corpus} build', workers)
             return
         # Every unit of an early stage is needed by all tasks: first one's own share, then what is still missing. Two tasks may then do the
@@ -64,6 +71,16 @@ def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> Non
         units = [unit for shift in range(tasks) for unit in stage[(task + shift) % tasks :: tasks]]
         run_units(job.work, units, f'{job.corpus} {stage[0].stage}' if stage else '', workers)
         done += stage
+
+
+def _to_store(unit: Unit, root: Remote, folder: Path, drops: Drops) -> dict[str, Any]:
+    """Run a unit, and put its shards where the stream has them. Nobody looks at them before the manifest is there."""
+    said = unit.run(folder, drops)
+    for stream in said['streams']:
+        for path in sorted((folder / SHARDS / stream).iterdir()):
+            (root / stream / unit.name / path.name).write_bytes(path.read_bytes())
+    shutil.rmtree(folder / SHARDS, ignore_errors=True)
+    return said
 
 
 def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
@@ -111,6 +128,8 @@ def _check_paths(job: Job, workers: int, task: int, tasks: int) -> None:
         raise UserError(f'--exclude has no meaning for {job.corpus}, which holds no pictures; leave it out')
     if wrong := next((path for path in job.decontaminate if not path.is_dir()), None):
         raise UserError(f'--decontaminate {wrong} is no folder; give the folder of an evaluation set, or of several')
+    if tasks > 1 and isinstance(job.out, Remote) and job.scratch is None:
+        raise UserError(f'--tasks {tasks} with --out {job.out}: give --scratch, a folder that all tasks share')
     if workers < 1 or tasks < 1 or not 0 <= task < tasks:
         raise UserError(f'--workers {workers} --task {task} --tasks {tasks}: workers and tasks are at least 1, task is 0 to tasks - 1')
 
@@ -126,9 +145,12 @@ def _same_job(job: Job, inputs: list[Path]) -> None:
     settings |= {name: ' '.join(map(str, getattr(job, name))) for name in ('exclude', 'decontaminate')}
     listing = sorted([name, size] for name, size in [*inputs_of(inputs, job), *references.listing(job)])
     path = job.work / JOB
+    if isinstance(job.root, Remote) and job.root.is_dir() and not path.exists():
+        remedy = 'choose another --out, the --scratch of that build, or delete them'
+        raise UserError(f'{job.root} has shards, and {job.work} knows nothing of them; {remedy}')
     if path.exists():
         theirs = json.loads(path.read_text(encoding='utf8'))
-        place = job.out / job.corpus
+        place = job.root
         remedy = f'choose another --out, or delete {place} and {job.work} to build it again'
         for name, value in settings.items():
             if (other := theirs['settings'].get(name)) != value:
@@ -146,6 +168,6 @@ def _same_job(job: Job, inputs: list[Path]) -> None:
     try:
         job.work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'--out {job.out} cannot be written ({error.strerror})') from None
+        raise UserError(f'{job.work} cannot be written ({error.strerror}); choose another --out or --scratch') from None
     content = {'settings': settings, 'tokenizer': fingerprint, 'inputs': listing}
     write_text(path, json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n')

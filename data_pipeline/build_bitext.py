@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zstd
 
 from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
@@ -148,13 +147,13 @@ def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, d
 
 
 def _write(job: Job, bitext: opus.Bitext, batch: list[Pair], add: Any, drops: Drops) -> None:
-    first_ids = job.loaded_tokenizer.encode_batch([pair.first for pair in batch])
-    second_ids = job.loaded_tokenizer.encode_batch([pair.second for pair in batch])
+    first_ids = job.loaded_tokenizer.encode_arrays([pair.first for pair in batch])
+    second_ids = job.loaded_tokenizer.encode_arrays([pair.second for pair in batch])
     one, two = bitext.languages
     for pair, first, second in zip(batch, first_ids, second_ids, strict=True):
         reason = pair_length_drop(pair.first, pair.second, len(first), len(second), job.settings)
         if reason:
             drops.add(reason)
             continue
-        sample = {'source_ids': np.array(first, np.int32), 'target_ids': np.array(second, np.int32)}
+        sample = {'source_ids': first, 'target_ids': second}
         add(sample, f'{pair.first}\n{pair.second}'.encode(), {one: 1, two: 1}, {one: len(first), two: len(second)})

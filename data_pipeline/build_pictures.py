@@ -212,7 +212,8 @@ _NO_URL = key_hash('')
 
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
     grouped = job.work / 'group'
-    reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy')
+    reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy').tolist()
+    ids = np.load(job.work / 'scan' / source.name / _IDS).tolist()
     extra: dict[int, list[int]] = {}
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
@@ -227,12 +228,11 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
             if reasons[row]:
                 drops.add(_REASONS[reasons[row]])
                 continue
-            name = image_id(picture.image)
-            if key_hash(picture.url) in taken_down or int(name, 16) in taken_down:
+            if key_hash(picture.url) in taken_down or ids[row] in taken_down:
                 drops.add('removed')
                 continue
             captions: Captions = {}
-            for key in (key_hash(picture.url), int(name, 16), *extra.get(row, ())):
+            for key in (key_hash(picture.url), ids[row], *extra.get(row, ())):
                 merge(captions, store.get(key))
             if not captions:
                 drops.add('no_caption')
@@ -246,6 +246,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
             if seen:
                 drops.add('evaluation_picture')
                 continue
+            name = f'{ids[row]:016x}'  # `image_id`, which the scan has computed
             sample = {
                 'image': image,
                 'captions': dict(sorted(captions.items())),

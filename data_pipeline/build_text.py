@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zstd
 
 from data_pipeline.cleaning import normalise, without_content
@@ -20,7 +19,7 @@ from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
 from data_pipeline.near_duplicates import BandFiles, mark_near
-from data_pipeline.packing import pack
+from data_pipeline.packing import encoded, pack
 from data_pipeline.readers import cc100
 from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
@@ -115,18 +114,18 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     writer = UnitWriter(folder, 'text', job.settings, language)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
 
-    def encoded() -> Iterator[list[list[int]]]:
+    def documents() -> Iterator[list[str]]:
         for row, document in enumerate(content.split('\n\n') if content else []):
             if again[row]:
                 drops.add('duplicate_document')
             elif near[row]:
                 drops.add('near_duplicate')
             else:
-                yield job.loaded_tokenizer.encode_batch(_paragraphs(document, job, drops))
+                yield _paragraphs(document, job, drops)
 
-    for paragraphs in [chain.from_iterable(encoded())] if job.settings.cross_documents else encoded():
-        for sequence in pack(paragraphs, job.settings.max_tokens):
-            ids = np.array(sequence, np.int32)
+    ids_of = encoded(documents(), job.loaded_tokenizer)
+    for paragraphs in [chain.from_iterable(ids_of)] if job.settings.cross_documents else ids_of:
+        for ids in pack(paragraphs, job.settings.max_tokens):
             writer.add({'ids': ids}, ids.tobytes(), {language: 1}, {language: len(ids)})
     sources: list[dict[str, Any]] = []
     if chunk == 0:  # what was found while splitting is told once

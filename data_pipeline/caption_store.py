@@ -159,13 +159,13 @@ class CaptionStore:
 
     def __init__(self, folders: list[Path]) -> None:
         self._folders = folders
-        self._open: dict[int, tuple[npt.NDArray[np.uint64], BinaryIO]] = {}
+        self._open: dict[int, tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], BinaryIO]] = {}
 
     def __enter__(self) -> CaptionStore:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for _, handle in self._open.values():
+        for *_, handle in self._open.values():
             handle.close()
 
     def get(self, hashed: int) -> Captions:
@@ -173,10 +173,10 @@ class CaptionStore:
         partition = (hashed >> 32) * len(self._folders) >> 32
         if partition not in self._open:
             folder = self._folders[partition]
-            self._open[partition] = (np.load(folder / _INDEX, mmap_mode='r'), open(folder / _DATA, 'rb'))  # noqa: SIM115  (closed by __exit__)
-        index, handle = self._open[partition]
-        hashes, offsets = index[0], index[1]
-        place = int(np.searchsorted(hashes, np.uint64(hashed)))
+            hashes, offsets = np.load(folder / _INDEX, mmap_mode='r')
+            self._open[partition] = (hashes.view(np.ndarray), offsets, open(folder / _DATA, 'rb'))  # noqa: SIM115  (closed by __exit__)
+        hashes, offsets, handle = self._open[partition]
+        place = int(hashes.searchsorted(np.uint64(hashed)))
         if place == len(hashes) or int(hashes[place]) != hashed:
             return {}
         handle.seek(int(offsets[place]))

@@ -18,13 +18,14 @@ _CONTROL = re.compile('[\x00-\x08\x0e-\x1f\x7f\ufeff\ufffe\uffff\ud800-\udfff]')
 
 def normalise(text: str, nfc: bool = True) -> str:
     """NFC (unless that rule is off), without control characters and lone surrogates, runs of white space as one space."""
-    text = _CONTROL.sub('', text)
-    return ' '.join((unicodedata.normalize('NFC', text) if nfc else text).split())
+    if not (text.isprintable() and '  ' not in text and text == text.strip(' ')):  # mostly it is: then only single spaces are white space
+        text = ' '.join(_CONTROL.sub('', text).split())
+    return unicodedata.normalize('NFC', text) if nfc else text
 
 
 def empty(text: str) -> bool:
     """No letter and no digit at all: nothing, or only punctuation (WIT has captions that are just `.`)."""
-    return not any(unicodedata.category(char)[0] in 'LNS' for char in text)
+    return not text[:1].isalnum() and not any(unicodedata.category(char)[0] in 'LNS' for char in text)
 
 
 def identical_sides(first: str, second: str) -> bool:

@@ -14,6 +14,7 @@ from data_pipeline.settings import RULES, Settings, flag
 from shards.arguments import Parser
 from shards.errors import UserError, run_command
 from shards.schema import KINDS
+from shards.storage import location
 
 _BUILD = """Build the shards of one corpus below OUT/CORPUS/. Run again after an interruption, it continues; what is complete is kept."""
 
@@ -32,15 +33,16 @@ def parser() -> Parser:
     sub = command(
         'finish', _finish, 'Merge what the tasks of an array job have built into streams (a build with one task does it by itself).'
     )
-    sub.add_argument('--out', type=Path, required=True, metavar='DIR', help='--out of the builds')
+    sub.add_argument('--out', type=location, required=True, metavar='DIR', help='--out of the builds')
+    _add_scratch(sub)
     sub = command(
         'verify',
         _verify,
         'Check shards: every checksum, the index, and that every sample decodes. Exit code 1 and a list when something is bad.',
     )
-    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of a build, or any folder below it')
+    sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub = command('stats', _stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
-    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of a build, or any folder below it')
+    sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub.add_argument('--json', action='store_true', help='print JSON instead of tables')
     sub = command(
         'remove',
@@ -50,6 +52,11 @@ def parser() -> Parser:
     )
     sub.add_argument('--urls', type=Path, required=True, metavar='FILE', help='URLs or image ids (`image_id` of the shards), one a line')
     sub.add_argument('dir', type=Path, metavar='DIR', help='--out of the builds, or the folder of a corpus below it')
+    sub = command('show', _show, 'Look at samples: pictures with their captions in all languages, texts, and what was dropped and why.')
+    sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
+    sub.add_argument('--html', type=Path, metavar='F', help='write one self-contained page to look at in a browser')
+    sub.add_argument('--samples', type=int, metavar='N', help='of each stream (default: 3, with --html 120)')
+    sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='shows the texts of cc100 and opus instead of their ids')
     _add_tokenizer(command('tokenizer', None, 'Make the tokenizer that text corpora are built with.'))
     return main_parser
 
@@ -64,7 +71,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _add_build(sub: Parser) -> None:
     sub.add_argument('corpus', choices=list(KINDS), metavar='CORPUS', help=' '.join(KINDS))
     sub.add_argument('--raw', type=Path, required=True, metavar='DIR', help="the corpus's own folder (docs/data.md shows the layouts)")
-    sub.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the shards of all corpora')
+    sub.add_argument('--out', type=location, required=True, metavar='DIR', help='folder for the shards of all corpora, or s3://bucket/prefix')
+    _add_scratch(sub)
     sub.add_argument('--images', type=Path, metavar='DIR', help="img2dataset's output (or WIT's pixel files) when it is not below --raw")
     sub.add_argument(
         '--translations', type=Path, metavar='PATH', help='translated captions (a file, or a folder of them) when they are not in --raw'
@@ -99,6 +107,12 @@ def _add_build(sub: Parser) -> None:
         else:
             kind = type(item.default)
             group.add_argument(flag(item), type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+
+
+def _add_scratch(sub: Parser) -> None:
+    sub.add_argument(
+        '--scratch', type=Path, metavar='DIR', help='folder for the work in between; default: below --out, or with s3:// a temporary one'
+    )
 
 
 def _add_tokenizer(sub: Parser) -> None:
@@ -149,6 +163,7 @@ def _build(options: argparse.Namespace) -> int:
         options.tokenizer,
         tuple(options.exclude),
         tuple(options.decontaminate),
+        options.scratch,
     )
     start = time.monotonic()
     manifests = build(job, options.workers, options.task, options.tasks)
@@ -166,7 +181,7 @@ def _finish(options: argparse.Namespace) -> int:
     from data_pipeline.finish import finish
 
     start = time.monotonic()
-    for corpus, manifests in finish(options.out).items():
+    for corpus, manifests in finish(options.out, options.scratch).items():
         _summary(corpus, manifests, time.monotonic() - start)
     return 0
 
@@ -206,6 +221,26 @@ def _stats(options: argparse.Namespace) -> int:
     from data_pipeline.stats import as_json, tables
 
     print(as_json(options.dir) if options.json else tables(options.dir))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from data_pipeline.show import lines, page
+    from data_pipeline.work import write_text
+    from shards.tokenizer import Tokenizer
+
+    if options.samples is not None and options.samples < 1:
+        raise UserError(f'--samples {options.samples} is out of range: it must be at least 1')
+    tokenizer = Tokenizer.load(options.tokenizer) if options.tokenizer else None
+    if options.html is None:
+        for line in lines(options.dir, options.samples or 3, tokenizer):
+            print(line)
+        return 0
+    try:
+        write_text(options.html, page(options.dir, options.samples or 120, tokenizer))
+    except OSError as error:
+        raise UserError(f'--html {options.html} cannot be written ({error.strerror})') from None
+    print(f'{options.html}: {options.html.stat().st_size / 2**20:.1f} MiB, open it in a browser')
     return 0
 
 

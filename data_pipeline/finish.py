@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from data_pipeline import references
-from data_pipeline.job import BUILD, SHARDS
-from data_pipeline.work import facts, write_file, write_text
+from data_pipeline.job import SHARDS, work_folder
+from data_pipeline.work import facts, write_file
 from shards.errors import UserError
 from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
+from shards.storage import Location, Remote
 
 REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
 PENDING = 'removing.json'  # a removal is under way
@@ -24,36 +25,39 @@ OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
 
 
-def finish(out: Path) -> dict[str, list[Manifest]]:
+def finish(out: Location, scratch: Path | None = None) -> dict[str, list[Manifest]]:
     """Finish every corpus below `out` that has been built. Raises UserError when units are missing, or nothing was built there."""
-    corpora = sorted(path.parent.name for path in (out / BUILD).glob(f'*/{JOB}'))
-    if not corpora:
+    works = sorted(path.parent for path in work_folder(out, scratch).glob(f'*/{JOB}'))
+    if not works:
         raise UserError(f'{out} holds no build to finish; run `data_pipeline build CORPUS --raw DIR --out {out}` first')
-    incomplete = unfinished(out)
-    finished = {corpus: finish_corpus(out, corpus) for corpus in corpora if corpus not in incomplete}
+    incomplete = unfinished(out, scratch)
+    finished = {work.name: finish_corpus(out / work.name, work) for work in works if work.name not in incomplete}
     if incomplete:
         raise UserError(next(iter(incomplete.values())))
     return finished
 
 
-def unfinished(out: Path) -> dict[str, str]:
+def unfinished(out: Location, scratch: Path | None = None) -> dict[str, str]:
     """{corpus: what is missing} of the builds below `out` that are not complete."""
-    result = {}
-    for work in sorted(path.parent for path in (out / BUILD).glob(f'*/{JOB}')):
-        missing = missing_units(out, work.name) if (work / PLAN).exists() else ['(none is built)']
-        if missing:
-            more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-            result[work.name] = (
-                f'{out / work.name} is not complete, unit {missing[0]}{more} is missing; '
-                f'run `data_pipeline build {work.name}` with the same arguments (every --task)'
-            )
-    return result
+    works = sorted(path.parent for path in work_folder(out, scratch).glob(f'*/{JOB}'))
+    return {work.name: missing for work in works if (missing := _missing(out / work.name, work))}
 
 
-def missing_units(out: Path, corpus: str) -> list[str]:
+def _missing(root: Location, work: Path) -> str | None:
+    missing = missing_units(root, work) if (work / PLAN).exists() else ['(none is built)']
+    if not missing:
+        return None
+    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+    return (
+        f'{root} is not complete, unit {missing[0]}{more} is missing; '
+        f'run `data_pipeline build {work.name}` with the same arguments (every --task)'
+    )
+
+
+def missing_units(root: Location, work: Path) -> list[str]:
     """Units of the plan that are not built, or whose shards are no longer there in full."""
-    work = out / BUILD / corpus
-    return [name for name in read_plan(work)['units'] if not _complete(out / corpus, work, name)]
+    present = dict(root.sizes()) if isinstance(root, Remote) else {}
+    return [name for name in read_plan(work)['units'] if not _complete(root, work, name, present)]
 
 
 def read_plan(work: Path) -> dict[str, Any]:
@@ -61,15 +65,19 @@ def read_plan(work: Path) -> dict[str, Any]:
     return plan
 
 
-def _complete(root: Path, work: Path, name: str) -> bool:
+def _complete(root: Location, work: Path, name: str, present: dict[Remote, int]) -> bool:
     said = facts(work, 'build', name)
     if said is None:
         return False
     for stream, content in said['streams'].items():
         for shard in content['shards']:
             file = shard['zip_data'] or shard['raw_data']
-            places = (work / 'build' / name / SHARDS / stream, root / stream / name)
-            if not any(_has_size(place / file['basename'], file['bytes']) for place in places):
+            place, size = root / stream / name / file['basename'], file['bytes']
+            if isinstance(place, Remote):
+                there = present.get(place) == size
+            else:
+                there = _has_size(work / 'build' / name / SHARDS / stream / file['basename'], size) or _has_size(place, size)
+            if not there:
                 return False
     return True
 
@@ -78,11 +86,10 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
+def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     """Manifests of the corpus's streams, after putting everything in its place. Done again, it changes nothing."""
-    work, root = out / BUILD / corpus, out / corpus
-    if corpus in (incomplete := unfinished(out)):
-        raise UserError(incomplete[corpus])
+    if missing := _missing(root, work):
+        raise UserError(missing)
     plan = read_plan(work)
     units = {name: facts(work, 'build', name) or {} for name in plan['units']}
     # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.
@@ -111,13 +118,13 @@ def finish_corpus(out: Path, corpus: str) -> list[Manifest]:
         reasons = ', '.join(f'{reason} {number}' for reason, number in sorted(total.items()))
         raise UserError(f'{root}: nothing is left of this corpus ({reasons or "its files are empty"}); see docs/data.md for the reasons')
     if empty:
-        write_text(root / EMPTY, json.dumps(empty, indent=1, sort_keys=True) + '\n')
+        _write(root / EMPTY, (json.dumps(empty, indent=1, sort_keys=True) + '\n').encode())
     else:
         (root / EMPTY).unlink(missing_ok=True)
     if (work / references.STAGE).is_dir():
         found = {one for said in units.values() for one in said.get('overlap', [])}.union(plan.get('overlap', []))
         if report := references.overlap_report(work, found):
-            write_text(root / OVERLAP, json.dumps(report, ensure_ascii=False, indent=1) + '\n')
+            _write(root / OVERLAP, (json.dumps(report, ensure_ascii=False, indent=1) + '\n').encode())
     for folder in work.iterdir():  # what only served the build
         if folder.is_dir() and folder.name not in ('build', references.STAGE):
             shutil.rmtree(folder)
@@ -141,7 +148,7 @@ def _sampling(units: dict[str, dict[str, Any]], plan: dict[str, Any]) -> dict[st
 
 
 def _finish_stream(
-    root: Path,
+    root: Location,
     work: Path,
     stream: str,
     units: dict[str, dict[str, Any]],
@@ -151,7 +158,8 @@ def _finish_stream(
     sampling: dict[str, Any] | None,
 ) -> Manifest:
     folder = root / stream
-    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
     index: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     languages: Counter[str] = Counter()
@@ -162,7 +170,8 @@ def _finish_stream(
         content = said['streams'].get(stream)
         if content is None:
             continue
-        _move(work / 'build' / name / SHARDS / stream, folder / name)
+        if isinstance(folder, Path):  # in a store they are there already
+            _move(work / 'build' / name / SHARDS / stream, folder / name)
         for shard in content['shards']:
             index.append(_prefixed(shard, name))
             file = index[-1]['zip_data'] or index[-1]['raw_data']
@@ -173,14 +182,15 @@ def _finish_stream(
         samples += content['samples']
         languages.update(content['languages'])
         tokens.update(content['tokens'])
-    for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
-        leftover.unlink()
+    if isinstance(folder, Path):
+        for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
+            leftover.unlink()
     kind = KINDS[root.name]
     if kind == 'pictures':
         content_bytes = io.BytesIO()
         np.save(content_bytes, np.array(multilingual, np.int64), allow_pickle=False)
-        write_file(folder / MULTILINGUAL, content_bytes.getvalue())
-    write_text(folder / INDEX, json.dumps({'version': 2, 'shards': index}, sort_keys=True))
+        _write(folder / MULTILINGUAL, content_bytes.getvalue())
+    _write(folder / INDEX, json.dumps({'version': 2, 'shards': index}, sort_keys=True).encode())
     sources = plan['sources'] + [source for said in units.values() for source in said['sources']]
     manifest = Manifest(
         corpus=root.name,
@@ -198,8 +208,16 @@ def _finish_stream(
         sampling=sampling,
         removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )
-    write_text(folder / MANIFEST, manifest.to_json())
+    _write(folder / MANIFEST, manifest.to_json().encode())
     return manifest
+
+
+def _write(place: Location, content: bytes) -> None:
+    """A file or an object that is whole or not there."""
+    if isinstance(place, Remote):
+        place.write_bytes(content)
+    else:
+        write_file(place, content)
 
 
 def _prefixed(shard: dict[str, Any], unit: str) -> dict[str, Any]:

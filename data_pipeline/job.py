@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 from data_pipeline.settings import Settings
 from shards.errors import UserError
 from shards.schema import KINDS, Kind
+from shards.storage import Location
 from shards.tokenizer import Tokenizer
 
 BUILD = '.build'  # folder below OUT for units of work; holds facts about the units once the build is finished
@@ -21,17 +23,18 @@ SHARDS = 'shards'  # folder of a unit: shards/<stream>/shard.00000.mds
 
 @dataclass(frozen=True)
 class Job:
-    """Paths and settings of a build. `images` and `translations` replace the places where they are looked for by default."""
+    """Paths and settings of a build. `images`, `translations` and `scratch` replace the places that are taken by default."""
 
     corpus: str
     raw: Path
-    out: Path
+    out: Location
     settings: Settings
     images: Path | None = None
     translations: Path | None = None
     tokenizer: Path | None = None
     exclude: tuple[Path, ...] = ()  # whose URLs are left out: built shards, or files of URLs
     decontaminate: tuple[Path, ...] = ()  # evaluation sets that must not be trained on
+    scratch: Path | None = None
 
     @property
     def kind(self) -> Kind:
@@ -39,7 +42,12 @@ class Job:
 
     @property
     def work(self) -> Path:
-        return self.out / BUILD / self.corpus
+        return work_folder(self.out, self.scratch) / self.corpus
+
+    @property
+    def root(self) -> Location:
+        """Where the corpus's streams go."""
+        return self.out / self.corpus
 
     @property
     def loaded_tokenizer(self) -> Tokenizer:
@@ -47,6 +55,14 @@ class Job:
         if self.tokenizer is None:
             raise UserError(f'{self.corpus} holds texts: give --tokenizer DIR (make one with `data_pipeline tokenizer train` or `import`)')
         return _load(self.tokenizer)
+
+
+def work_folder(out: Location, scratch: Path | None) -> Path:
+    """Where the units of all corpora are kept: below `out` if that is a folder, else below `scratch`, or a folder for temporary files."""
+    if scratch is None and isinstance(out, Path):
+        return out / BUILD
+    place = scratch or Path(tempfile.gettempdir()) / f'ernie-unix2-{os.getuid()}'
+    return place / f'build-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}'
 
 
 @cache

@@ -8,6 +8,8 @@ import warnings
 
 from PIL import Image, ImageFile, ImageOps
 
+from data_pipeline.jpeg import plain_size
+from data_pipeline.resize import shrink
 from data_pipeline.settings import Settings
 
 LARGEST_FILE = 64 << 20  # bytes; larger ones are not read
@@ -37,6 +39,12 @@ def prepare(data: bytes, settings: Settings) -> bytes:
     """
     if len(data) > LARGEST_FILE:
         raise BadPicture('picture_file_too_large')
+    size = plain_size(data)  # most need no decoder to tell
+    if size and settings.min_side <= min(size) and size[0] * size[1] <= settings.max_pixels:
+        if max(size) <= settings.image_side:
+            return data
+        if (shrunk := shrink(data, size, settings.image_side, settings.quality)) is not None:
+            return shrunk
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # about odd EXIF and ICC blocks, which do not concern the pixels

@@ -111,7 +111,7 @@ def _remove(out: Path, corpus: str, urls: Path, hashes: set[int]) -> Removal:
     if pictures:
         write_text(work / REMOVALS, json.dumps([*removals, request | {'pictures': pictures}], indent=1) + '\n')
     if any(said['streams'] for said in units):
-        _delete_old(root, {manifest.split for manifest in finish_corpus(out, corpus)})
+        _delete_old(root, {manifest.split for manifest in finish_corpus(out / corpus, out / BUILD / corpus)})
     else:
         shutil.rmtree(root)  # nothing is left
     (work / PENDING).unlink()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from data_pipeline.finish import EMPTY
 from data_pipeline.verify import stream_folders
 from shards.schema import read_manifest
+from shards.storage import Location
 
 
-def collect(folder: Path) -> dict[str, Any]:
+def collect(folder: Location) -> dict[str, Any]:
     """What the streams at or below a folder hold: for each corpus its kind, splits, drop reasons, warnings, settings and tokenizer.
 
     A split has its number of streams, samples, bytes, languages and tokens. `languages` counts captions (pictures), sequences
@@ -49,11 +49,11 @@ def collect(folder: Path) -> dict[str, Any]:
     return result
 
 
-def as_json(folder: Path) -> str:
+def as_json(folder: Location) -> str:
     return json.dumps(collect(folder), ensure_ascii=False, indent=1, sort_keys=True)
 
 
-def tables(folder: Path) -> str:
+def tables(folder: Location) -> str:
     """The same for people."""
     lines: list[str] = []
     for name, corpus in collect(folder).items():

@@ -21,6 +21,7 @@ from data_pipeline.job import BUILD
 from shards.errors import UserError
 from shards.languages import LANGUAGES
 from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
+from shards.storage import Location, Remote
 
 _KNOWN = frozenset(LANGUAGES)
 
@@ -45,21 +46,22 @@ class _Counts:
     multilingual: list[int] = field(default_factory=list)
 
 
-def stream_folders(folder: Path) -> list[Path]:
+def stream_folders(folder: Location) -> list[Location]:
     """Folders of streams at or below `folder`. Raises UserError when there is none."""
     if not folder.is_dir():
         raise UserError(f'{folder} is no folder; give --out of a build')
-    found = {path.parent for name in (MANIFEST, INDEX) for path in folder.rglob(name) if BUILD not in path.relative_to(folder).parts}
+    found: set[Location] = {path.parent for name in (MANIFEST, INDEX) for path in folder.rglob(name)}
+    found = {path for path in found if BUILD not in path.parts[len(folder.parts) :]}
     if not found:
         raise UserError(f'{folder} holds no stream (no {MANIFEST} below it); give --out of a finished build')
-    return sorted(found)
+    return sorted(found, key=str)
 
 
-def verify(folder: Path) -> Report:
+def verify(folder: Location) -> Report:
     """Check every stream at or below a folder, with a progress bar on stderr."""
     report = Report(bad=[*unfinished(folder).values(), *_interrupted_removals(folder)])
     streams = stream_folders(folder)
-    manifests: list[tuple[Path, Manifest]] = []
+    manifests: list[tuple[Location, Manifest]] = []
     for stream in streams:
         try:
             manifests.append((stream, read_manifest(stream)))
@@ -75,12 +77,12 @@ def verify(folder: Path) -> Report:
     return report
 
 
-def _interrupted_removals(folder: Path) -> Iterator[str]:
-    for path in sorted((folder / BUILD).glob(f'*/{PENDING}')):
+def _interrupted_removals(folder: Location) -> Iterator[str]:
+    for path in sorted((folder / BUILD).glob(f'*/{PENDING}')) if isinstance(folder, Path) else []:
         yield f'{folder / path.parent.name}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
 
 
-def _stream(stream: Path, manifest: Manifest, bar: Any) -> Iterator[str]:
+def _stream(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
     entries = _index(stream, manifest)
     if isinstance(entries, str):
         yield entries
@@ -88,7 +90,7 @@ def _stream(stream: Path, manifest: Manifest, bar: Any) -> Iterator[str]:
     expected = {MANIFEST, INDEX} | ({MULTILINGUAL} if manifest.kind == 'pictures' else set()) | {shard['file'] for shard in manifest.shards}
     # streaming decompresses beside the compressed file
     expected |= {entry['raw_data']['basename'] for entry in entries}
-    present = {path.relative_to(stream).as_posix() for path in stream.rglob('*') if path.is_file()}
+    present = {'/'.join(path.parts[len(stream.parts) :]) for path in _files(stream)}
     yield from (f'{stream / name} belongs to no manifest; remove it' for name in sorted(present - expected))
     counts = _Counts()
     whole = True
@@ -101,7 +103,12 @@ def _stream(stream: Path, manifest: Manifest, bar: Any) -> Iterator[str]:
         yield from _sums(stream, manifest, counts)
 
 
-def _index(stream: Path, manifest: Manifest) -> list[dict[str, Any]] | str:
+def _files(stream: Location) -> Iterator[Location]:
+    """Every file below a stream."""
+    return stream.rglob('*') if isinstance(stream, Remote) else (path for path in stream.rglob('*') if path.is_file())
+
+
+def _index(stream: Location, manifest: Manifest) -> list[dict[str, Any]] | str:
     """Entries of index.json, or what is wrong with it."""
     path = stream / INDEX
     try:
@@ -124,7 +131,7 @@ def _index(stream: Path, manifest: Manifest) -> list[dict[str, Any]] | str:
     return entries
 
 
-def _shard(stream: Path, shard: dict[str, Any], entry: dict[str, Any], manifest: Manifest, counts: _Counts) -> Iterator[str]:
+def _shard(stream: Location, shard: dict[str, Any], entry: dict[str, Any], manifest: Manifest, counts: _Counts) -> Iterator[str]:
     path = stream / shard['file']
     remedy = 'delete it and run the build again'
     try:
@@ -133,7 +140,7 @@ def _shard(stream: Path, shard: dict[str, Any], entry: dict[str, Any], manifest:
         yield f'{path} is missing; run the build again'
         return
     except OSError as error:
-        yield f'{path} cannot be read ({error.strerror})'
+        yield f'{path} cannot be read ({error.strerror or error})'
         return
     if len(data) != shard['bytes']:
         yield f'{path} has {len(data)} bytes instead of {shard["bytes"]}; {remedy}'
@@ -142,7 +149,7 @@ def _shard(stream: Path, shard: dict[str, Any], entry: dict[str, Any], manifest:
         yield f'{path} is damaged (its SHA-256 differs from the manifest); {remedy}'
         return
     try:
-        samples = _samples(data, entry)
+        samples = decode_samples(data, entry)
     except Exception as error:  # whatever a decoder stumbles over is the finding
         yield f'{path} cannot be decoded ({type(error).__name__}: {error}); {remedy}'
         return
@@ -152,7 +159,8 @@ def _shard(stream: Path, shard: dict[str, Any], entry: dict[str, Any], manifest:
             yield f'{path} sample {number}: {problem}'
 
 
-def _samples(data: bytes, entry: dict[str, Any]) -> list[dict[str, Any]]:
+def decode_samples(data: bytes, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Samples of a shard, given its file and its entry of the index, by streaming's reader. Raises whatever that stumbles over."""
     from streaming.base.compression import decompress
     from streaming.base.format import reader_from_json
 
@@ -169,7 +177,7 @@ def _samples(data: bytes, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [reader.decode_sample(data[begin:end]) for begin, end in pairwise(offsets)]
 
 
-def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream: Path) -> str | None:
+def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream: Location) -> str | None:
     """What is wrong with a sample; adds it to the counts."""
     number = counts.samples
     counts.samples += 1
@@ -197,7 +205,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
     return None
 
 
-def _sums(stream: Path, manifest: Manifest, counts: _Counts) -> Iterator[str]:
+def _sums(stream: Location, manifest: Manifest, counts: _Counts) -> Iterator[str]:
     for name, told, found in (
         ('samples', manifest.samples, counts.samples),
         ('languages', manifest.languages, dict(counts.languages)),
@@ -208,7 +216,7 @@ def _sums(stream: Path, manifest: Manifest, counts: _Counts) -> Iterator[str]:
     if manifest.kind == 'pictures':
         path = stream / MULTILINGUAL
         try:
-            same = np.load(path, allow_pickle=False).tolist() == counts.multilingual
+            same = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False).tolist() == counts.multilingual
         except (OSError, ValueError):
             same = False
         if not same:

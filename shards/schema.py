@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from shards.errors import UserError
+from shards.storage import Location
 
 SCHEMA_VERSION = 1
 
@@ -61,7 +61,7 @@ class Manifest:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + '\n'
 
 
-def read_manifest(stream: Path) -> Manifest:
+def read_manifest(stream: Location) -> Manifest:
     """Manifest of the stream folder. Raises UserError when it is missing, unreadable or of another schema version."""
     path = stream / MANIFEST
     try:

@@ -15,10 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 
 from shards.errors import UserError
 from shards.languages import APPENDED, CC25, MBART50, canonical, token
@@ -83,6 +86,16 @@ class Tokenizer:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """`encode` of every text."""
         return [[piece + 1 if piece else self.unk for piece in pieces] for pieces in self._sp.encode(texts, num_threads=1)]
+
+    def encode_arrays(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        """`encode` of every text, as int32 arrays."""
+        pieces = self._sp.encode(texts, num_threads=1, return_type='numpy')
+        if not pieces:
+            return []
+        ids = np.concatenate(pieces, dtype=np.int32) + np.int32(1)
+        ids[ids == 1] = self.unk
+        bounds = [0, *accumulate(map(len, pieces))]
+        return [ids[begin:end] for begin, end in pairwise(bounds)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; special tokens, <mask> and language codes are skipped."""

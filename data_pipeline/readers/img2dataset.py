@@ -7,7 +7,6 @@ Members of a tar are read in place; their names serve as keys and never become p
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from data_pipeline.drops import Drops
 from data_pipeline.pictures import LARGEST_FILE
+from data_pipeline.readers import tar
 from data_pipeline.records import Picture
 from shards.errors import UserError
 
@@ -106,28 +106,20 @@ def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
     key, parts = '', dict[str, bytes]()
     read = 0
     truncated = False
-    with open(shard.path, 'rb') as raw:
+    with open(shard.path, 'rb', buffering=1 << 20) as raw:
         try:
-            with tarfile.open(fileobj=raw, mode='r:') as archive:
-                for member in archive:
-                    if not member.isreg():
-                        continue
-                    stem, dot, suffix = member.name.rpartition('.')
-                    if stem != key:
-                        if parts:
-                            read += 1
-                            yield from _picture(parts, licence, drops)
-                        key, parts = stem, {}
-                    if member.size > LARGEST_FILE:
-                        drops.add('picture_file_too_large')
-                        continue
-                    handle = archive.extractfile(member)
-                    assert handle is not None  # a regular file
-                    parts[dot + suffix.lower()] = handle.read()
-                # tarfile takes a damaged header for the end; a whole tar ends with a block of zeros.
-                raw.seek(archive.offset)
-                truncated = raw.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE
-        except (tarfile.TarError, EOFError):
+            for name, content in tar.members(raw, LARGEST_FILE):
+                stem, dot, suffix = name.rpartition('.')
+                if stem != key:
+                    if parts:
+                        read += 1
+                        yield from _picture(parts, licence, drops)
+                    key, parts = stem, {}
+                if content is None:
+                    drops.add('picture_file_too_large')
+                else:
+                    parts[dot + suffix.lower()] = content
+        except tar.Truncated:
             truncated = True
     if parts and not (truncated and '.json' not in parts):
         read += 1

@@ -36,6 +36,7 @@ COLUMNS = [
     'context_section_description',
 ]
 MIME_TYPES = ('image/jpeg', 'image/png', 'image/webp')
+_RETURN = '\udc0d'  # not among the surrogates that stand for bytes that are not UTF-8
 _FIELD_LIMIT = 64 << 20  # a page description can exceed csv's 128 KiB
 
 
@@ -65,7 +66,7 @@ def captions(path: Path, drops: Drops) -> Iterator[Caption]:
         if len(row) != len(COLUMNS):
             drops.add('malformed_row')
             continue
-        url, text, mime = row[2], row[6], row[9]
+        url, text, mime = row[2], row[6].replace(_RETURN, '\r'), row[9]
         if not is_url(url):
             drops.add('malformed_row')
         elif mime not in MIME_TYPES:
@@ -88,7 +89,7 @@ def _rows(path: Path, drops: Drops) -> Iterator[list[str]]:
     with open_binary(path) as handle:
         # Lines end at \n alone, and csv sees that \n. What is not UTF-8 passes csv as surrogates: to leave out a line would break the
         # quoting of its neighbours.
-        reader = csv.reader((line.decode('utf8', 'surrogateescape') + '\n' for line in binary_lines(handle, path, drops)), delimiter='\t')
+        reader = csv.reader(_for_csv(binary_lines(handle, path, drops)), delimiter='\t')
         while True:
             try:
                 yield next(reader)
@@ -96,6 +97,13 @@ def _rows(path: Path, drops: Drops) -> Iterator[list[str]]:
                 return
             except csv.Error:
                 drops.add('malformed_row')
+
+
+def _for_csv(lines: Iterator[bytes]) -> Iterator[str]:
+    """Lines for csv, which takes a lone carriage return for the end of a row: within a line it stands as a lone surrogate."""
+    for line in lines:
+        text = line.decode('utf8', 'surrogateescape')
+        yield text[:-1].replace('\r', _RETURN) + text[-1:] + '\n'
 
 
 def pixels(path: Path, drops: Drops) -> Iterator[Picture]:

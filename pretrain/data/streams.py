@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import tempfile
 from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import accumulate, permutations
 from pathlib import Path
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from shards.errors import UserError
 from shards.schema import KINDS, MANIFEST, MULTILINGUAL, Manifest, read_manifest
+from shards.storage import Location, Remote, location
 from shards.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class RecordStream:
     `number` tells streams apart in sample ids; `languages` are the manifest's, in the order of the columns for bitext.
     """
 
-    def __init__(self, folder: Path, corpus: str, split: str, number: int, cache: str | None = None) -> None:
+    def __init__(self, folder: Location, corpus: str, split: str, number: int, cache: str | None = None) -> None:
         self.folder, self.corpus, self.split = folder, corpus, split
         self.name = '/'.join(folder.parts[-(2 if KINDS[corpus] == 'pictures' else 3):])
         self.number = list(KINDS).index(corpus) << _STREAM_BITS | number
@@ -75,7 +78,7 @@ class RecordStream:
         """Ascending indices of the records with two languages or more. Raises UserError when their file is missing or does not fit."""
         path = self.folder / MULTILINGUAL
         try:
-            indices = np.load(path, allow_pickle=False)
+            indices = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         except (OSError, ValueError) as error:
             raise self._unreadable(path, str(error)) from None
         if indices.dtype != np.int64 or indices.ndim != 1 or (np.diff(indices, prepend=-1, append=len(self)) <= 0).any():
@@ -100,7 +103,7 @@ class RecordStream:
         assert self._stream is not None
         (raw, zipped), = self._readers[shard].file_pairs
         try:
-            if zipped is not None:
+            if zipped is not None or isinstance(self.folder, Remote):
                 with _Lock(Path(self._stream.local) / 'lock'):  # ranks and loader processes of a machine share the cache
                     self._stream.prepare_shard(self._readers[shard])
             size = (Path(self._stream.local) / raw.basename).stat().st_size
@@ -119,8 +122,9 @@ class RecordStream:
 
         world = World(num_nodes=1, ranks_per_node=1, workers_per_rank=1, worker=0)  # given, so that it does not look for one
         remote: str | None = None
-        local = self.folder
-        if not all(shard['file'].endswith('.mds') for shard in self.manifest.shards):
+        if isinstance(self.folder, Path) and all(shard['file'].endswith('.mds') for shard in self.manifest.shards):
+            local = self.folder
+        else:
             remote, local = str(self.folder), Path(self._cache or f'{tempfile.gettempdir()}/ernie-unix2-{os.getuid()}') / self.digest[:16]
         try:
             local.mkdir(parents=True, exist_ok=True)
@@ -133,10 +137,10 @@ class RecordStream:
             raise self._unreadable(self.folder / 'index.json', f'its shards are not those of {MANIFEST}')
         self._stream = stream
 
-    def _file(self, shard: int) -> Path:
+    def _file(self, shard: int) -> Location:
         return self.folder / str(self.manifest.shards[shard]['file'])
 
-    def _unreadable(self, path: Path, why: str) -> UserError:
+    def _unreadable(self, path: Location, why: str) -> UserError:
         command = f'data_pipeline verify {self.folder}'
         return UserError(f'{path} cannot be read ({" ".join(why.split())}); see what else is broken with `{command}`, and build it again')
 
@@ -150,7 +154,7 @@ class Catalog:
     """The streams of a shard folder, checked against the run's tokenizer; a corpus is read when first asked for."""
 
     def __init__(self, root: str | Path, tokenizer: Tokenizer, cache: str | None = None) -> None:
-        self.root, self.tokenizer, self.cache = Path(root), tokenizer, cache
+        self.root, self.tokenizer, self.cache = location(root), tokenizer, cache
         self._streams: dict[tuple[str, str], list[RecordStream]] = {}
 
     def streams(self, corpus: str, split: str) -> list[RecordStream]:
@@ -167,13 +171,13 @@ class Catalog:
         """Stream name -> sha256 of its manifest, of every stream in use: tells a resumed run whether its data is still the same."""
         return {stream.name: stream.digest for streams in self._streams.values() for stream in streams}
 
-    def _folders(self, corpus: str, split: str) -> list[Path]:
+    def _folders(self, corpus: str, split: str) -> Sequence[Location]:
         folder = self.root / corpus / split
         if not folder.is_dir():
             return []
         if KINDS[corpus] == 'pictures':
             return [folder]
-        return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in '._')
+        return sorted((path for path in folder.iterdir() if path.is_dir() and path.name[0] not in '._'), key=str)
 
     def _check(self, stream: RecordStream) -> None:
         manifest, path = stream.manifest, stream.folder / MANIFEST

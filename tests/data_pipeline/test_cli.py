@@ -84,7 +84,7 @@ def test_workers_import_no_torch() -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['biuld'], "COMMAND 'biuld' is none of build finish verify stats remove tokenizer; the nearest is build"),
+        (['biuld'], "COMMAND 'biuld' is none of build finish verify stats remove show tokenizer; the nearest is build"),
         (['build', 'cc3', '--raw', '.', '--out', 'o'], "CORPUS 'cc3' is none of cc3m cc12m wit cc100 opus; the nearest is cc3m"),
         (['build', 'cc3m', '--rwa', '.', '--out', 'o'], 'unknown flag --rwa; the nearest is --raw'),
         (['build', 'cc3m', '--raw', '.', '--out', 'o', '--work', '2'], 'unknown flag --work; the nearest is --workers'),

@@ -123,7 +123,7 @@ def test_killed_in_finish(build_corpus: Builder, raw: Raw, tmp_path: Path, monke
     def killed(*arguments: object) -> None:
         raise Killed
 
-    original = {'before the first rename': '_move', 'within finish': 'write_text'}[stage]
+    original = {'before the first rename': '_move', 'within finish': '_write'}[stage]
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(f'data_pipeline.finish.{original}', killed)
         build_corpus('opus', out, folder, **SMALL['opus'])

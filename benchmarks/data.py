@@ -1,0 +1,275 @@
+"""How close the pipeline is to the work that cannot be avoided: `python benchmarks/data.py [--only text pass resize workers]`.
+
+text     cc100 with one worker, against xz decompression and sentencepiece's fastest public call on the same text
+pass     pictures that pass through untouched, one worker, against a bare MDSWriter that is given the same records from memory
+resize   large JPEGs, one worker, against bare decode + resize + encode by the fastest of four libraries; and against img2dataset's own
+         resizer on the same files, if --img2dataset names a Python that has it
+workers  two workers against one, on every corpus
+
+Inputs are made from sample/raw, long enough that start-up is a small part. Every pair is timed in turn, --rounds times; the best of each
+counts. It needs opencv-python-headless, simplejpeg and pyvips (with pyvips-binary) for `resize`; libraries that are not there are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import io
+import json
+import lzma
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.memory import generate_cc100, generate_opus, generate_wit
+from benchmarks.resizers import SIDE, resizers
+from data_pipeline.build import build
+from data_pipeline.job import Job
+from data_pipeline.settings import Settings
+from data_pipeline.tokenizer_settings import TrainingSettings
+from data_pipeline.tokenizer_training import train
+from shards.schema import COLUMNS
+from shards.tokenizer import MODEL
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / 'sample/raw'
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turn(rounds: int, **runs: Callable[[], object]) -> dict[str, float]:
+    """Best seconds of each; all of them are timed once a round, so that a change of the machine's speed hits all."""
+    best = dict.fromkeys(runs, float('inf'))
+    for _ in range(rounds):
+        for name, run in runs.items():
+            best[name] = min(best[name], timed(run))
+    return best
+
+
+def build_once(corpus: str, raw: Path, folder: Path, workers: int = 1, **settings: Any) -> None:
+    """A build from nothing; with one worker in this process, so that no start of an interpreter is counted."""
+    out = folder / 'out'
+    shutil.rmtree(out, ignore_errors=True)
+    build(Job(corpus, raw, out, Settings(**settings), tokenizer=folder / 'tokenizer'), workers, 0, 1)
+
+
+# --- text
+
+
+def text(folder: Path, rounds: int, size: int) -> dict[str, Any]:
+    """cc100 against its unavoidable work."""
+    import sentencepiece
+
+    raw = fresh(folder / 'cc100')
+    generate_cc100(raw, size)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / 'tokenizer' / MODEL))
+
+    def peer(**call: Any) -> None:
+        for path in sorted(raw.glob('*.xz')):
+            with lzma.open(path, 'rb') as file:
+                while lines := file.readlines(1 << 20):
+                    model.encode([line.decode() for line in lines], num_threads=1, **call)
+
+    best = in_turn(
+        rounds,
+        ours=lambda: build_once('cc100', raw, folder),
+        ids=peer,
+        arrays=lambda: peer(return_type='numpy'),
+    )
+    call = min(('ids', 'arrays'), key=best.__getitem__)
+    peer_name = f'xz decompression + sentencepiece.encode of batches of lines ({call}), alone'
+    return result('text', size / 1e6, best['ours'], best[call], 'MB/s', peer_name)
+
+
+# --- pictures that pass through
+
+
+def photographs(number: int, width: int, height: int, quality: int) -> Iterator[bytes]:
+    """JPEGs with the spectrum of a photograph: octaves of noise, strong at large scale; about 0.2 bytes a pixel at quality 90."""
+    chance = np.random.default_rng(0)
+    for _ in range(number):
+        image = np.zeros((height, width, 3), np.float32)
+        for octave in (4, 8, 16, 32, 64, 128):
+            noise = chance.normal(0, 60 / octave**0.7, (max(2, octave * height // width), octave, 3)).astype(np.float32)
+            channels = [np.asarray(Image.fromarray(noise[..., c]).resize((width, height), Image.Resampling.BICUBIC)) for c in range(3)]
+            image += np.stack(channels, 2)
+        out = io.BytesIO()
+        Image.fromarray(np.clip(image * 1.5 + 128, 0, 255).astype(np.uint8)).save(out, 'JPEG', quality=quality)
+        yield out.getvalue()
+
+
+def tars(folder: Path, pictures: list[bytes], number: int, shards: int) -> list[dict[str, Any]]:
+    """img2dataset's webdataset form of `number` records, made distinct by bytes behind the picture; the same records as samples."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words = [row.split('\t')[0] for row in (SAMPLE / 'cc3m/Train_GCC-training.tsv').read_text().splitlines()]
+    samples = []
+    for shard in range(shards):
+        rows = []
+        with tarfile.open(folder / f'{shard:05}.tar', 'w') as archive:
+            for i in range(number // shards):
+                row = shard * (number // shards) + i
+                key, url, caption = f'{shard:05}{i:04}', f'https://pictures.example.org/{row}.jpg', f'{words[row % len(words)]} {row}'
+                image = pictures[row % len(pictures)] + row.to_bytes(4, 'big')
+                about = {'caption': caption, 'url': url, 'key': key, 'status': 'success', 'error_message': None, 'width': 256}
+                for suffix, content in (('jpg', image), ('txt', caption.encode()), ('json', json.dumps(about | {'exif': '{}'}).encode())):
+                    info = tarfile.TarInfo(f'{key}.{suffix}')
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+                rows.append(about)
+                identity = {'url': url, 'licence': 'a licence of some words, as CC3M has it', 'image_id': f'{row:016x}'}
+                samples.append({'image': image, 'captions': {'en': [caption]}, **identity})
+        pq.write_table(pa.Table.from_pylist(rows), folder / f'{shard:05}.parquet')
+    return samples
+
+
+def pass_through(folder: Path, rounds: int, number: int) -> dict[str, Any]:
+    """Pictures that need no work against a bare MDSWriter."""
+    from streaming import MDSWriter
+
+    raw = fresh(folder / 'cc3m')
+    (raw / 'images').mkdir()
+    samples = tars(raw / 'images', list(photographs(50, 256, 256, 95)), number, 4)
+    size = sum(len(sample['image']) for sample in samples)
+
+    def peer() -> None:
+        out = folder / 'peer'
+        shutil.rmtree(out, ignore_errors=True)
+        with MDSWriter(columns=COLUMNS['pictures'], out=str(out), hashes=['sha256']) as writer:
+            for sample in samples:
+                writer.write(sample)
+
+    best = in_turn(rounds, ours=lambda: build_once('cc3m', raw, folder), peer=peer)
+    name = f'a bare MDSWriter with SHA-256, given the same {number:,} records of {size / number / 1024:.0f} KiB from memory'
+    return result('pass-through pictures', number, best['ours'], best['peer'], 'pictures/s', name)
+
+
+# --- pictures that are shrunk
+
+
+def resize(folder: Path, rounds: int, number: int, img2dataset: Path | None) -> list[dict[str, Any]]:
+    """Large pictures against bare decode + resize + encode, and against img2dataset's resizer."""
+    raw = fresh(folder / 'cc3m')
+    (raw / 'images').mkdir()
+    pictures = list(photographs(40, 1600, 1200, 90))
+    samples = tars(raw / 'images', pictures, number, 2)
+    images = [sample['image'] for sample in samples]
+    runs: dict[str, Callable[[], object]] = {'ours': lambda: build_once('cc3m', raw, folder, image_side=SIDE)}
+    for name, run in resizers().items():
+        runs[name] = lambda run=run: [run(image) for image in images]  # type: ignore[misc]
+    if img2dataset:
+        (folder / 'large').mkdir(exist_ok=True)
+        for i, image in enumerate(images):
+            (folder / 'large' / f'{i:06}.jpg').write_bytes(image)
+    best = in_turn(rounds, **runs)
+    ours = best.pop('ours')
+    for name, seconds in sorted(best.items(), key=lambda item: item[1]):
+        print(f'  {name}: {number / seconds:.1f} pictures/s', flush=True)
+    fastest = min(best, key=best.__getitem__)
+    found = [result('resized pictures', number, ours, best[fastest], 'pictures/s', f'bare decode + resize + encode by {fastest}')]
+    if img2dataset:
+        command = [str(img2dataset), str(ROOT / 'benchmarks/resize_img2dataset.py'), str(folder / 'large'), str(SIDE), str(rounds)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
+        seconds = float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()[-1])
+        found.append(result('resized pictures', number, ours, seconds, 'pictures/s', "img2dataset's Resizer, keep_ratio_largest"))
+    return found
+
+
+# --- two workers against one
+
+
+def workers(folder: Path, rounds: int, scale: float) -> list[dict[str, Any]]:
+    """Two workers against one, each as a command of its own, on every corpus."""
+    found = []
+    for corpus in ('cc3m', 'cc12m', 'wit', 'cc100', 'opus'):
+        raw = fresh(folder / corpus)
+        _many_units(corpus, raw, scale)
+
+        def command(number: int, corpus: str = corpus, raw: Path = raw) -> None:
+            out = folder / 'out'
+            shutil.rmtree(out, ignore_errors=True)
+            flags = [f'--raw={raw}', f'--out={out}', f'--workers={number}', f'--tokenizer={folder / "tokenizer"}']
+            flags += ['--chunk-bytes=2000000'] if corpus in ('cc100', 'opus') else []
+            subprocess.run([sys.executable, '-m', 'data_pipeline', 'build', corpus, *flags], cwd=ROOT, check=True, capture_output=True)
+
+        best = in_turn(rounds, two=lambda: command(2), one=lambda: command(1))
+        found.append(result(f'{corpus}, two workers', 1, best['two'], best['one'], 'builds/s', 'one worker'))
+    return found
+
+
+def _many_units(corpus: str, raw: Path, scale: float) -> None:
+    if corpus == 'cc100':
+        generate_cc100(raw, int(scale * 120e6))
+    elif corpus == 'opus':
+        for i in range(4):
+            (raw / str(i)).mkdir()
+            generate_opus(raw / str(i), int(scale * 8e6))
+            path = raw / str(i) / 'WikiMatrix.de-en.tsv.gz'
+            rows = gzip.decompress(path.read_bytes()).decode().split('\n')
+            path.write_bytes(gzip.compress('\n'.join(f'{row} {i}' for row in rows if row).encode(), 1))
+    elif corpus == 'wit':
+        generate_wit(raw, int(scale * 150_000))
+    else:
+        (raw / 'images').mkdir()
+        tars(raw / 'images', list(photographs(20, 900, 700, 90)), int(scale * 3000), 12)
+
+
+def fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def result(what: str, number: float, ours: float, peer: float, unit: str, name: str) -> dict[str, Any]:
+    """Ratio of the two rates; also printed as a line."""
+    print(f'{what}: {number / ours:.1f} {unit}, {peer / ours:.3f} of {number / peer:.1f} {unit} ({name})', flush=True)
+    rates = {'ours': round(number / ours, 3), 'peer': round(number / peer, 3)}
+    return {'ratio': round(peer / ours, 3), **rates, 'unit': unit, 'what': f'{what}, against {name}'}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ('text', 'pass', 'resize', 'workers')
+    parser.add_argument('--only', nargs='+', choices=parts, default=list(parts))
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--scale', type=float, default=1, help='multiplies the size of every input')
+    parser.add_argument('--img2dataset', type=Path, metavar='PYTHON', help='a Python interpreter that has img2dataset')
+    options = parser.parse_args()
+    random.seed(0)
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train(SAMPLE, folder / 'tokenizer', TrainingSettings(pieces=8000))
+        if 'text' in options.only:
+            found.append(text(folder, options.rounds, int(options.scale * 40e6)))
+        if 'pass' in options.only:
+            found.append(pass_through(folder, options.rounds, int(options.scale * 16_000)))
+        if 'resize' in options.only:
+            found += resize(folder, options.rounds, int(options.scale * 400), options.img2dataset)
+        if 'workers' in options.only:
+            found += workers(folder, options.rounds, options.scale)
+    worst = min(found, key=lambda one: one['ratio'])
+    print(json.dumps({**worst, 'all': found}))
+
+
+if __name__ == '__main__':
+    if importlib.util.find_spec('benchmarks') is None:
+        sys.path.insert(0, str(ROOT))
+    main()

@@ -1,0 +1,37 @@
+"""What each drop reason means, for people who look at shards; docs/data.md says more."""
+
+from __future__ import annotations
+
+REASONS = {
+    'failed_to_download': 'img2dataset could not download the picture',
+    'failed_to_resize': 'img2dataset could not resize the picture',
+    'no_status': 'img2dataset wrote no status and no picture',
+    'truncated_tar': 'lost behind the place where a tar breaks off',
+    'incomplete_record': 'the picture or its JSON is missing, or there is no URL in it',
+    'picture_not_decodable': 'the picture cannot be read',
+    'picture_truncated': 'the picture cannot be read to its end',
+    'picture_too_small': 'a side is shorter than --min-side',
+    'picture_too_large': 'the area is larger than --max-pixels',
+    'picture_file_too_large': 'the file is larger than 64 MiB',
+    'broken_base64': 'the picture is not valid base64',
+    'duplicate_url': 'the URL occurred before; its captions were merged',
+    'duplicate_picture': 'the same bytes occurred before; the captions were merged',
+    'no_caption': 'no usable caption in any language',
+    'no_picture': 'a caption whose URL has no picture',
+    'empty_caption': 'no letter, digit or symbol in it',
+    'duplicate_caption': 'the same text in the same language for the same picture',
+    'mime_type': 'neither JPEG nor PNG nor WebP',
+    'unknown_language': 'a language code that is not in the table',
+    'malformed_row': 'a row that does not have the form of its file',
+    'invalid_utf8': 'not UTF-8',
+    'line_too_long': 'a line above 16 MiB',
+    'below_threshold': 'the score is below --score',
+    'missing_side': 'one of the two languages is not there',
+    'empty': 'no letter, digit or symbol in it',
+    'identical_sides': 'both sides are the same',
+    'non_letters': 'too many characters are no letters (--max-non-letters)',
+    'length': 'a side has too few or too many tokens (--min-length, --max-length)',
+    'length_ratio': 'one side is much longer than the other (--max-ratio)',
+    'duplicate': 'the same pair occurred before',
+    'duplicate_document': 'the same document occurred before',
+}

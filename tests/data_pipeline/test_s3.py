@@ -1,0 +1,124 @@
+"""Shards in an object store, over HTTP: built, interrupted, verified, counted, shown and read by the training's loader."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.cli import main
+from pretrain.data.streams import Catalog
+from shards.errors import UserError
+from shards.storage import Remote, location
+from shards.tokenizer import Tokenizer
+from tests.data_pipeline.conftest import SAMPLE, Builder, tree
+from tests.support.s3 import s3_server
+
+ROOT = Path(__file__).parents[2]
+Raw = Callable[..., Path]
+
+
+@pytest.fixture(scope='module')
+def store() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+def objects(place: Remote) -> dict[str, bytes]:
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob('*')}
+
+
+def test_build_verify_stats_read(store: str, build_corpus: Builder, raw: Raw, tokenizer: Path, tmp_path: Path, capsys: object) -> None:
+    folder, out, scratch = raw('opus', 'WikiMatrix/WikiMatrix.de-en.tsv.gz'), f'{store}/one', tmp_path / 'scratch'
+    flags = [f'--out={out}', f'--scratch={scratch}', '--holdout=0.04']
+    assert main(['build', 'opus', f'--raw={folder}', f'--tokenizer={tokenizer}', *flags]) == 0
+    assert main(['build', 'cc12m', f'--raw={SAMPLE / "raw/cc12m"}', '--compression=zstd', *flags]) == 0
+    assert main(['build', 'cc12m', f'--raw={SAMPLE / "raw/cc12m"}', '--compression=zstd', *flags]) == 0  # again: nothing to do
+    build_corpus('opus', tmp_path / 'local', folder, holdout=0.04)
+    build_corpus('cc12m', tmp_path / 'local', holdout=0.04, compression='zstd')
+    place = location(out)
+    assert isinstance(place, Remote)
+    assert objects(place) == tree(tmp_path / 'local')
+    assert not list(scratch.rglob('*.mds'))
+    assert main(['verify', out]) == 0
+    assert main(['stats', out, '--json']) == 0
+    _loader_reads_the_same(out, tmp_path, Tokenizer.load(tokenizer))
+    # Damage is found there too, and mended by the same command.
+    shard = next(path for path in place.rglob('*') if path.name.startswith('shard') and 'opus' in path.parts)
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert main(['verify', out]) == 1
+    shard.unlink()
+    assert main(['verify', out]) == 1
+    assert main(['build', 'opus', f'--raw={folder}', f'--tokenizer={tokenizer}', *flags]) == 0
+    assert shard.read_bytes() == whole
+    shutil.rmtree(scratch)
+    with pytest.raises(UserError, match=r'knows nothing of them; choose another --out'):
+        from data_pipeline.build import build
+        from data_pipeline.job import Job
+        from data_pipeline.settings import Settings
+
+        build(Job('opus', folder, place, Settings(), tokenizer=tokenizer, scratch=scratch), 1, 0, 1)
+
+
+def _loader_reads_the_same(out: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    near, far = Catalog(tmp_path / 'local', tokenizer), Catalog(out, tokenizer, str(tmp_path / 'cache'))
+    for corpus in ('opus', 'cc12m'):
+        for split in ('train', 'val'):
+            (one,), (other,) = near.streams(corpus, split), far.streams(corpus, split)
+            assert len(one) == len(other) > 0
+            assert one.digest == other.digest
+            for index in range(0, len(one), 37):
+                assert str(one.record(index)) == str(other.record(index))
+    assert (one.multilingual() == other.multilingual()).all()
+
+
+def test_tasks_and_a_kill(store: str, build_corpus: Builder, raw: Raw, tokenizer: Path, tmp_path: Path) -> None:
+    """An array job of two tasks that share a scratch folder; the first is killed while it works."""
+    folder = raw('cc100', 'de.txt.xz', 'th.txt.xz')
+    settings = {'chunk_bytes': 10_000, 'holdout': 0.04}
+    out, scratch = f'{store}/two', tmp_path / 'scratch'
+    flags = [f'--{name.replace("_", "-")}={value}' for name, value in settings.items()]
+    flags += [f'--raw={folder}', f'--out={out}', f'--tokenizer={tokenizer}']
+    command = [sys.executable, '-m', 'data_pipeline', 'build', 'cc100', *flags]
+    alone = subprocess.run([*command, '--tasks=2'], cwd=ROOT, capture_output=True, text=True)
+    assert alone.returncode == 2
+    assert 'give --scratch' in alone.stderr
+    command += [f'--scratch={scratch}', '--tasks=2']
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([*command, '--task=0'], cwd=ROOT, stderr=quiet, stdout=quiet, start_new_session=True)
+    while not list(scratch.glob('*/cc100/build/*/unit.json')) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    place = location(out)
+    assert isinstance(place, Remote)
+    assert not list(place.rglob('manifest.json'))
+    for task in ('--task=1', '--task=0'):
+        subprocess.run([*command, task], cwd=ROOT, check=True, capture_output=True)
+    assert main(['finish', f'--out={out}', f'--scratch={scratch}']) == 0
+    build_corpus('cc100', tmp_path / 'local', folder, **settings)
+    assert objects(place) == tree(tmp_path / 'local')
+
+
+@pytest.mark.parametrize(('place', 'message'), [('s4://x/y', 'is neither a folder nor s3://'), ('s3://', 'is neither a folder nor s3://')])
+def test_unknown_places(place: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        location(place)
+
+
+def test_nothing_there_and_no_server(store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['verify', f'{store}/nothing']) == 2
+    assert 'is no folder; give --out of a build' in capsys.readouterr().err
+    missing = location(f'{store}/nothing/manifest.json')
+    with pytest.raises(FileNotFoundError):
+        missing.read_bytes()
+    assert json.dumps(str(missing)) == '"s3://shards/nothing/manifest.json"'
