@@ -15,8 +15,6 @@ from shards.errors import UserError
 
 LONGEST_LINE = 16 << 20  # bytes; a longer one is no text (or a decompression bomb): it is counted and skipped in bounded memory
 
-_BUFFER = 1 << 18  # bytes decompressed at a time
-
 
 def open_binary(path: Path) -> BinaryIO:
     """Open a file for reading its decompressed bytes, by suffix."""

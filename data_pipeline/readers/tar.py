@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 _BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(_BLOCK)
+_LARGEST_HEADER = 1 << 20
 _REGULAR, _FOLDER, _PAX = (b'0', b'\0'), b'5', (b'x', b'g')
 
 
@@ -25,10 +26,12 @@ def members(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None]]:
         size, kind = _checked(head), head[156:157]
         if kind in _REGULAR:
             yield _name(head), _content(file, size, largest)
-        elif kind in _PAX and not _changes_names(content := _content(file, size, 1 << 20)):
+        elif kind in _PAX and not _changes_names(content := _content(file, size, _LARGEST_HEADER)):
             pass  # times, as webdataset writes them
         elif kind == _FOLDER:
             _content(file, size, 0)
+        elif size > _LARGEST_HEADER and kind not in b'1234567':
+            raise Truncated  # a header that would take the memory
         else:
             file.seek(-_BLOCK - (_padded(size) if kind in _PAX and content is not None else 0), 1)
             yield from _by_tarfile(file, largest)
