@@ -111,7 +111,10 @@ def main() -> int:
             counts.append(sum(tokens(batch) for group in data.values() for batch in group))
             began = time.perf_counter()
             result = train_step(engine, config, data, step, 1e-4)
-            assert result is not None
+            assert result is not None  # no `point` asks to stop
+            loss = result.total
+            assert result is not None  # no `point` asks to stop
+            loss = result.total
             if step:
                 times.append(time.perf_counter() - began)
         if a.profile:
@@ -128,7 +131,7 @@ def main() -> int:
         'parameters': sum(parameter.numel() for parameter in engine.module.parameters()),
         'threads': torch.get_num_threads(),
         'bf16': a.bf16,
-        'loss': result.total,
+        'loss': loss,
     }))  # fmt: skip
     torch.distributed.destroy_process_group()
     return 0

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 MEGABYTE = 1 << 20
+LONGEST_BUILD = 900  # seconds
 
 
 def attention_kernel(device: torch.device) -> AbstractContextManager[None]:
@@ -27,7 +31,19 @@ def plain_visual_attention(model: nn.Module, device: torch.device) -> None:
         return
     for module in model.modules():
         if hasattr(module, 'fused_attn'):
-            module.fused_attn = False
+            setattr(module, 'fused_attn', False)  # noqa: B010 - timm's, which type checkers do not know
+
+
+def remove_stale_build_locks() -> list[Path]:
+    """Remove the locks of compilers that were killed, on which PyTorch would wait for ever; what was removed.
+
+    A lock of PyTorch's build of an extension is stale when it is older than any build takes.
+    """
+    folder = Path(os.environ.get('TORCH_EXTENSIONS_DIR', Path.home() / '.cache/torch_extensions'))
+    stale = [lock for lock in folder.glob('**/lock') if lock.is_file() and time.time() - lock.stat().st_mtime > LONGEST_BUILD]
+    for lock in stale:
+        lock.unlink(missing_ok=True)
+    return stale
 
 
 def keep_memory(device: torch.device) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pretrain.config import Optimizer
+from pretrain.engine.host import remove_stale_build_locks
 from pretrain.kernels.norm import APEX
 from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lacks_module
 
@@ -23,6 +24,8 @@ def _fused_adam(module: str) -> AdamW:
     """NVIDIA's FusedAdam, or DeepSpeed's copy of it."""
 
     def build(groups: list[dict[str, Any]], options: Optimizer) -> torch.optim.Optimizer:
+        if module.startswith('deepspeed'):
+            remove_stale_build_locks()
         fused: Any = importlib.import_module(module).FusedAdam
         optimizer: torch.optim.Optimizer = fused(groups, lr=options.lr, betas=options.betas, eps=options.eps, adam_w_mode=True)
         return optimizer
