@@ -1,4 +1,4 @@
-"""How close the pipeline is to the work that cannot be avoided: `python benchmarks/data.py [--only text pass resize workers]`.
+"""How close the pipeline is to the work that cannot be avoided: `python -m benchmarks.data [--only text pass resize workers]`.
 
 text     cc100 with one worker, against xz decompression and sentencepiece's fastest public call on the same text
 pass     pictures that pass through untouched, one worker, against a bare MDSWriter that is given the same records from memory
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import importlib.util
 import io
 import json
 import lzma
@@ -47,10 +46,13 @@ ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / 'sample/raw'
 
 
+clock: Callable[[], float] = time.perf_counter
+
+
 def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turn(rounds: int, **runs: Callable[[], object]) -> dict[str, float]:
@@ -146,7 +148,7 @@ def pass_through(folder: Path, rounds: int, number: int) -> dict[str, Any]:
 
     raw = fresh(folder / 'cc3m')
     (raw / 'images').mkdir()
-    samples = tars(raw / 'images', list(photographs(50, 256, 256, 95)), number, 4)
+    samples = tars(raw / 'images', list(photographs(30, 256, 256, 95)), number, 4)
     size = sum(len(sample['image']) for sample in samples)
 
     def peer() -> None:
@@ -168,7 +170,7 @@ def resize(folder: Path, rounds: int, number: int, img2dataset: Path | None) -> 
     """Large pictures against bare decode + resize + encode, and against img2dataset's resizer."""
     raw = fresh(folder / 'cc3m')
     (raw / 'images').mkdir()
-    pictures = list(photographs(40, 1600, 1200, 90))
+    pictures = list(photographs(12, 1600, 1200, 90))
     samples = tars(raw / 'images', pictures, number, 2)
     images = [sample['image'] for sample in samples]
     runs: dict[str, Callable[[], object]] = {'ours': lambda: build_once('cc3m', raw, folder, image_side=SIDE)}
@@ -251,12 +253,22 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--scale', type=float, default=1, help='multiplies the size of every input')
     parser.add_argument('--img2dataset', type=Path, metavar='PYTHON', help='a Python interpreter that has img2dataset')
+    parser.add_argument('--tokenizer', type=Path, metavar='DIR', help='one that is there already (default: train one of 8,000 pieces)')
+    parser.add_argument('--cpu', action='store_true', help='CPU seconds of this process, for a machine that others use; not for `workers`')
     options = parser.parse_args()
+    if options.cpu:
+        global clock
+        clock = time.process_time
+        if 'workers' in options.only:
+            parser.error('--cpu tells nothing about workers: give --only without it')
     random.seed(0)
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train(SAMPLE, folder / 'tokenizer', TrainingSettings(pieces=8000))
+        if options.tokenizer:
+            shutil.copytree(options.tokenizer, folder / 'tokenizer')
+        else:
+            train(SAMPLE, folder / 'tokenizer', TrainingSettings(pieces=8000))
         if 'text' in options.only:
             found.append(text(folder, options.rounds, int(options.scale * 40e6)))
         if 'pass' in options.only:
@@ -270,6 +282,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    if importlib.util.find_spec('benchmarks') is None:
-        sys.path.insert(0, str(ROOT))
     main()

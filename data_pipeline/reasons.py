@@ -34,4 +34,10 @@ REASONS = {
     'length_ratio': 'one side is much longer than the other (--max-ratio)',
     'duplicate': 'the same pair occurred before',
     'duplicate_document': 'the same document occurred before',
+    'near_duplicate': 'nearly the same text occurred before (--near-duplicates)',
+    'over_limit': 'behind the --limit of its language; counted once, since the rest is not read',
+    'evaluation_text': 'equal to a text of an evaluation set (--decontaminate)',
+    'evaluation_picture': 'looks the same as a picture of an evaluation set (--decontaminate)',
+    'excluded_url': 'another corpus has the URL (--exclude)',
+    'removed': 'taken down by `data_pipeline remove`',
 }

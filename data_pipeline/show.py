@@ -42,7 +42,7 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
     What comes from the shards is data in a JSON block and set as text by a script, and only that script may run (content security policy):
     a caption or URL with markup is shown, never executed.
     """
-    streams = []
+    streams: list[dict[str, Any]] = []
     for stream in stream_folders(folder):
         manifest = read_manifest(stream)
         size = sum(shard['bytes'] for shard in manifest.shards)
@@ -59,6 +59,7 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
                 'records': list(_records(stream, manifest, samples, tokenizer, pictures=True)),
             }
         )
+    streams.sort(key=lambda stream: stream['counted'] != 'captions')  # pictures first
     streams += _empty(folder)
     here = Path(__file__)
     script = here.with_name('show_page.js').read_text(encoding='utf8')

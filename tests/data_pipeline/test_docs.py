@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from data_pipeline.cli import parser
+from data_pipeline.reasons import REASONS
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / 'docs/data.md').read_text(encoding='utf8')
@@ -23,6 +24,7 @@ def test_every_drop_reason_is_explained() -> None:
     }
     assert len(reasons) > 25
     assert {reason for reason in reasons if f'`{reason}`' not in DOCS} == set()
+    assert reasons <= set(REASONS)  # what `show` tells
 
 
 def test_commands_parse() -> None:
