@@ -23,4 +23,4 @@ network
 
 # A node that hangs (a dead disk, a driver) is named by the others within --timeout; then this ends what hangs.
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
-srun --kill-on-bad-exit=0 --wait=10 timeout --kill-after=10 "${HEALTH_SECONDS:-240}" python -m pretrain.health --nodes "$nodes" "$@"
+srun --kill-on-bad-exit=0 --wait=10 --gpu-bind=none timeout --kill-after=10 "${HEALTH_SECONDS:-240}" python -m pretrain.health --nodes "$nodes" "$@"

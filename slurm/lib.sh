@@ -70,9 +70,19 @@ collectives() {
 run_attempt() {
     say "attempt $attempt of job $SLURM_JOB_ID, $SLURM_NTASKS tasks on $SLURM_JOB_NODELIST: $*"
     say "output: $attempt_log"
-    # A rank that dies leaves the others a minute for their stacks and flight records; then they are ended, they cannot go on.
-    srun --label --kill-on-bad-exit=0 --wait=60 --open-mode=append --output="$attempt_log" "$@"
-    code=$?
+    # A rank that dies leaves the others a minute for their stacks and flight records; then they are ended, they cannot go on. In the background,
+    # so that the trap below runs at once and not after srun. Every task sees all GPUs of its node.
+    srun --label --kill-on-bad-exit=0 --wait=60 --gpu-bind=none --open-mode=append --output="$attempt_log" "$@" &
+    local srun=$!
+    while
+        wait "$srun"
+        code=$?
+        kill -0 "$srun" 2>/dev/null
+    do :; done # a signal ends `wait`, not srun
+    # srun returns 0 when Slurm has ended it together with its tasks.
+    if [[ $code == 0 && $(job_field JobState) != RUNNING ]]; then
+        code=143
+    fi
 }
 
 # What follows from the attempt's exit code. $1: a word that differs when the attempt has got further (the newest checkpoint), $2: its value
@@ -116,10 +126,10 @@ end_attempt() {
 # Put this job back into the queue, without the nodes $1 if given (a,b,c). Never returns.
 requeue() {
     local without=${1:-}
-    # Once it has been cancelled, or requeued by Slurm itself (a dead node, a preemption without grace), a job is COMPLETING, and what we asked for
-    # would undo the first and double the second. Over its time limit it is COMPLETING too.
-    if [[ $(job_field JobState) != RUNNING && $(job_field Reason) != TimeLimit ]]; then
-        say "ended by Slurm (cancelled, or requeued without us): nothing more is done"
+    # Once it has been cancelled, or requeued (by Slurm: a dead node, a preemption without grace; by on_sigterm), a job is COMPLETING: requeueing it
+    # now would undo the one and double the other.
+    if [[ $(job_field JobState) != RUNNING ]]; then
+        say "ended by Slurm (cancelled, or requeued already): nothing more is done"
         exit "${code:-1}"
     fi
     trap '' TERM # the requeue ends this script, which still has something to say
@@ -135,5 +145,11 @@ requeue() {
     exit "${code:-1}"
 }
 
-# Slurm's SIGTERM to this shell must not end it before the ranks have written their checkpoint and srun has returned.
-trap : TERM
+# Slurm sends SIGTERM to this shell too. It must not end it before the ranks have written their checkpoint. When the time limit has come without
+# that (ranks that hang, a checkpoint that takes longer than --signal is ahead), Slurm will end the job for good, in KillWait seconds.
+on_sigterm() {
+    if [[ $(job_field Reason) == TimeLimit ]]; then
+        scontrol requeue "$SLURM_JOB_ID" && say "attempt $attempt: its time was over before the ranks had stopped; requeued, to go on at the last checkpoint"
+    fi
+}
+trap on_sigterm TERM

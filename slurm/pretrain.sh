@@ -36,7 +36,7 @@ source slurm/lib.sh
 # A mistake in the configuration is told before any node is checked; `out` is needed below.
 settings=$(python pretrain/run.py --print-config "$@") || exit 2
 out=$(python -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["out"])' <<<"$settings")
-newest() { ls "$out/checkpoints" 2>/dev/null | grep '^step-' | sort | tail -n 1; }
+newest() { find "$out/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort -V | tail -n 1; }
 
 network
 collectives "$out/flight"

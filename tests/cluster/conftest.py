@@ -1,7 +1,12 @@
 """One Slurm cluster for all tests of this folder, and the jobs on it: they are submitted together, since they mostly wait."""
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +102,37 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
         for pid in tasks:
             kill(pid)
     return built
+
+
+@pytest.fixture(scope='session')
+def stuck(cluster: Cluster, home: Path, folder: Path) -> Path:  # noqa: F811
+    """The log of a build of one language whose process hangs until its limit of a minute: the signal ahead of that means nothing to it."""
+    logs, raw = folder / 'stuck', folder / 'stuck' / 'raw'
+    raw.mkdir(parents=True)
+    (raw / 'en.txt.xz').symlink_to(ROOT / 'sample/raw/cc100/en.txt.xz')
+    options = ['--array=0', '--partition=other', '--nodelist=n0', '--cpus-per-task=1', '--time=1', '--signal=28@5']  # SIGWINCH
+    arguments = ['cc100', '--raw', str(raw), '--out', str(logs / 'shards'), '--tokenizer', str(home / 'tokenizer')]
+    job = cluster.submit(*options, f'--output={logs}/%x-%A_%a.log', 'slurm/build_shards.sh', *arguments, folder=ROOT)
+    threading.Thread(target=hang, args=task_of(cluster, job), daemon=True).start()
+    return logs / f'build_shards-{job}_0.log'
+
+
+def hang(*pids: int) -> None:
+    """Keep processes from going on until they are killed: Slurm sends SIGCONT with every signal."""
+    with suppress(ProcessLookupError):
+        while True:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.05)
+
+
+def task_of(cluster: Cluster, array_job: str) -> list[int]:
+    """Processes that srun has started for an element of an array, once they are there."""
+    found: list[int] = []
+
+    def started() -> bool:
+        found[:] = cluster.pids(f'SLURM_ARRAY_JOB_ID={array_job}', 'SLURM_STEP_ID=0')
+        return bool(found)
+
+    wait_for(started, 'the element does not start', cluster.logs)
+    return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Array
+from tests.cluster.conftest import Array, task_of
 from tests.support.launch import BIN, ROOT, succeed
 from tests.support.slurm import Cluster, kill, wait_for
 
@@ -57,14 +57,7 @@ def test_an_element_that_keeps_failing_gives_up_and_nothing_is_merged(cluster: C
     options = ['--array=0', '--cpus-per-task=1', f'--output={tmp_path}/%x-%A_%a.log']
     job = cluster.submit(*options, 'slurm/build_shards.sh', *arguments, folder=ROOT, MAX_FAILURES='1')
     log = tmp_path / f'build_shards-{job}_0.log'
-    tasks: list[int] = []
-
-    def started() -> bool:
-        tasks[:] = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', 'SLURM_STEP_ID=0')
-        return bool(tasks)
-
-    wait_for(started, 'the element does not start', cluster.logs)
-    for pid in tasks:
+    for pid in task_of(cluster, job):
         kill(pid)
     cluster.wait(job, 'FAILED')
     assert 'giving up; the reason is in' in log.read_text()

@@ -37,7 +37,7 @@ class Life:
 
 
 @pytest.fixture(scope='module')
-def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started) -> Life:
+def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path) -> Life:
     place = folder / 'life'
     config = folder / 'life.yaml'  # read anew by each attempt
 
@@ -64,7 +64,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     until(lambda: len(resumed(out)) == 2, 'the job does not come back after its time limit')
     timed_out = resumed(out)[-1]
     until(lambda: steps(out) >= timed_out + 3, 'the job does not train after its time limit')
-    until(lambda: cluster.run('squeue', '--noheader', '--format=%A').split() == [job], 'other jobs do not end')
+    until(lambda: cluster.run('squeue', '--noheader', '--nodelist=n1', '--format=%A').split() == [job], 'other jobs on n1 do not end')
     cluster.kill_node('n1')
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued after its node died')
     until(lambda: cluster.node_state('n1').startswith('DOWN'), 'Slurm does not notice that the node is dead')
