@@ -127,8 +127,8 @@ end_attempt() {
 requeue() {
     local without=${1:-}
     # Once it has been cancelled, or requeued (by Slurm: a dead node, a preemption without grace; by on_sigterm), a job is COMPLETING: requeueing it
-    # now would undo the one and double the other.
-    if [[ $(job_field JobState) != RUNNING ]]; then
+    # now would undo the one and double the other. At its time limit it is COMPLETING as well.
+    if [[ -n $requeued || ($(job_field JobState) != RUNNING && $(job_field Reason) != TimeLimit) ]]; then
         say "ended by Slurm (cancelled, or requeued already): nothing more is done"
         exit "${code:-1}"
     fi
@@ -147,9 +147,11 @@ requeue() {
 
 # Slurm sends SIGTERM to this shell too. It must not end it before the ranks have written their checkpoint. When the time limit has come without
 # that (ranks that hang, a checkpoint that takes longer than --signal is ahead), Slurm will end the job for good, in KillWait seconds.
+requeued=
 on_sigterm() {
-    if [[ $(job_field Reason) == TimeLimit ]]; then
-        scontrol requeue "$SLURM_JOB_ID" && say "attempt $attempt: its time was over before the ranks had stopped; requeued, to go on at the last checkpoint"
+    if [[ -z $requeued && $(job_field Reason) == TimeLimit ]] && scontrol requeue "$SLURM_JOB_ID"; then
+        requeued=yes
+        say "attempt $attempt: its time was over before the ranks had stopped; requeued, to go on at the last checkpoint"
     fi
 }
 trap on_sigterm TERM
