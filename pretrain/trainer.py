@@ -18,7 +18,7 @@ from pretrain.data.heldout import HeldOut
 from pretrain.data.loader import TrainLoader
 from pretrain.data.order import check_data, rank_positions
 from pretrain.data.packing import StepData
-from pretrain.engine.checkpoint import load_checkpoint, step_of
+from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.host import attention_kernel, keep_memory
 from pretrain.engine.recovery import Recovery
@@ -29,6 +29,7 @@ from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed, local_device
 from pretrain.evaluation.curve import retrieval_curve, retrieval_split
 from pretrain.evaluation.heldout import Report, heldout_losses
+from pretrain.init import Start
 from pretrain.model.unix2 import UniX2
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
@@ -47,17 +48,22 @@ class Trainer:
         self.tokenizer = Tokenizer.load(Path(config.data.tokenizer), config.model.family)
         self.manifests = check_data(config, self.tokenizer)
         retrieval_split(config)
+        # A run with a checkpoint goes on from it or not at all, and then needs no published weights.
+        start = None if checkpoints(self.checkpoints) else Start(config, self.tokenizer)
         init_distributed()
         for task in config.tasks:
             rank_positions(config, task, dist.get_rank(), dist.get_world_size())
         keep_memory(local_device())
         self.control = Control(config.watchdog, local_device(), self._fault)
         torch.manual_seed(config.seed)  # the same initial weights on every rank
-        self.engine = Engine(UniX2(config.model, self.tokenizer.vocabulary), config, ds_config)
+        model = UniX2(config.model, self.tokenizer.vocabulary)
+        if start:
+            start.load(model)
+        self.engine = Engine(model, config, ds_config)
         self.recovery = Recovery(config.recovery)
         self.done = 0  # updates
         self.saved = -1  # updates in the newest checkpoint
-        self.records = self._open()
+        self.records = self._open(initialised=start is not None)
         self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
 
     @property
@@ -198,7 +204,7 @@ class Trainer:
         self._event('rollback', step=self.done, last=last, skip=window, problem=what)
         self._say(f'{what}: back to {path}; batches {window[0]} to {window[1] - 1} of the data are passed over from now on')
 
-    def _open(self) -> Records | None:
+    def _open(self, initialised: bool) -> Records | None:
         """Load the newest valid checkpoint of `out`, if there is one, and open the records, on rank 0."""
         from_rank_0(self._take_lock)
         found = find_checkpoint(self.checkpoints)
@@ -206,6 +212,8 @@ class Trainer:
             check_resumable(self.config, self.manifests, found.path)
             self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
             self.done = self.saved = step_of(found.path)
+        elif not initialised:
+            raise UserError(f'the checkpoints in {self.checkpoints} went away while this run started; start it again')
         if self.engine.rank:
             return None
         records = Records(self.out, self.done, self.config.log.tensorboard)

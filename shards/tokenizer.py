@@ -106,6 +106,10 @@ class Tokenizer:
         """The sentencepiece piece of an id, `▁` being its space; empty for special tokens, <mask> and language codes."""
         return str(self._sp.id_to_piece(token - 1)) if self.unk < token <= self.pieces else ''
 
+    def piece_list(self) -> list[str]:
+        """Every piece, in the order of their ids."""
+        return [self._sp.id_to_piece(piece) for piece in range(self.pieces)]
+
     def language(self, code: str) -> int:
         """Id of the code of a language, in any spelling. Raises UserError for a language that this tokenizer has no code for."""
         try:

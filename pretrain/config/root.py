@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from pretrain.config.data import Data
 from pretrain.config.faults import Recovery, Watchdog
+from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Section
@@ -27,6 +28,7 @@ class Config(Section):
     )
     precision: Literal['fp32', 'bf16'] = Field('bf16', description="of the forward and backward; the optimizer's weights are fp32 in both")
     model: Model = Model()
+    init: Init = Init()
     data: Data = Data()
     task: TaskOptions = TaskOptions()
     batch: Batch = Batch()

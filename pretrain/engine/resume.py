@@ -14,9 +14,10 @@ from shards.errors import UserError
 
 Result = TypeVar('Result')
 
-# Settings that say neither which samples come next, nor what is learned from them, nor what the parameters are.
+# Settings that say neither which samples come next, nor what is learned from them, nor what the parameters are. (`init` is read by a new
+# run only.)
 FREE = (
-    'out', 'steps', 'precision', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'recovery', 'watchdog', 'batch.micro',
+    'out', 'steps', 'precision', 'init', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'recovery', 'watchdog', 'batch.micro',
     'model.recompute',
     'data.shards', 'data.tokenizer', 'data.cache', 'data.workers', 'data.prefetch',
 )  # fmt: skip

@@ -21,6 +21,8 @@ from tests.pretrain.data.small_shards import (
     write_pictures,
     write_texts,
 )
+from tests.pretrain.init.started import CODES
+from tests.support.published import mbart, xlmr
 
 
 @pytest.fixture(scope='session')
@@ -71,3 +73,13 @@ def tokenizer(home: Path) -> Tokenizer:
 @pytest.fixture(scope='session')
 def config(home: Path) -> Config:
     return make_config(home)
+
+
+@pytest.fixture(scope='session')
+def published(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
+    """Family -> the model, and the folder it was saved to."""
+    models = {family: mbart(tokenizer.pieces, codes) for family, codes in CODES.items()} | {'xlm-r': xlmr(tokenizer.pieces)}
+    folder = tmp_path_factory.mktemp('published')
+    for family, model in models.items():
+        model.save_pretrained(folder / family)
+    return {family: (model, folder / family) for family, model in models.items()}
