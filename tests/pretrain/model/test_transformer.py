@@ -16,6 +16,7 @@ from pretrain.data.batch import Texts
 from pretrain.model.packed import Layout, pack, pad
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks.token_loss import token_loss
+from tests.support.copying import copy_stack
 
 VOCABULARY, PAD = 97, 1
 SMALL = Model(
@@ -48,29 +49,6 @@ def reference(model: UniX2) -> Any:
         theirs.embed_positions.weight.data.copy_(positions.weight.data)
         copy_stack(theirs, ours)
     return mbart
-
-
-def copy_stack(theirs: Any, ours: Any) -> None:
-    theirs.layernorm_embedding.load_state_dict(ours.layernorm_embedding.state_dict())
-    theirs.layer_norm.load_state_dict(ours.layer_norm.state_dict())
-    for their_layer, our_layer in zip(theirs.layers, ours.layers, strict=True):
-        for name in ('self_attn_layer_norm', 'final_layer_norm', 'fc1', 'fc2', *(['encoder_attn_layer_norm'] if our_layer.decoder else [])):
-            getattr(their_layer, name).load_state_dict(getattr(our_layer, name).state_dict())
-        copy_attention(their_layer.self_attn, our_layer.self_attn)
-        if our_layer.decoder:
-            copy_attention(their_layer.encoder_attn, our_layer.encoder_attn)
-
-
-def copy_attention(theirs: Any, ours: Any) -> None:
-    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
-    if ours.cross:
-        theirs.q_proj.load_state_dict(ours.q_proj.state_dict())
-        fused, names = ours.kv_proj, ['k_proj', 'v_proj']
-    else:
-        fused, names = ours.qkv_proj, ['q_proj', 'k_proj', 'v_proj']
-    for name, weight, bias in zip(names, fused.weight.chunk(len(names)), fused.bias.chunk(len(names)), strict=True):
-        getattr(theirs, name).weight.data.copy_(weight)
-        getattr(theirs, name).bias.data.copy_(bias)
 
 
 def ragged(lengths: list[int], seed: int = 1) -> tuple[Texts, Tensor, Tensor]:
