@@ -208,8 +208,9 @@ class Trainer:
         """Load the newest valid checkpoint of `out`, if there is one, and open the records, on rank 0."""
         from_rank_0(self._take_lock)
         found = find_checkpoint(self.checkpoints)
+        removal = None
         if found.path is not None:
-            check_resumable(self.config, self.manifests, found.path)
+            removal = check_resumable(self.config, self.manifests, found.path)
             self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
             self.done = self.saved = step_of(found.path)
         elif not initialised:
@@ -221,6 +222,9 @@ class Trainer:
         for problem in found.problems:
             records.event('fault', problem=problem)
             say(f'skipped a damaged checkpoint: {problem}')
+        if removal is not None:
+            records.event('removal', problem=removal)
+            say(removal)
         if found.path is not None:
             records.event('resume', step=self.done, world=self.engine.world)
             say(f'resuming after step {self.done} of {self.config.steps}')

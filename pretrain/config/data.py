@@ -19,6 +19,9 @@ class Data(Section):
     pictures: list[Pictures] = Field(
         default_factory=lambda: list(get_args(Pictures)), min_length=1, description='picture corpora to train on; each must be there'
     )
+    accept_removals: bool = Field(
+        False, description='go on from a checkpoint though pictures were removed from the shards since: the rest comes in another order'
+    )
     workers: int = Field(4, ge=0, description='loader processes per rank; the batches do not depend on it')
     prefetch: int = Field(2, ge=1, description='steps that each worker prepares ahead')
     caption_tokens: int = Field(64, ge=4, description='longest caption, special tokens included')

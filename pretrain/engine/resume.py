@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from pretrain.config import Config
 from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
+from pretrain.engine.removals import check_same_shards
 from shards.errors import UserError
 
 Result = TypeVar('Result')
@@ -20,6 +21,7 @@ FREE = (
     'out', 'steps', 'precision', 'init', 'optimizer', 'kernels', 'checkpoint', 'eval', 'log', 'recovery', 'watchdog', 'batch.micro',
     'model.recompute',
     'data.shards', 'data.tokenizer', 'data.cache', 'data.workers', 'data.prefetch',
+    'data.accept_removals',
 )  # fmt: skip
 
 
@@ -67,20 +69,18 @@ def from_rank_0(function: Callable[[], Result]) -> Result:
     return result
 
 
-def check_resumable(config: Config, manifests: dict[str, str], path: Path) -> None:
-    """Raises UserError when the run that wrote the checkpoint was another one, had other shards, or went further."""
+def check_resumable(config: Config, manifests: dict[str, str], path: Path) -> str | None:
+    """What is to be said when pictures were removed since.
+
+    Raises UserError when the run that wrote the checkpoint was another one, had other shards, or went further.
+    """
     state = read_state(path)
     check_same_run(config, state['config'], path)
-    saved = state['manifests']
-    changed = sorted(name for name in saved.keys() | manifests.keys() if saved.get(name) != manifests.get(name))
-    if changed:
-        raise UserError(
-            f'{path} was trained on other shards: {changed[0]} has changed in {config.data.shards}, so its samples would be lost '
-            'or repeated; restore those shards, or choose another `out`'
-        )
+    warning = check_same_shards(config, state['manifests'], manifests, path)
     if state['step'] > config.steps:
         asked = config.steps
         raise UserError(f'{path} has {state["step"]} steps, the configuration asks for {asked}; raise `steps` or choose another `out`')
+    return warning
 
 
 def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> None:
