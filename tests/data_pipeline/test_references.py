@@ -6,11 +6,13 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
 from data_pipeline.build import build
+from data_pipeline.finish import finish
 from data_pipeline.job import Job
 from data_pipeline.settings import Settings
 from shards.errors import UserError
@@ -141,3 +143,38 @@ def test_mistakes(tokenizer: Path, tmp_path: Path, evaluation: Path) -> None:
     (tmp_path / 'none.txt').write_text('no address\n')
     with pytest.raises(UserError, match=r'none\.txt holds no URL'):
         run('cc3m', exclude=(tmp_path / 'none.txt',))
+
+
+@pytest.mark.parametrize('corpus', ['opus', 'cc100', 'cc3m'])
+def test_tasks_do_not_matter_with_every_rule_on(tokenizer: Path, tmp_path: Path, evaluation: Path, corpus: str) -> None:
+    raw = tmp_path / 'raw'
+    options: dict[str, Any] = {'holdout': 0.2}
+    exclude: tuple[Path, ...] = ()
+    if corpus == 'opus':
+        german, english = 'Der Satz Nummer {} ist lang genug, um ihn zu beurteilen.', 'Sentence {} is long enough'
+        rows = [(german.format(i % 7), english.format(i % 7) + '!' * (i % 3)) for i in range(30)]
+        for name in 'AB':
+            moses(raw / name / 'de-en.txt.zip', [*rows, ('Die Katze', 'The cat sleeps.')])
+        options |= {'near_duplicates': 0.7, 'chunk_bytes': 4096}
+    elif corpus == 'cc100':
+        raw.mkdir()
+        for code in ('de', 'zh'):
+            paragraphs = [f'Absatz {i} mit einigen Worten, die sich {"fast" if i % 2 else "kaum"} wiederholen.' for i in range(40)]
+            (raw / f'{code}.txt').write_text('\n\n'.join([*paragraphs, 'Die Katze schläft.']))
+        options |= {'near_duplicates': 0.7, 'cross_documents': True, 'limit': 'de=1K'}
+    else:
+        for shard in range(3):
+            write_tar(raw / f'images/{shard:05}.tar', [(f'http://x/{shard}{i}', drawing(20 * i + shard), f'a {i}') for i in range(10)])
+        (tmp_path / 'urls.txt').write_text('https://x/11\n')
+        exclude = (tmp_path / 'urls.txt',)
+
+    def job(out: str) -> Job:
+        settings = Settings(**options)
+        return Job(corpus, raw, tmp_path / out, settings, tokenizer=tokenizer, exclude=exclude, decontaminate=(evaluation,))
+
+    assert build(job('one'), 1, 0, 1)
+    for task in (2, 0, 1):
+        build(job('three'), 1, task, 3)
+    finish(tmp_path / 'three')
+    assert tree(tmp_path / 'one') == tree(tmp_path / 'three')
+    assert (tmp_path / f'one/{corpus}/decontamination.json').exists()
