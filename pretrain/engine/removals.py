@@ -6,6 +6,7 @@ from pathlib import Path
 from pretrain.config import Config
 from shards.errors import UserError
 from shards.schema import read_manifest
+from shards.storage import location
 
 
 def check_same_shards(config: Config, saved: dict[str, str], present: dict[str, str], checkpoint: Path) -> str | None:
@@ -15,7 +16,7 @@ def check_same_shards(config: Config, saved: dict[str, str], present: dict[str, 
     `data.accept_removals` that is only worth a warning, which is returned. Raises UserError without, and for any other change.
     """
     changed = sorted(name for name in saved.keys() | present.keys() if saved.get(name) != present.get(name))
-    removals = [read_manifest(Path(config.data.shards) / name).removed if name in saved and name in present else [] for name in changed]
+    removals = [read_manifest(location(config.data.shards) / name).removed if name in saved and name in present else [] for name in changed]
     if not all(removals):
         other = next(name for name, removed in zip(changed, removals, strict=True) if not removed)
         raise UserError(
