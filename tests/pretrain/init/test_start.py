@@ -13,9 +13,11 @@ from pretrain.data.batch import Texts
 from pretrain.init import Start
 from pretrain.model.load import load_model
 from pretrain.model.unix2 import UniX2
+from pretrain.trainer import Trainer
+from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.init.started import SIZES, configured
-from tests.support.launch import command, run, succeed
+from tests.support.launch import command, succeed
 from tests.support.published import VIT, mbart_states_and_loss, save_vit
 
 MODEL = [f'model.{key}={value}' for key, value in SIZES.items()]
@@ -33,11 +35,6 @@ def test_a_run_starts_from_published_weights(home: Path, published: dict[str, tu
     model = [*MODEL, 'model.family=mbart-50', f'model.visual={{image_size: 48, options: {VIT}}}']
     model += ['tasks=[mt]', 'eval.samples=2', 'precision=fp32', SLOW]
     init = [f'init.text={text}', f'init.visual={visual}', 'steps=1']
-    wrong = run(command([sys.executable], home, out, *model, *init, 'model.dim=64'), tmp_path)
-    assert wrong.returncode == 2 and not out.exists()
-    assert wrong.stderr.strip().splitlines()[-1] == (
-        f'error: init.text = {text}: model.dim is 64, these weights fit model.dim=32'
-    )
     succeed(command([sys.executable], home, out, *model, *init), tmp_path)
     trained = load_model(out)
     n = trained.tokenizer.pieces
@@ -49,6 +46,15 @@ def test_a_run_starts_from_published_weights(home: Path, published: dict[str, tu
     shutil.rmtree(text)
     shutil.rmtree(visual)
     assert 'resuming after step 1' in succeed(command([sys.executable], home, out, *model, *init[:2], 'steps=2'), tmp_path)
+
+
+def test_a_misfit_is_refused_before_anything_starts(home: Path, published: dict[str, tuple[Any, Path]], tmp_path: Path) -> None:
+    folder, out = published['mbart-cc25'][1], tmp_path / 'run'
+    config = configured(home, 'mbart-cc25', {'text': str(folder)}, dim=64).model_copy(update={'out': str(out), 'tasks': ['mt']})
+    with pytest.raises(UserError) as caught:
+        Trainer(config, None)
+    assert str(caught.value) == f'init.text = {folder}: model.dim is 64, these weights fit model.dim=32'
+    assert not out.exists() and not torch.distributed.is_initialized()
 
 
 def test_nothing_named_changes_nothing(home: Path, tokenizer: Tokenizer) -> None:
