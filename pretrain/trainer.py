@@ -16,7 +16,6 @@ from pretrain.config import Config, dump_config
 from pretrain.data.batch import TaskBatch
 from pretrain.data.heldout import HeldOut
 from pretrain.data.loader import TrainLoader
-from pretrain.data.order import check_data, rank_positions
 from pretrain.data.packing import StepData
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
@@ -27,10 +26,11 @@ from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed, local_device
-from pretrain.evaluation.curve import retrieval_curve, retrieval_split
+from pretrain.evaluation.curve import retrieval_curve
 from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.init import Start
 from pretrain.model.unix2 import UniX2
+from pretrain.preflight import check_run
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
 from pretrain.tasks.contrastive import Contrast
@@ -46,13 +46,10 @@ class Trainer:
         self.out = Path(config.out)
         # Before any worker or engine starts: what is missing is said at once, not at the first evaluation.
         self.tokenizer = Tokenizer.load(Path(config.data.tokenizer), config.model.family)
-        self.manifests = check_data(config, self.tokenizer)
-        retrieval_split(config)
+        self.manifests = check_run(config, ds_config, self.tokenizer)
         # A run with a checkpoint goes on from it or not at all, and then needs no published weights.
         start = None if checkpoints(self.checkpoints) else Start(config, self.tokenizer)
         init_distributed()
-        for task in config.tasks:
-            rank_positions(config, task, dist.get_rank(), dist.get_world_size())
         keep_memory(local_device())
         self.control = Control(config.watchdog, local_device(), self._fault)
         torch.manual_seed(config.seed)  # the same initial weights on every rank

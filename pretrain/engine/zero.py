@@ -55,6 +55,11 @@ def cpu_group(timeout: timedelta) -> torch.distributed.ProcessGroup:
     return group
 
 
+def launched_world() -> int:
+    """Number of processes that the launcher started, known before they join."""
+    return int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
+
+
 def accelerator_name() -> str:
     """'cuda' or 'cpu'."""
     _deepspeed()

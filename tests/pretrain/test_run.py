@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pretrain.config import TASKS, load_config
 from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
@@ -89,6 +90,8 @@ def test_metrics_hold_every_step(unbroken: Path) -> None:
         assert {'step', 'loss', 'lr', 'grad_norm', 'samples', 'samples_per_s', 'skipped'} <= line.keys()
         assert list(line['loss']) == [*TASKS, 'total'] and line['skipped'] is False and line['samples_per_s'] > 0
         assert line['loss']['total'] == pytest.approx(sum(line['loss'][task] for task in TASKS) / len(TASKS))
+        assert set(line['examples']) == {'prefixed.plm', 'prefixed.vplm', 'masks.mlm', 'masks.mmmt', 'negatives.itm'}
+        assert 0 <= line['examples']['prefixed.plm'] <= 1 and line['examples']['masks.mlm'] == line['targets']['mlm'] / 8 >= 1
         assert line['targets']['itm'] == 8 and set(line['targets']) == {'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt', 'mmmt_masked'}
 
 
@@ -105,14 +108,17 @@ def test_evaluations(unbroken: Path) -> None:
 
 
 def test_events_configuration_and_tensorboard(unbroken: Path) -> None:
-    lines = read_lines(unbroken / EVENTS)
+    lines, metrics = read_lines(unbroken / EVENTS), read_lines(unbroken / METRICS)
     assert [(line['event'], line['step']) for line in lines] == [('start', 0), ('checkpoint', STEPS), ('end', STEPS)]
     assert lines[0]['world'] == 2 and lines[-1]['code'] == 0
     config = load_config(unbroken / 'config.yaml')
     assert config.steps == STEPS and config.model.dim == 32 and config.precision == 'bf16' and tuple(config.tasks) == TASKS
     assert [path.name for path in checkpoints(unbroken / 'checkpoints')] == [f'step-{STEPS:07d}']
     assert read_state(newest_valid(unbroken / 'checkpoints')[0] or Path()).keys() >= {'manifests', 'environment'}
-    assert list((unbroken / 'tensorboard').iterdir())
+    board = EventAccumulator(str(unbroken / 'tensorboard'))
+    board.Reload()
+    for name in ('prefixed.plm', 'prefixed.vplm', 'masks.mlm', 'masks.mmmt', 'negatives.itm'):
+        assert [event.value for event in board.Scalars(f'examples/{name}')] == pytest.approx([line['examples'][name] for line in metrics])
 
 
 def test_a_person_can_follow(unbroken: Path) -> None:

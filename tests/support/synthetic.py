@@ -8,7 +8,7 @@ from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual
 from pretrain.data.batch import TaskBatch, Texts
 
 VOCABULARY = 53
-MASK = 4
+MASK, EOS = 4, 2
 
 
 def tiny_config(out: str, precision: str = 'fp32', micro: int = 2, **changes: object) -> Config:
@@ -25,7 +25,10 @@ def tiny_config(out: str, precision: str = 'fp32', micro: int = 2, **changes: ob
 
 def rows_of(generator: torch.Generator, count: int) -> list[Tensor]:
     lengths = torch.randint(2, 9, (count,), generator=generator)
-    return [torch.randint(5, VOCABULARY, (int(length),), generator=generator) for length in lengths]
+    rows = [torch.randint(5, VOCABULARY, (int(length),), generator=generator) for length in lengths]
+    for row in rows:
+        row[-2] = EOS  # `X </s> lang`
+    return rows
 
 
 def texts(rows: list[Tensor]) -> Texts:
@@ -50,6 +53,7 @@ def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
         batch.text.ids[batch.masked] = MASK
     if task == 'itm':
         batch.match = torch.randint(0, 2, (count,), generator=generator).float()
+        batch.replace = torch.arange(count) % 3  # with hard negatives: nothing, the picture, the text
     batch.image_ids, batch.text_ids, batch.other_ids = torch.arange(count), torch.arange(count) + 100, torch.arange(count) + 200
     batch.image_ids[3 % count] = batch.image_ids[0]
     batch.text_ids[2 % count] = batch.text_ids[1 % count]
@@ -69,7 +73,8 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
 
     out = TaskBatch(batch.task, batch.sample_ids[low:high], batch.languages[low:high], part(batch.text) or texts([]))
     out.other, out.decoder_input = part(batch.other), part(batch.decoder_input)
-    out.match, out.image_ids, out.text_ids, out.other_ids = map(rows, (batch.match, batch.image_ids, batch.text_ids, batch.other_ids))
+    for name in ('match', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids'):
+        setattr(out, name, rows(getattr(batch, name)))
     if batch.images is not None and batch.image_rows is not None:
         keep = (batch.image_rows >= low) & (batch.image_rows < high)
         out.images, out.image_rows = batch.images[keep], batch.image_rows[keep] - low
@@ -84,10 +89,11 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
 
 def rank_data(tasks: list[str], rank: int, world: int, micro: int, seed: int = 0, count: int = 8) -> dict[str, list[TaskBatch]]:
     """The micro-batches of one rank, as the loader gives them."""
-    share = count // world
-    data = {}
-    for task in tasks:
-        whole = task_batch(task, count, seed)
-        starts = range(rank * share, (rank + 1) * share, micro)
-        data[task] = [cut(whole, start, min(start + micro, (rank + 1) * share)) for start in starts]
-    return data
+    return {task: micro_batches(task_batch(task, count, seed), rank, world, micro) for task in tasks}
+
+
+def micro_batches(whole: TaskBatch, rank: int, world: int, micro: int) -> list[TaskBatch]:
+    """A rank's share of a global batch, cut."""
+    share = len(whole) // world
+    rows = range(rank * share, (rank + 1) * share)
+    return [cut(whole, start, min(start + micro, rows.stop)) for start in rows[::micro]]

@@ -1,0 +1,48 @@
+"""What can be told about a run before any process group, engine or loader starts, in every process that a launcher made."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pretrain.config import Config
+from pretrain.data.order import check_data, rank_positions
+from pretrain.engine.checkpoint import checkpoints, read_state
+from pretrain.engine.ds_config import resolve_ds_config
+from pretrain.engine.resume import check_same_run
+from pretrain.engine.zero import launched_world
+from pretrain.evaluation.curve import retrieval_split
+from pretrain.model.unix2 import UniX2
+from shards.errors import UserError
+from shards.tokenizer import Tokenizer
+
+
+def check_run(config: Config, ds_config: str | Path | None, tokenizer: Tokenizer) -> dict[str, str]:
+    """Raises UserError for a run that cannot be: batches that the processes do not divide, DeepSpeed settings against the YAML's, a corpus
+    that a task lacks, an evaluation set or language that is not there, a model that cannot be built, a checkpoint of another one.
+
+    Returns stream -> sha256 of its manifest, of all that the run trains on.
+    """
+    world = launched_world()
+    for task in config.tasks:
+        rank_positions(config, task, 0, world)
+    resolve_ds_config(ds_config, config, world, 'cpu')
+    manifests = check_data(config, tokenizer)
+    split = retrieval_split(config)
+    for language in split.captions if split else ():
+        tokenizer.language(language)
+    with torch.device('meta'):  # costs no memory
+        UniX2(config.model, tokenizer.vocabulary)
+    check_newest_checkpoint(config)
+    return manifests
+
+
+def check_newest_checkpoint(config: Config) -> None:
+    """Raises UserError when the run in `out` is another one. Whether its files are whole is found out later, with their hashes."""
+    for path in reversed(checkpoints(Path(config.out) / 'checkpoints')):
+        try:
+            state = read_state(path)
+        except UserError:  # damaged: an older one counts
+            continue
+        check_same_run(config, state['config'], path)
+        return

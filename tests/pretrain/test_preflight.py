@@ -1,0 +1,84 @@
+"""What cannot be is said in one line before any process group, engine or loader starts, whatever launched the processes."""
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain.config import load_config
+from pretrain.preflight import check_run
+from pretrain.trainer import Trainer
+from shards.errors import UserError
+from shards.tokenizer import Tokenizer
+from tests.support.launch import ROOT, TINY, command, deepspeed, run
+
+EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
+LAUNCHERS = {
+    'none': {},
+    'deepspeed or torchrun': {'RANK': '2', 'LOCAL_RANK': '2', 'WORLD_SIZE': '3', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': '1'},
+    'srun': {'SLURM_JOB_ID': '7', 'SLURM_PROCID': '2', 'SLURM_LOCALID': '0', 'SLURM_NTASKS': '3'},
+}
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The environment of a process of each launcher; the number of its processes."""
+    for key in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'SLURM_NTASKS', 'SLURM_PROCID'):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in LAUNCHERS[request.param].items():
+        monkeypatch.setenv(key, value)
+    return 3 if LAUNCHERS[request.param] else 1
+
+
+def options(home: Path, out: Path, *settings: str) -> list[str]:
+    return [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}', *settings]
+
+
+def refusal(home: Path, out: Path, *settings: str, ds_config: Path | None = None) -> str:
+    """The line that a trainer which cannot start is ended with."""
+    with pytest.raises(UserError) as caught:
+        Trainer(load_config(ROOT / 'configs/sample.yaml', options(home, out, *settings)), None if ds_config is None else str(ds_config))
+    assert not torch.distributed.is_initialized() and '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_mistake_is_met_before_anything_starts(home: Path, tmp_path: Path, launched: int) -> None:
+    out = tmp_path / 'run'
+    thirds = 'batch={global: 9, micro: 3}'
+    if launched == 3:
+        assert 'batch.global=8 cannot be shared equally by 3 processes; set it to a multiple of 3, e.g. 6 or 9' in refusal(home, out)
+        assert 'batch.tasks.itm=7 cannot be shared' in refusal(home, out, 'batch={global: 9, tasks: {itm: 7}}')
+    missing = refusal(home, out, thirds, 'data.shards=nowhere', 'tasks=[plm]')
+    assert 'task plm needs cc100, and nowhere/cc100/train has no samples; build it with' in missing
+    assert 'timm cannot build' in refusal(home, out, thirds, 'model.visual={name: vit_of_tomorrow}')
+    unknown = refusal(home, out, thirds, f'eval.retrieval={{data: {EMOJI}, languages: [en, qqq]}}')
+    assert 'qqq' in unknown
+    settings = json.loads((ROOT / 'ds_configs/zero2.json').read_text()) | {'gradient_clipping': 7}
+    (tmp_path / 'zero.json').write_text(json.dumps(settings))
+    assert 'gradient_clipping is 7, but the YAML owns it' in refusal(home, out, thirds, ds_config=tmp_path / 'zero.json')
+    assert not out.exists()
+
+
+def test_a_run_that_can_be_is_let_through(home: Path, tmp_path: Path, launched: int) -> None:
+    trainable = load_config(ROOT / 'configs/sample.yaml', options(home, tmp_path / 'run', 'batch={global: 9, micro: 3}'))
+    assert len(check_run(trainable, None, Tokenizer.load(home / 'tokenizer'))) > 5
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_a_checkpoint_of_other_sizes(home: Path, tmp_path: Path) -> None:
+    """A run of one step, then the same folder with another model; and three processes of the real launcher say one line."""
+    out = tmp_path / 'run'
+    short = ['steps=1', 'tasks=[mt]', 'data.workers=0', 'eval.tasks=[mt]']
+    assert run(command([sys.executable], home, out, *short), tmp_path).returncode == 0
+    wider = refusal(home, out, *short, 'model.dim=64')
+    assert 'was trained with model.dim = 32, this run asks for 64' in wider and 'set it back, or choose another `out`' in wider
+    done = run(command(deepspeed(3), home, tmp_path / 'other', *short), tmp_path)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 2 and 'Traceback' not in printed, printed
+    (line,) = (line for line in printed.splitlines() if line.startswith('error:'))
+    assert 'batch.global=8 cannot be shared equally by 3 processes' in line
