@@ -49,7 +49,8 @@ def test_every_mistake_is_met_before_anything_starts(home: Path, tmp_path: Path,
     out = tmp_path / 'run'
     thirds = 'batch={global: 9, micro: 3}'
     if launched == 3:
-        assert 'batch.global=8 cannot be shared equally by 3 processes; set it to a multiple of 3, e.g. 6 or 9' in refusal(home, out)
+        undivided = refusal(home, out)
+        assert 'batch.global=8 cannot be shared equally by 3 processes' in undivided and 'a multiple of 3, e.g. 6 or 9' in undivided
         assert 'batch.tasks.itm=7 cannot be shared' in refusal(home, out, 'batch={global: 9, tasks: {itm: 7}}')
     missing = refusal(home, out, thirds, 'data.shards=nowhere', 'tasks=[plm]')
     assert 'task plm needs cc100, and nowhere/cc100/train has no samples; build it with' in missing
