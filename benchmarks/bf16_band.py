@@ -26,7 +26,7 @@ from shards.arguments import Parser
 from shards.errors import UserError, run_command
 
 ROOT = Path(__file__).parents[1]
-BAND = 0.1  # largest deviation of a window's loss from fp32's, relative
+BAND = 0.02  # largest deviation of a window's loss from fp32's, relative
 SETTINGS = [
     'model.visual={image_size: 32, options: {embed_dim: 64, depth: 2, num_heads: 2, patch_size: 8}}',
     'model.dim=64', 'model.heads=2', 'model.ffn=256', 'batch={global: 8, tasks: {cmcl: 32, clcl: 32}, micro: 32}',
