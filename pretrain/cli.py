@@ -4,6 +4,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pretrain import doctor
+from pretrain.plan import command as plan
 from shards.arguments import Parser
 from shards.errors import run_command
 
@@ -19,7 +21,21 @@ def run(arguments: list[str]) -> int:
     export_parser = commands.add_parser('export', help='write the newest checkpoint of a run as safetensors, config.json and tokenizer')
     export_parser.add_argument('run', type=Path, help='folder of the run (`out`)')
     export_parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    plan_parser = commands.add_parser(
+        'plan', help='memory, FLOPs, time, communication and reading of a run, without running it', description=plan.__doc__,
+        epilog='Exit code 1: it does not fit the memory. Memory is for sequences of full length, FLOPs and times for those of mean length.',
+    )  # fmt: skip
+    plan.add_arguments(plan_parser)
+    doctor_parser = commands.add_parser(
+        'doctor', help='is everything here that a run needs? exit code 1 if not', description=doctor.__doc__,
+        epilog='Looks at versions, machine, fused kernels, launchers and Slurm, disk, tokenizer and shards. A note is no obstacle.',
+    )  # fmt: skip
+    doctor.add_arguments(doctor_parser)
     options = parser.parse_args(arguments)
+    if options.command == 'plan':
+        return plan.run(options)
+    if options.command == 'doctor':
+        return doctor.run(options)
 
     from pretrain.model.load import export  # imports torch, which --help need not wait for
 

@@ -76,10 +76,11 @@ class _Function(torch.autograd.Function):
         for start in range(0, len(states), rows):
             chunk = states[start : start + rows]
             logits = chunk @ weight.T
-            _loss_and_gradient[(len(chunk),)](
-                logits, weight if bias is None else bias, targets[start : start + rows], losses[start : start + rows], columns,
-                HAS_BIAS=bias is not None, IGNORED=IGNORED, BLOCK=min(BLOCK, triton.next_power_of_2(columns)),
-            )  # fmt: skip
+            if not logits.is_meta:  # where `pretrain plan` counts bytes, nothing is computed
+                _loss_and_gradient[(len(chunk),)](
+                    logits, weight if bias is None else bias, targets[start : start + rows], losses[start : start + rows], columns,
+                    HAS_BIAS=bias is not None, IGNORED=IGNORED, BLOCK=min(BLOCK, triton.next_power_of_2(columns)),
+                )  # fmt: skip
             if grad_states is None or grad_weight is None:
                 continue
             torch.mm(logits, weight, out=grad_states[start : start + rows])

@@ -1,0 +1,143 @@
+"""`pretrain plan`'s memory against the measured peak of a real training step, and its FLOPs against torch's counter on the real step.
+
+    python benchmarks/plan_memory.py [--configuration N …]
+
+Each configuration runs in processes of its own: the real engine and step on batches of the planned shape, on the CPU. The peak is that of
+PyTorch's CPU allocator, from the profiler's record of every allocation since before the model was made.
+The last line is JSON: `ratio` is the worst of planned / measured, whichever side it errs on.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+VOCABULARY = 8_000
+TINY = ['model.dim=64', 'model.heads=2', 'model.ffn=256']
+WIDE = ['model.dim=384', 'model.heads=6', 'model.ffn=1536', 'model.text_layers=4', 'model.cross_layers=4', 'model.decoder_layers=4']
+BASE = ['model.max_positions=128', 'data.caption_tokens=32', 'data.text_tokens=64', 'batch.tasks={}', 'data.workers=0']
+# What differs: width, depth, precision, micro-batches, ranks, recomputation, tasks, vocabulary.
+CONFIGURATIONS: list[tuple[str, int, int, list[str]]] = [  # name, ranks, vocabulary, settings
+    ('demo, bf16', 1, VOCABULARY, ['precision=bf16', 'batch.global=32', 'batch.micro=32']),
+    ('demo, fp32', 1, VOCABULARY, ['precision=fp32', 'batch.global=32', 'batch.micro=32']),
+    ('demo, 2 ranks', 2, VOCABULARY, ['precision=bf16', 'batch.global=64', 'batch.micro=32']),
+    ('small, 4 micro-batches', 1, VOCABULARY, [*TINY, 'precision=bf16', 'batch.global=64', 'batch.micro=16']),
+    ('wide, bf16', 1, VOCABULARY, [*WIDE, 'precision=bf16', 'batch.global=32', 'batch.micro=32']),
+    ('wide, recomputed', 1, VOCABULARY, [*WIDE, 'precision=bf16', 'batch.global=32', 'batch.micro=32', 'model.recompute=true']),
+    ('large vocabulary', 1, 100_000, ['precision=bf16', 'batch.global=16', 'batch.micro=16']),
+    ('contrast only, fp32', 1, VOCABULARY, ['precision=fp32', 'batch.global=128', 'batch.micro=64', 'tasks=[cmcl, clcl]']),
+]
+
+
+def configured(settings: list[str]) -> Any:
+    from pretrain.config import load_config
+
+    return load_config(ROOT / 'configs/sample.yaml', [*BASE, *settings])
+
+
+def shape() -> Any:
+    from pretrain.plan.batches import Lengths, Shape
+
+    return Shape(Lengths(8, 32), Lengths(16, 64))
+
+
+def planned(settings: list[str], world: int, vocabulary: int) -> dict[str, int]:
+    """Bytes and FLOPs that the plan expects on a CPU."""
+    from pretrain.engine.ds_config import resolve_ds_config
+    from pretrain.plan.estimate import estimate
+
+    config = configured(settings)
+    found = estimate(config, vocabulary, world, shape(), resolve_ds_config(None, config, world, 'cpu'), gpu=False)
+    return {'bytes': found.memory.total, 'flops': found.flops}
+
+
+def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
+    """Peak of the allocator and FLOPs of the second of two real steps on this rank. The launcher's variables are set."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pretrain.engine.host import attention_kernel
+    from pretrain.engine.step import train_step
+    from pretrain.engine.zero import Engine, init_distributed
+    from pretrain.model.unix2 import UniX2
+    from pretrain.plan.batches import planned_batches
+
+    config = configured(settings)
+    init_distributed()
+    data = {task: planned_batches(config, task, torch.distributed.get_world_size(), shape(), 'cpu') for task in config.tasks}
+    # Without a GPU the profiler says so on stderr, each time.
+    with attention_kernel(torch.device('cpu')), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        engine = Engine(UniX2(config.model, vocabulary), config, None)
+        train_step(engine, config, data, 0, 1e-4)
+        with FlopCounterMode(display=False) as counter:
+            train_step(engine, config, data, 1, 1e-4)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return {'bytes': peak, 'flops': counter.get_total_flops()}
+
+
+def run(number: int) -> dict[str, Any]:
+    """Plan and measure one configuration."""
+    from tests.support.distributed import free_port
+
+    name, world, vocabulary, settings = CONFIGURATIONS[number]
+    port = free_port()
+    processes = []
+    for rank in range(world):
+        ranked = {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(world), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+        environment = {**os.environ, **ranked, 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
+        command = [sys.executable, __file__, '--measure', str(number)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit(f'{name}: a measuring process failed; run `{" ".join(command)}` with RANK=0 WORLD_SIZE=1 to see why')
+    found = [json.loads(output.strip().splitlines()[-1]) for output in outputs]
+    real = {key: max(rank[key] for rank in found) for key in found[0]}
+    plan = planned(settings, world, vocabulary)
+    return {
+        'name': name, 'planned': plan['bytes'], 'measured': real['bytes'], 'memory_ratio': plan['bytes'] / real['bytes'],
+        'planned_flops': plan['flops'], 'counted_flops': real['flops'], 'flops_ratio': plan['flops'] / real['flops'],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--configuration', type=int, action='append', metavar='N', help='only this one, from 0; may be repeated')
+    parser.add_argument('--measure', type=int, help=argparse.SUPPRESS)  # a process of one rank
+    options = parser.parse_args()
+    if options.measure is not None:
+        _, _, vocabulary, settings = CONFIGURATIONS[options.measure]
+        print(json.dumps(measured(settings, vocabulary)), flush=True)
+        return
+    rows = []
+    print(f'{"configuration":24s} {"planned":>9s} {"measured":>9s} {"ratio":>6s}   {"GFLOP":>8s} {"counted":>8s} {"ratio":>6s}')
+    for number in options.configuration if options.configuration is not None else range(len(CONFIGURATIONS)):
+        row = run(number)
+        rows.append(row)
+        megabytes = [f'{row[key] / 1e6:6.0f} MB' for key in ('planned', 'measured')]
+        print(
+            f'{row["name"]:24s} {megabytes[0]} {megabytes[1]} {row["memory_ratio"]:6.3f}   '
+            f'{row["planned_flops"] / 1e9:8.1f} {row["counted_flops"] / 1e9:8.1f} {row["flops_ratio"]:6.3f}', flush=True,
+        )  # fmt: skip
+    worst = max(rows, key=lambda row: abs(row['memory_ratio'] - 1))
+    flops = max((row['flops_ratio'] for row in rows), key=lambda ratio: abs(ratio - 1))
+    print(json.dumps({
+        'ratio': worst['memory_ratio'], 'ours': worst['planned'], 'peer': worst['measured'],
+        'what': f'bytes that pretrain plan expects / peak of the CPU allocator, the worst of {len(rows)} configurations: {worst["name"]}',
+        'flops_ratio': flops, 'configurations': rows,
+    }))  # fmt: skip
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,95 @@
+"""Counts what operations do: bytes alive, bytes moved. Works on the device `meta`, where nothing is computed."""
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class MemoryCounter(TorchDispatchMode):
+    """Live bytes of the tensors that are made inside, and their parts at the moment of the highest sum.
+
+    `vocabulary`: storages with a dimension of this size are logits or what belongs to the output layer's loss, the others activations.
+    What an operation allocates inside itself is not seen.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.live: dict[str, int] = {'activations': 0, 'logits': 0}
+        self.peak, self.peak_parts, self.moved = 0, dict(self.live), 0
+        self._known: dict[int, object] = {}
+
+    def ignore(self, tensors: Iterable[Tensor]) -> None:
+        """Tensors that were there before."""
+        for tensor in tensors:
+            self._known[tensor.untyped_storage()._cdata] = tensor
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
+        if not func.is_view:
+            inputs = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
+            self.moved += sum(tensor.numel() * tensor.itemsize for tensor in [*inputs, *made])
+        for tensor in made:
+            self._note(tensor)
+        return out
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or not size:
+            return
+        part = 'logits' if self.vocabulary in tensor.shape else 'activations'
+        self.live[part] += size
+
+        def gone() -> None:
+            self.live[part] -= size
+            del self._known[key]
+
+        self._known[key] = weakref.finalize(storage, gone)
+        if sum(self.live.values()) > self.peak:
+            self.peak, self.peak_parts = sum(self.live.values()), dict(self.live)
+
+
+class FlashAttention:
+    """Stands in for attention kernels of GPUs on the device `meta`: they keep queries, keys, values, output and a log-sum a query, and no
+    scores. Counts their FLOPs as torch's counter does: 2 products forward, 5 backward, of the whole matrix.
+
+    `padded` takes the place of scaled_dot_product_attention, `ragged` is a kernel of pretrain/kernels/attention.py.
+    """
+
+    def __init__(self) -> None:
+        self.flops = 0
+
+    def padded(self, q: Tensor, k: Tensor, v: Tensor, *unused: Any, **options: Any) -> Tensor:
+        return self._call(q, k, v, q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] * q.shape[3])
+
+    def ragged(self, q: Tensor, k: Tensor, v: Tensor, layout: Any, memory: Any, causal: bool) -> Tensor:
+        return self._call(q, k, v, q.shape[1] * q.shape[2] * int((layout.lengths * memory.lengths).sum()))
+
+    def _call(self, q: Tensor, k: Tensor, v: Tensor, size: int) -> Tensor:
+        """`size`: products of one of the matrix multiplications."""
+        out: Tensor = _Flash.apply(q, k, v, size, self)
+        return out
+
+
+class _Flash(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, size: int, counter: FlashAttention) -> Tensor:
+        out = torch.empty_like(q)
+        ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
+        ctx.size, ctx.counter = size, counter
+        counter.flops += 2 * 2 * size
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, _, _ = ctx.saved_tensors
+        ctx.counter.flops += 5 * 2 * ctx.size
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None, None

@@ -1,0 +1,104 @@
+"""A whole plan: from a configuration and a cluster to the figures of `pretrain plan`."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pretrain.config import Config
+from pretrain.engine.ds_config import resolve_ds_config
+from pretrain.plan.batches import Lengths, Shape, planned_batch
+from pretrain.plan.cluster import Cluster, communication, reading, timing
+from pretrain.plan.estimate import Estimate, estimate
+from pretrain.plan.memory import backward
+from pretrain.plan.trace import DTYPES, Tracer
+from shards.errors import UserError
+
+FIT_ROWS = (16, 32)  # micro-batches at which memory is traced for the largest that fits
+CAPACITIES = (40, 80)  # GB, the two A100s
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the configuration does not say."""
+
+    caption_tokens: int  # mean length, special tokens included
+    text_tokens: int
+    picture_bytes: int = 30_000  # of a record
+    text_bytes: int = 500
+    decode_rate: float = 500  # pictures a second that one loader process prepares (benchmarks/loader.py)
+
+
+def make_plan(
+    config: Config, ds_config: str | None, vocabulary: int, cluster: Cluster, assumed: Assumptions, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """All figures. Memory is for sequences of full length, FLOPs and times for those of mean length. Raises UserError."""
+    for task in config.tasks:
+        if config.batch.size(task) % cluster.gpus:
+            size = config.batch.size(task)
+            why = f'cannot be shared equally by {cluster.gpus} GPUs; choose another --gpus or batch.global'
+            raise UserError(f'{size} samples of {task} {why}')
+    resolved = resolve_ds_config(ds_config, config, cluster.gpus, 'cuda')
+    mean = Shape(_around(assumed.caption_tokens, config.data.caption_tokens), _around(assumed.text_tokens, config.data.text_tokens))
+    say('memory: tracing every task with sequences of full length')
+    full = estimate(config, vocabulary, cluster.gpus, Shape.longest(config), resolved, gpu=True)
+    say('FLOPs: tracing every task with sequences of mean length')
+    typical = estimate(config, vocabulary, cluster.gpus, mean, resolved, gpu=True)
+    width = DTYPES[config.precision].itemsize
+    sent = communication(full.parameters, width, cluster)
+    times = timing(typical.flops, sent['seconds'], config.steps, cluster)
+    samples = sum(config.batch.size(task) for task in config.tasks)
+    pictures = sum(_pictures(config, task) * config.batch.size(task) for task in config.tasks)
+    read = reading(samples, pictures, times['step_seconds'], assumed.picture_bytes, assumed.text_bytes, assumed.decode_rate)
+    say('largest batch: tracing the largest tasks at two sizes, with and without recomputation')
+    fits = [row for recompute in (False, True) for row in largest_batches(config, vocabulary, cluster, full, recompute)]
+    return {
+        'parameters': full.parameters, 'vocabulary': vocabulary, 'cluster': asdict(cluster), 'assumed': asdict(assumed),
+        'recompute': config.model.recompute, 'micro': config.batch.micro, 'precision': config.precision,
+        'memory': full.memory.as_dict(), 'memory_reduction': full.moments['reduction'].as_dict(),
+        'fits': full.memory.total <= cluster.usable_bytes,
+        'tasks': {task: _task(config, task, full, typical, cluster) for task in config.tasks},
+        'flops_per_gpu': typical.flops, 'communication': sent, 'time': times, 'reading': read,
+        'checkpoint_bytes': 12 * full.parameters, 'checkpoints': config.steps // config.checkpoint.every, 'largest_batch': fits,
+    }  # fmt: skip
+
+
+def largest_batches(config: Config, vocabulary: int, cluster: Cluster, full: Estimate, recompute: bool) -> list[dict[str, Any]]:
+    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most. Memory grows linearly."""
+    heaviest = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)[:2]
+    changed = config.model_copy(update={'model': config.model.model_copy(update={'recompute': recompute})})
+    tracer, shape = Tracer(changed, vocabulary, gpu=True), Shape.longest(config)
+    fixed = backward(full.parameters, cluster.gpus, config.precision, 0, 0).total
+    lines = []
+    for task in heaviest:
+        small, large = (tracer.task([planned_batch(changed, task, rows, shape)], cluster.gpus).peak for rows in FIT_ROWS)
+        lines.append((small, (large - small) / (FIT_ROWS[1] - FIT_ROWS[0])))
+    found = []
+    for capacity in CAPACITIES:
+        usable = capacity * 1e9 * (1 - cluster.reserve)
+        rows = min(FIT_ROWS[0] + (usable - fixed - small) / slope for small, slope in lines)
+        micro = max(0, int(rows)) if full.moments['reduction'].total <= usable else 0
+        found.append({'memory_gb': capacity, 'recompute': recompute, 'micro': micro, 'global': micro * cluster.gpus, 'by': heaviest})
+    return found
+
+
+def _task(config: Config, task: str, full: Estimate, typical: Estimate, cluster: Cluster) -> dict[str, float]:
+    trace, share = typical.traces[task], config.batch.size(task) // cluster.gpus
+    return {
+        'samples_per_gpu': share, 'flops': trace.flops, 'flops_per_sample': trace.flops / share, 'bytes': trace.moved,
+        'activations': full.traces[task].activations, 'logits': full.traces[task].logits,
+        'seconds': trace.flops / (cluster.peak_tflops * 1e12 * cluster.utilisation),
+    }  # fmt: skip
+
+
+def _pictures(config: Config, task: str) -> float:
+    """Pictures read for a sample of a task; ITM's negatives replace one picture by another."""
+    options = config.task
+    shares = {'cmcl': 1.0, 'itm': 1.0, 'vplm': 1.0, 'mlm': 1 - options.mlm_text_share, 'mmmt': 1 - options.mmmt_image_drop}
+    return shares.get(task, 0.0)
+
+
+def _around(mean: int, longest: int) -> Lengths:
+    """Lengths spread around a mean, up to the longest."""
+    spread = max(0, min(mean - 4, longest - mean))
+    return Lengths(mean - spread, mean + spread)

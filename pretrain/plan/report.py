@@ -1,0 +1,67 @@
+"""A plan as a table to read."""
+from __future__ import annotations
+
+from typing import Any
+
+from pretrain.plan.memory import PARTS
+
+
+def render(plan: dict[str, Any]) -> str:
+    cluster, memory, times, sent, read = plan['cluster'], plan['memory'], plan['time'], plan['communication'], plan['reading']
+    lines = [
+        f'{plan["parameters"]:,} parameters, vocabulary {plan["vocabulary"]:,}, {plan["precision"]}, {cluster["gpus"]} GPUs, '
+        f'micro-batch {plan["micro"]}, recomputation {"on" if plan["recompute"] else "off"}',
+        '',
+        'Memory of a GPU in GB, ZeRO-2, sequences of full length',
+        *_table(
+            ['moment', *PARTS, 'sum'],
+            [[row['moment'], *(f'{row[part] / 1e9:.2f}' for part in PARTS), f'{row["total"] / 1e9:.2f}'] for row in _moments(plan)],
+        ),
+        f'highest in {memory["moment"]}: {memory["total"] / 1e9:.1f} GB of {cluster["memory_gb"]:g}, of which {cluster["reserve"]:.0%} '
+        f'are kept free: {"fits" if plan["fits"] else "DOES NOT FIT: lower batch.micro, or set model.recompute=true"}',
+        '',
+        'A step of one GPU by task: sequences of mean length; bytes that operations read and write if none is fused',
+        *_table(
+            ['task', 'samples', 'TFLOP', 'GFLOP a sample', 'GB moved', 'ms', 'GB kept'],
+            [
+                [task, f'{row["samples_per_gpu"]}', f'{row["flops"] / 1e12:.1f}', f'{row["flops_per_sample"] / 1e9:.0f}',
+                 f'{row["bytes"] / 1e9:.0f}', f'{row["seconds"] * 1e3:.0f}', f'{(row["activations"] + row["logits"]) / 1e9:.1f}']
+                for task, row in plan['tasks'].items()
+            ],
+        ),
+        '',
+        f'Time at {cluster["utilisation"]:.0%} of {cluster["peak_tflops"]:g} TFLOP/s (assumed, not measured)',
+        f'  arithmetic {times["arithmetic_seconds"]:.2f} s a step, communication {sent["seconds"]:.2f} s: {times["days"]:.1f} days, '
+        f'{times["gpu_hours"]:,.0f} GPU hours; {times["days_hidden"]:.1f} days if communication hides entirely',
+        f'Communication a step and GPU: {sent["reduce_bytes"] / 1e9:.1f} GB of gradients (fp32, once a step), '
+        f'{sent["gather_bytes"] / 1e9:.1f} GB of weights',
+        f'  {sent["seconds_nvlink"]:.2f} s at NVLink\'s {cluster["nvlink_gbs"]:g} GB/s, {sent["seconds"]:.2f} s at the slowest link '
+        f'({sent["rate_gbs"]:g} GB/s), {sent["seconds_one_adapter"]:.2f} s with one InfiniBand HDR adapter a node (25 GB/s)',
+        f'Reading: {read["samples_per_s"]:,.0f} samples/s, {read["pictures_per_s"]:,.0f} pictures/s, {read["storage_mb_per_s"]:,.0f} MB/s '
+        f'from storage; {read["loader_processes"]:.0f} loader processes in all, {read["loader_processes"] / cluster["gpus"]:.1f} a GPU',
+        f'Checkpoints: {plan["checkpoint_bytes"] / 1e9:.1f} GB each, {plan["checkpoints"]} in the run',
+        '',
+        'The largest micro-batch of full-length sequences that fits, by the tasks that keep most',
+        *_table(
+            ['GPU', 'recomputation', 'micro-batch', 'samples a task in one go'],
+            [[f'{row["memory_gb"]} GB', 'on' if row['recompute'] else 'off', str(row['micro']), f'{row["global"]:,}']
+             for row in plan['largest_batch']],
+        ),
+        '',
+        'Assumed: ' + ', '.join(f'{name} {value:g}' for name, value in plan['assumed'].items()),
+        'Counted on the model itself, without running it. Nothing of this was measured on a GPU.',
+    ]
+    return '\n'.join(lines)
+
+
+def _moments(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan['memory']] if plan['memory']['moment'] == 'reduction' else [plan['memory'], plan['memory_reduction']]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append('  ' + '  '.join(cells).rstrip())
+    return lines
