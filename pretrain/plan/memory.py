@@ -2,9 +2,9 @@
 
 N parameters, W ranks, weights of w bytes (bf16: 2, fp32: 4), R elements in a reduction bucket. Two moments can be the highest:
 
-    backward   weights w N + optimizer 12 N / W + gradients w N + what the largest task keeps
-    reduction  weights w N + optimizer 12 N / W + gradients not yet reduced w (N - R) + this rank's reduced ones 4 N / W
-               + buckets w R (twice when reduction overlaps) + a bucket converted to fp32 (bf16: 6 R, fp32: 4 R)
+    backward   weights w N + optimizer 12 N / W + gradients 4 N (they add up in fp32) + what the largest task keeps
+    reduction  weights w N + optimizer 12 N / W + gradients not yet reduced 4 (N - R) + in bf16 this rank's reduced ones 4 N / W
+               + buckets 4 R (twice when reduction overlaps) + a copy of a bucket 4 R
 """
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def backward(parameters: int, world: int, precision: str, activations: int, logi
     """During the backward of a task that keeps so much."""
     width = DTYPES[precision].itemsize
     optimizer = 12 * -(-parameters // world)
-    return Memory('backward', width * parameters, optimizer, width * parameters, activations, logits, 0)
+    return Memory('backward', width * parameters, optimizer, 4 * parameters, activations, logits, 0)
 
 
 def reduction(parameters: int, largest: int, world: int, precision: str, ds_config: dict[str, Any]) -> Memory:
@@ -50,9 +50,9 @@ def reduction(parameters: int, largest: int, world: int, precision: str, ds_conf
     buffers = 2 if zero.get('overlap_comm') else 1
     filled = min(max(bucket, largest), parameters)
     own = 4 * -(-parameters // world) if width < 4 else 0  # fp32: narrowed from the bucket as the others are freed
-    communication = width * bucket * buffers + (4 + (width if width < 4 else 0)) * filled
+    communication = 4 * bucket * buffers + 4 * filled
     optimizer = 12 * -(-parameters // world)
-    return Memory('reduction', width * parameters, optimizer, width * (parameters - filled) + own, 0, 0, communication)
+    return Memory('reduction', width * parameters, optimizer, 4 * (parameters - filled) + own, 0, 0, communication)
 
 
 def highest(moments: list[Memory]) -> Memory:

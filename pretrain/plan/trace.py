@@ -46,7 +46,8 @@ class Tracer:
         with torch.device('meta'):
             self.model = UniX2(config.model, vocabulary).to(DTYPES[config.precision])
         for parameter in self.model.parameters():
-            parameter.grad = torch.empty_like(parameter)  # of the tasks before: gradients add up in place
+            parameter.grad_dtype = torch.float32  # as pretrain/engine/zero.py
+            parameter.grad = torch.empty_like(parameter, dtype=torch.float32)  # of the tasks before: gradients add up in place
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
 
     def task(self, batches: list[TaskBatch], world: int) -> Trace:
@@ -84,7 +85,7 @@ class Tracer:
         before, attention = dict(kernels._used), F.scaled_dot_product_attention
         fused = self.gpu and importlib.util.find_spec('triton')
         loss = importlib.import_module('pretrain.kernels.triton_token_loss').triton_token_loss if fused else None
-        kernels._used.update(attention=partial(ragged, flash.ragged) if self.gpu else padded, token_loss=loss)
+        kernels._used.update(attention=partial(ragged, flash.ragged) if self.gpu else padded, token_loss=loss, dropout=F.dropout)
         if self.gpu:
             F.scaled_dot_product_attention = flash.padded  # type: ignore[assignment]  # of the ViT
         try:

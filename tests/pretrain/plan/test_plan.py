@@ -68,14 +68,14 @@ def test_planned_batches_are_batches(task: str) -> None:
 
 
 def test_parts_by_hand() -> None:
-    """bf16 on 4 ranks: 2 bytes of weights and of gradients, 12 bytes of optimizer divided by the ranks."""
+    """bf16 on 4 ranks: 2 bytes of weights, 4 of gradients, 12 of optimizer divided by the ranks."""
     config = load_config('configs/sample.yaml', [*SETTINGS, 'precision=bf16'])
     found = estimate(config, 500, 4, SHAPE, resolve_ds_config(None, config, 4, 'cuda'), gpu=True)
     model = UniX2(config.model, 500)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     moment = found.moments['mt']
-    assert (moment.weights, moment.gradients, moment.optimizer) == (2 * parameters, 2 * parameters, 12 * -(-parameters // 4))
-    assert found.moments['reduction'].communication == 2 * 2 * 200_000_000 + 6 * parameters
+    assert (moment.weights, moment.gradients, moment.optimizer) == (2 * parameters, 4 * parameters, 12 * -(-parameters // 4))
+    assert found.moments['reduction'].communication == 2 * 4 * 200_000_000 + 4 * parameters
     assert found.memory.total == max(moment.total for moment in found.moments.values())
 
 
