@@ -23,7 +23,8 @@ VOCABULARY = 8_000
 TINY = ['model.dim=64', 'model.heads=2', 'model.ffn=256']
 WIDE = ['model.dim=384', 'model.heads=6', 'model.ffn=1536', 'model.text_layers=4', 'model.cross_layers=4', 'model.decoder_layers=4']
 # Kernels of which the plan can trace a twin without memory.
-BASE = ['kernels.attention=torch', 'kernels.dropout=torch', 'model.max_positions=128', 'data.caption_tokens=32', 'data.text_tokens=64', 'batch.tasks={}', 'data.workers=0']
+PLAIN = ['kernels.attention=torch', 'kernels.dropout=torch']
+BASE = [*PLAIN, 'model.max_positions=128', 'data.caption_tokens=32', 'data.text_tokens=64', 'batch.tasks={}', 'data.workers=0']
 # What differs: width, depth, precision, micro-batches, ranks, recomputation, tasks, vocabulary.
 CONFIGURATIONS: list[tuple[str, int, int, list[str]]] = [  # name, ranks, vocabulary, settings
     ('demo, bf16', 1, VOCABULARY, ['precision=bf16', 'batch.global=32', 'batch.micro=32']),

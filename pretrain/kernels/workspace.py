@@ -32,6 +32,10 @@ class Workspace:
                 return self._free.pop(position)
         return torch.empty(shape, dtype=dtype, device=device)
 
+    def nbytes(self) -> int:
+        """Of all that it holds."""
+        return sum(tensor.nbytes for tensor in [*self._named.values(), *self._free])
+
     def give_back(self, tensor: Tensor) -> None:
         """The tensor may be handed out again."""
         self._free.append(tensor)

@@ -15,7 +15,7 @@ class MemoryCounter(TorchDispatchMode):
     """Live bytes of the tensors that are made inside, and their parts at the moment of the highest sum.
 
     `vocabulary`: storages with a dimension of this size are logits or what belongs to the output layer's loss, the others activations.
-    What an operation allocates inside itself is not seen.
+    What an operation allocates inside itself is not seen, but for a softmax's conversion.
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -38,7 +38,14 @@ class MemoryCounter(TorchDispatchMode):
             self.moved += sum(tensor.numel() * tensor.itemsize for tensor in [*inputs, *made])
         for tensor in made:
             self._note(tensor)
+        if 'softmax' in func.name() and made and args[0].dtype != made[0].dtype:
+            self._passing(made[0].numel() * made[0].itemsize)  # its input in the output's precision, which only the operation sees
         return out
+
+    def _passing(self, size: int) -> None:
+        """Bytes that are there for a moment, of logits."""
+        if sum(self.live.values()) + size > self.peak:
+            self.peak, self.peak_parts = sum(self.live.values()) + size, {**self.live, 'logits': self.live['logits'] + size}
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -1,7 +1,7 @@
 """The plan of one rank's step: memory, FLOPs and bytes by task."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pretrain.config import Config
@@ -29,6 +29,8 @@ def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_confi
     """Trace every task of `config` on a rank of `world`."""
     tracer = Tracer(config, vocabulary, gpu)
     traces: dict[str, Trace] = {task: tracer.task(planned_batches(config, task, world, shape), world) for task in config.tasks}
+    held = max(trace.workspace for trace in traces.values())  # a step's other tasks have it too
+    traces = {task: replace(trace, logits=trace.logits + held - trace.workspace) for task, trace in traces.items()}
     largest = max(parameter.numel() for parameter in tracer.model.parameters())
     moments: dict[str, Memory] = {
         task: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits) for task, trace in traces.items()

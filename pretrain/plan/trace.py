@@ -15,10 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from pretrain import kernels
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch
+from pretrain.engine.host import plain_visual_attention
 from pretrain.kernels.attention import padded, ragged
+from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
 from pretrain.plan.counters import FlashAttention, MemoryCounter
-from pretrain.tasks import CONTRASTIVE, SUMMED
+from pretrain.tasks import CONTRASTIVE, SUMMED, token_loss
 from pretrain.tasks.contrastive import feature_gradient
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -32,6 +34,7 @@ class Trace:
     moved: int  # bytes that its operations read and write, if none is fused with another
     activations: int  # bytes at the highest sum, beyond weights and gradients
     logits: int
+    workspace: int  # of the logits: what the plain loss keeps for the next task
 
     @property
     def peak(self) -> int:
@@ -45,6 +48,7 @@ class Tracer:
         self.config, self.vocabulary, self.gpu = config, vocabulary, gpu
         with torch.device('meta'):
             self.model = UniX2(config.model, vocabulary).to(DTYPES[config.precision])
+        plain_visual_attention(self.model, torch.device('cuda' if gpu else 'cpu'))
         for parameter in self.model.parameters():
             parameter.grad_dtype = torch.float32  # as pretrain/engine/zero.py
             parameter.grad = torch.empty_like(parameter, dtype=torch.float32)  # of the tasks before: gradients add up in place
@@ -53,6 +57,7 @@ class Tracer:
     def task(self, batches: list[TaskBatch], world: int) -> Trace:
         """Forward and backward of a rank's micro-batches of one task, whose global batch is `world` times these."""
         known = [*self.model.parameters(), *self.model.buffers(), *(parameter.grad for parameter in self.model.parameters())]
+        token_loss._workspace = Workspace()
         flash, flops, memory = FlashAttention(), FlopCounterMode(display=False), MemoryCounter(self.vocabulary)
         memory.ignore(tensor for tensor in known if tensor is not None)
         with self._kernels(flash), flops, memory:
@@ -63,7 +68,9 @@ class Tracer:
                     sums = SUMMED[batch.task].sums(self.model, batch)
                     torch.stack(list(sums.values())).sum().backward()
                     del sums
-        return Trace(flops.get_total_flops() + flash.flops, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'])
+        workspace, token_loss._workspace = token_loss._workspace.nbytes(), Workspace()
+        counted = flops.get_total_flops() + flash.flops
+        return Trace(counted, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'], workspace)
 
     def _contrastive(self, batches: list[TaskBatch], world: int) -> None:
         """Gradient caching, as pretrain/engine/step.py does it."""

@@ -28,10 +28,9 @@ SETTINGS = [
 SHAPE = Shape(Lengths(8, 32), Lengths(16, 32))
 
 
-@pytest.mark.parametrize('number', [0, 3])
-def test_memory_and_flops_are_those_of_a_real_step(number: int) -> None:
-    """Two of the eight configurations of benchmarks/plan_memory.py, within the 15 % and 2 % of issue 6."""
-    row = plan_memory.run(number)
+def test_memory_and_flops_are_those_of_a_real_step() -> None:
+    """One of the eight configurations of benchmarks/plan_memory.py, within the 15 % and 2 % of issue 6."""
+    row = plan_memory.run(0)
     assert row['memory_ratio'] == pytest.approx(1, abs=0.15)
     assert row['flops_ratio'] == pytest.approx(1, abs=0.02)
 
