@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.engine.checkpoint import checkpoints, newest_valid
+from pretrain.engine.checkpoint import checkpoints, newest_valid, step_of
 from pretrain.records import EVENTS, METRICS, read_lines
 from tests.support.launch import Started, command, run, steps, torchrun
 
@@ -46,7 +46,7 @@ def fill(disk: Path) -> Path:
 
 def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: Path, tmp_path: Path) -> None:
     out = small_disk / 'run'
-    settings = [*ONE_TASK, 'steps=100000', 'checkpoint.every=20', 'checkpoint.keep=1', 'log.every=100']
+    settings = [*ONE_TASK, 'steps=100000', 'checkpoint.every=20', 'checkpoint.keep=1', 'log.every=1']
     started = Started(command([sys.executable], home, out, *settings), tmp_path)
     started.wait_for(lambda: (out / 'checkpoints/step-0000020').exists())
     filler = fill(small_disk)
@@ -58,13 +58,16 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: 
 
     fill(small_disk)
     before = newest_valid(out / 'checkpoints')[0]
+    assert before is not None
+    unsaved = step_of(before) + 2
+    started.wait_for(lambda: f'step {unsaved}/' in started.log.read_text())
     started.process.send_signal(signal.SIGTERM)
     code = started.end()
     printed = started.log.read_text()
     assert code == 2 and 'Traceback' not in printed, printed
-    assert 'No space left on device' in printed and printed.splitlines()[-1].startswith('error: '), printed
+    assert 'No space left on device' in printed and 'error: ' in printed.splitlines()[-1], printed
     survivor = newest_valid(out / 'checkpoints')[0]
-    assert before is not None and survivor is not None and survivor.name >= before.name
+    assert survivor is not None and survivor.name >= before.name
     done = [line['step'] for line in read_lines(out / METRICS)]
     assert done == list(range(1, len(done) + 1)), 'no line was lost between'
 
