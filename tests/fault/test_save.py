@@ -78,7 +78,7 @@ def test_killed_at_every_operation_of_a_save(saving: Saving, tmp_path: Path) -> 
 
 
 def test_the_save_after_a_kill_succeeds(saving: Saving, tmp_path: Path) -> None:
-    for crash in ({'CRASH_CALL': 'write', 'CRASH_PATH': 'weights-00000'}, {'CRASH_CALL': 'fsync', 'CRASH_PATH': 'checkpoints/.staging'}):
+    for crash in ({'CRASH_CALL': 'write', 'CRASH_PATH': '.staging-'}, {'CRASH_CALL': 'fsync', 'CRASH_PATH': 'checkpoints/.staging'}):
         folder = tmp_path / 'checkpoints'
         assert saving.save(folder) == 0
         assert saving.save(folder, crash) == KILLED
