@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--caption-tokens', type=int, metavar='N', help='mean length of captions (default: half of data.caption_tokens)')
     add('--text-tokens', type=int, metavar='N', help='mean length of texts (default: half of data.text_tokens)')
     add('--picture-bytes', type=int, default=30_000, metavar='N', help="mean size of a picture's file (default: 30000)")
-    add('--decode-rate', type=float, default=500, metavar='N', help='pictures/s of one loader process (default: 500; benchmarks/loader.py)')
+    add('--decode-rate', type=float, default=500, metavar='N', help='pictures/s of one loader process, an assumption (default: 500)')
     add('--vocabulary', type=int, metavar='N', help="token ids (default: data.tokenizer's, or mBART's with our codes if there is none yet)")
     add('--json', action='store_true', help='print all figures as JSON')
     add('settings', nargs='*', metavar='key=value', help='settings that replace those of the configuration')

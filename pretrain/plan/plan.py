@@ -26,7 +26,7 @@ class Assumptions:
     text_tokens: int
     picture_bytes: int = 30_000  # of a record
     text_bytes: int = 500
-    decode_rate: float = 500  # pictures a second that one loader process prepares (benchmarks/loader.py)
+    decode_rate: float = 500  # pictures a second that one loader process prepares
 
 
 def make_plan(
