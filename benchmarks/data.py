@@ -187,7 +187,8 @@ def resize(folder: Path, rounds: int, number: int, img2dataset: Path | None) -> 
     fastest = min(best, key=best.__getitem__)
     found = [result('resized pictures', number, ours, best[fastest], 'pictures/s', f'bare decode + resize + encode by {fastest}')]
     if img2dataset:
-        command = [str(img2dataset), str(ROOT / 'benchmarks/resize_img2dataset.py'), str(folder / 'large'), str(SIDE), str(rounds)]
+        script = ROOT / 'benchmarks/resize_img2dataset.py'
+        command = [str(img2dataset), str(script), str(folder / 'large'), str(SIDE), str(rounds), clock.__name__]
         environment = {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
         seconds = float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()[-1])
         found.append(result('resized pictures', number, ours, seconds, 'pictures/s', "img2dataset's Resizer, keep_ratio_largest"))

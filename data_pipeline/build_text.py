@@ -21,7 +21,8 @@ from data_pipeline.names import unit_names
 from data_pipeline.near_duplicates import BandFiles, mark_near
 from data_pipeline.packing import encoded, pack
 from data_pipeline.readers import cc100
-from data_pipeline.references import evaluation_of
+from data_pipeline.references import Evaluation, evaluation_of
+from data_pipeline.settings import Settings
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
@@ -114,6 +115,9 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     writer = UnitWriter(folder, 'text', job.settings, language)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
 
+    settings, evaluation = job.settings, evaluation_of(job)
+    nfc = settings.applies('nfc')
+
     def documents() -> Iterator[list[str]]:
         for row, document in enumerate(content.split('\n\n') if content else []):
             if again[row]:
@@ -121,7 +125,7 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
             elif near[row]:
                 drops.add('near_duplicate')
             else:
-                yield _paragraphs(document, job, drops)
+                yield _paragraphs(document, settings, nfc, evaluation, drops)
 
     ids_of = encoded(documents(), job.loaded_tokenizer)
     for paragraphs in [chain.from_iterable(ids_of)] if job.settings.cross_documents else ids_of:
@@ -135,13 +139,13 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     return {'below': language, 'sources': sources, 'streams': writer.finish()}
 
 
-def _paragraphs(document: str, job: Job, drops: Drops) -> list[str]:
+def _paragraphs(document: str, settings: Settings, nfc: bool, evaluation: Evaluation, drops: Drops) -> list[str]:
     kept = []
     for paragraph in document.split('\n'):
-        text = normalise(paragraph, job.settings.applies('nfc'))
-        if without_content(text, job.settings):
+        text = normalise(paragraph, nfc)
+        if without_content(text, settings):
             drops.add('empty')
-        elif evaluation_of(job).has_text(text, drops):
+        elif evaluation.has_text(text, drops):
             drops.add('evaluation_text')
         else:
             kept.append(text)
