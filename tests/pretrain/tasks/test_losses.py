@@ -90,14 +90,24 @@ def test_sums_over_counts_are_the_plain_means(model: UniX2, task: str) -> None:
 
 
 def test_what_is_counted() -> None:
-    batches = {task: task_batch(task) for task in SUMMED}
+    batches = {task: task_batch(task) for task in TASKS}
     assert SUMMED['itm'].counts(batches['itm']) == {'itm': 8}
     assert SUMMED['mlm'].counts(batches['mlm']) == {'mlm': 7}
     for task in ('plm', 'vplm', 'mt'):
         labels = batches[task].labels
         assert labels is not None and SUMMED[task].counts(batches[task]) == {task: len(labels)}
     assert SUMMED['mmmt'].counts(batches['mmmt'])['mmmt_masked'] == 7
-    assert {*SUMMED, *CONTRASTIVE} == set(TASKS)
+    assert {*SUMMED, *CONTRASTIVE} == {*TASKS, 'vtlm'}
+
+
+def test_vtlm_is_mlm_on_a_text_that_is_two_captions(model: UniX2) -> None:
+    """Which words are masked is the batch's doing (tests/pretrain/data/test_lexicon.py); the loss is that of masked words."""
+    batch = task_batch('mlm')
+    assert SUMMED['vtlm'].counts(batch) == {'vtlm': 7}
+    assert batch.masked is not None and batch.masked_labels is not None
+    states = model.mlm_states(model.fuse(batch.text, batch.images, batch.image_rows), batch.text, batch.masked)[:7]
+    plain = F.cross_entropy(states @ model.embed_tokens.T + model.mlm_bias, batch.masked_labels, reduction='sum')
+    torch.testing.assert_close(SUMMED['vtlm'].sums(model, batch)['vtlm'], plain, atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_without_a_masked_token_is_zero(model: UniX2) -> None:
