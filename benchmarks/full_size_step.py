@@ -110,7 +110,7 @@ def measure(config: Config, samples: int, steps: int) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f'{parameters:,} parameters built', began)
     engine = Engine(model, config, None)
-    before = float(engine.slices()[0].master.double().sum())
+    before = engine.slices()[0].master[:1000].clone()  # not all: another 3 GB would not fit
     say(f'engine of {config.precision} started', began)
     made, losses = Samples(config), []
     with attention_kernel(engine.device):
@@ -121,7 +121,7 @@ def measure(config: Config, samples: int, steps: int) -> dict[str, Any]:
             losses.append(result.total)
             shown = '  '.join(f'{task} {loss:.3f}' for task, loss in result.losses.items())
             say(f'step {step}: {shown}  gradient norm {result.grad_norm:.2f}', began)
-    if float(engine.slices()[0].master.double().sum()) == before:
+    if torch.equal(engine.slices()[0].master[:1000], before):
         raise SystemExit('the weights have not changed')
     floor = parameters * sum(STATE.values())
     return {
