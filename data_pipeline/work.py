@@ -153,8 +153,17 @@ def remove_leftovers(work: Path) -> None:
     for folder in work.glob(f'*/.*{_PART}'):
         owner = folder.name.removesuffix(_PART)
         owner, _, pid = owner.rpartition('.')
-        if owner.endswith(f'.{host}') and not Path(f'/proc/{pid}').exists():
+        if owner.endswith(f'.{host}') and not _runs(pid):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: str) -> bool:
+    """Whether the process is there. A zombie is not: it writes nothing more, and some time may pass before init takes it away."""
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text(encoding='utf8', errors='replace').rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ('Z', 'X')
 
 
 def write_text(path: Path, text: str) -> None:

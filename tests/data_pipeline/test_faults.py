@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from glob import glob
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ def command(raw: Path, out: Path, tokenizer: Path, *more: str) -> list[str]:
 
 
 def units(out: Path) -> set[str]:
-    return {path.parent.name for path in out.glob('.build/cc100/*/[!.]*/unit.json')}
+    return set(glob('.build/cc100/*/*/unit.json', root_dir=out))  # pathlib's glob fails when a folder vanishes meanwhile
 
 
 def visible_is_whole(out: Path) -> None:
@@ -41,31 +45,66 @@ def visible_is_whole(out: Path) -> None:
         assert (path.parent / 'index.json').exists()
 
 
-def test_killed_again_and_again(build_corpus: Builder, raw: Raw, tokenizer: Path, tmp_path: Path) -> None:
-    """One build with two workers, whose session is killed at many wall-clock moments, and started again each time."""
-    folder, out = raw('cc100', *FILES), tmp_path / 'out'
-    arguments = command(folder, out, tokenizer, '--workers=2')
-    quiet = subprocess.DEVNULL
-    kills = 0
-    # The first two hit the start; the others so long after the first unit that this run completes, into every stage and `finish`.
-    for moment in (0.3, 1.0, 0.0, 0.0, 0.02, 0.1):
-        before, leftovers = units(out), set(out.glob('.build/cc100/*/.*.part'))
-        process = subprocess.Popen(arguments, cwd=ROOT, stdout=quiet, stderr=quiet, start_new_session=True)
-        while kills >= 2 and process.poll() is None and units(out) <= before:
-            time.sleep(0.002)
-        time.sleep(moment)
-        if process.poll() is not None:
-            break
+KILLS = 6
+
+
+def measured(arguments: list[str], out: Path) -> tuple[float, float]:
+    """Build without a break; returns the seconds to the first unit, and from there to the end."""
+    started = time.monotonic()
+    process = started_build(arguments)
+    while process.poll() is None and not units(out):
+        time.sleep(0.002)
+    first = time.monotonic()
+    assert process.wait() == 0
+    return first - started, time.monotonic() - first
+
+
+def started_build(arguments: list[str]) -> subprocess.Popen[bytes]:
+    """A build in a session of its own, as a terminal or Slurm gives it."""
+    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def killed(arguments: list[str], out: Path, delay: float, working: bool) -> bool:
+    """SIGKILL to a whole build, `delay` seconds after it started or, `working`, after the first unit that this start completes.
+    Returns whether the build was still there; what is left must be consistent in any case.
+    """
+    before, leftovers = units(out), set(out.glob('.build/cc100/*/.*.part'))
+    process = started_build(arguments)
+    while working and process.poll() is None and units(out) <= before:
+        time.sleep(0.002)
+    time.sleep(delay)
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-        visible_is_whole(out)
-        assert len(set(out.glob('.build/cc100/*/.*.part')) - leftovers) <= 2  # lost: one unit a worker at most
-        assert before <= units(out) or (out / 'cc100').exists()  # what was done stays done (at the end the early stages are removed)
-    assert kills >= 4
-    assert subprocess.run(arguments, cwd=ROOT, stdout=quiet, stderr=quiet, check=False).returncode == 0
-    build_corpus('cc100', tmp_path / 'unbroken', folder, **SMALL)
-    assert tree(out) == tree(tmp_path / 'unbroken')
+    killed = process.wait() == -signal.SIGKILL
+    assert killed or process.returncode == 0
+    visible_is_whole(out)
+    assert len(set(out.glob('.build/cc100/*/.*.part')) - leftovers) <= 2  # lost: one unit a worker at most
+    assert before <= units(out) or (out / 'cc100').exists()  # what was done stays done (at the end the early stages are removed)
+    return killed
+
+
+def test_killed_again_and_again(raw: Raw, tokenizer: Path, tmp_path: Path) -> None:
+    """Builds with two workers, whose session is killed at many wall-clock moments, and started again each time, to the end.
+
+    The moments are fractions of what a build takes on this machine. One that ends before its kill is complete: the next begins anew.
+    """
+    folder, out, unbroken = raw('cc100', *FILES), tmp_path / 'out', tmp_path / 'unbroken'
+    start, work = measured(command(folder, unbroken, tokenizer, '--workers=2'), unbroken)
+    arguments = command(folder, out, tokenizer, '--workers=2')
+    # While it starts; then so long after the first unit that this start completes, into every stage and `finish`.
+    moments = cycle([(0.5 * start, False), (0.0, True), (0.9 * work, True), (0.3 * work, True), (0.1 * work, True), (0.0, True)])
+    kills = 0
+    for delay, working in islice(moments, 5 * KILLS):
+        if killed(arguments, out, delay, working):
+            kills += 1
+        else:
+            assert tree(out) == tree(unbroken)
+            shutil.rmtree(out)
+        if kills == KILLS:
+            break
+    assert kills == KILLS
+    assert subprocess.run(arguments, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert tree(out) == tree(unbroken)
     assert not list(out.rglob('*.part'))
 
 

@@ -194,9 +194,11 @@ def test_full_disk_is_one_line(build_corpus: Builder, raw: Raw, tmp_path: Path, 
 
 def test_leftovers_of_dead_processes_are_removed(build_corpus: Builder, raw: Raw, tmp_path: Path) -> None:
     folder, stage = raw('opus', *OPUS), tmp_path / 'out/.build/opus/scan'
-    dead = subprocess.Popen(['true'])
+    dead, zombie = subprocess.Popen(['true']), subprocess.Popen(['true'])
     dead.wait()
-    (stage / f'.unit.{socket.gethostname()}.{dead.pid}.part').mkdir(parents=True)
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    for process in (dead, zombie):
+        (stage / f'.unit.{socket.gethostname()}.{process.pid}.part').mkdir(parents=True)
     (stage / f'.unit.{socket.gethostname()}.{os.getpid()}.part').mkdir()
     (stage / '.unit.elsewhere.1.part').mkdir()
     from data_pipeline.work import remove_leftovers
@@ -205,4 +207,5 @@ def test_leftovers_of_dead_processes_are_removed(build_corpus: Builder, raw: Raw
     assert sorted(path.name for path in stage.iterdir()) == sorted(
         ['.unit.elsewhere.1.part', f'.unit.{socket.gethostname()}.{os.getpid()}.part']
     )
+    zombie.wait()
     assert build_corpus('opus', tmp_path / 'out', folder)
