@@ -14,19 +14,18 @@ from typing import Any
 import zstd
 
 from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
-from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
+from data_pipeline.dedupe import KeyFile, hash64, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.language_id import wrong_language
 from data_pipeline.names import unit_names
-from data_pipeline.near_duplicates import BandFiles, mark_near
+from data_pipeline.near_duplicates import KEYS, BandFiles, save_marks
 from data_pipeline.readers import opus
 from data_pipeline.records import Pair
 from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
-_KEYS = 'keys.u64'
 _BATCH = 1024  # pairs encoded at a time
 
 
@@ -39,8 +38,9 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     pairs: dict[str, dict[str, Path]] = {}
     for name, bitext in files:
         pairs.setdefault(bitext.pair, {})[name] = bitext.path
+    scanned, near = job.work / 'scan', job.settings.near_duplicates
     yield [
-        Unit('duplicates', pair, inputs_of(members.values(), job), partial(_duplicates, job, list(members)))
+        Unit('duplicates', pair, inputs_of(members.values(), job), partial(save_marks, scanned, list(members), near))
         for pair, members in pairs.items()
     ]
     yield [
@@ -98,7 +98,7 @@ def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str
         lines.clear()
         size = 0
 
-    with KeyFile(folder / _KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
+    with KeyFile(folder / KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
         for first, second in _clean(job, bitext, drops):
             one, two = first.encode(), second.encode()  # normalised: there is no line end in them
             keys.append(hash64(one, two))
@@ -110,16 +110,6 @@ def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str
     if lines or not chunks:  # an empty file still has its source and drop reasons to report
         flush()
     return {'chunks': chunks, 'source': source_of(bitext.path, job)}
-
-
-def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
-    marks = mark_repeated([job.work / 'scan' / name / _KEYS for name in members], folder)
-    near = mark_near([job.work / 'scan' / name for name in members], job.settings.near_duplicates, folder)
-    for number, name in enumerate(members):
-        marks.save(number, folder / f'{name}.npy')
-        if near:
-            near.save(number, folder / f'{name}.near.npy')
-    return {}
 
 
 def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:

@@ -14,19 +14,17 @@ from typing import Any
 import zstd
 
 from data_pipeline.cleaning import normalise, without_content
-from data_pipeline.dedupe import KeyFile, hash64, mark_repeated, marked
+from data_pipeline.dedupe import KeyFile, hash64, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
-from data_pipeline.near_duplicates import BandFiles, mark_near
+from data_pipeline.near_duplicates import KEYS, BandFiles, save_marks
 from data_pipeline.packing import encoded, pack
 from data_pipeline.readers import cc100
 from data_pipeline.references import Evaluation, evaluation_of
 from data_pipeline.settings import Settings
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
-
-_KEYS = 'keys.u64'
 
 
 def stages(job: Job) -> Iterator[list[Unit]]:
@@ -37,8 +35,9 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     languages: dict[str, dict[str, Path]] = {}
     for name, path in zip(names, files, strict=True):
         languages.setdefault(cc100.language(path), {})[name] = path
+    scanned, near = job.work / 'split', job.settings.near_duplicates
     yield [
-        Unit('duplicates', language, inputs_of(members.values(), job), partial(_duplicates, job, list(members)))
+        Unit('duplicates', language, inputs_of(members.values(), job), partial(save_marks, scanned, list(members), near))
         for language, members in languages.items()
     ]
     yield [
@@ -75,7 +74,7 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     limits = job.settings.limits
     limit = limits.get(cc100.language(path), limits.get('', 0))
     read = 0
-    with KeyFile(folder / _KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
+    with KeyFile(folder / KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
         for document in cc100.documents(path, drops):
             if limit and read >= limit:
                 drops.add('over_limit')  # once: how much is left is not known, as it is not read
@@ -92,16 +91,6 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     if pieces or not chunks:  # an empty file still has its source and drop reasons to report
         flush()
     return {'chunks': chunks, 'source': source_of(path, job)}
-
-
-def _duplicates(job: Job, members: list[str], folder: Path, drops: Drops) -> dict[str, Any]:
-    marks = mark_repeated([job.work / 'split' / name / _KEYS for name in members], folder)
-    near = mark_near([job.work / 'split' / name for name in members], job.settings.near_duplicates, folder)
-    for number, name in enumerate(members):
-        marks.save(number, folder / f'{name}.npy')
-        if near:
-            near.save(number, folder / f'{name}.near.npy')
-    return {}
 
 
 def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: Drops) -> dict[str, Any]:

@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from data_pipeline.dedupe import KeyFile, Marks, hash64, mark_repeated
+from data_pipeline.drops import Drops
 
+KEYS = 'keys.u64'  # of exact duplicates, beside the files of bands
 PERMUTATIONS = 128
 _PIECE = 5  # characters
 _SEED = 1
@@ -81,3 +84,15 @@ def mark_near(folders: Sequence[Path], threshold: float, scratch: Path) -> Marks
         else:
             marks.join(repeated)
     return marks
+
+
+def save_marks(scanned: Path, names: Sequence[str], threshold: float, target: Path, drops: Drops) -> dict[str, Any]:
+    """The work of a `duplicates` unit: marks of repeated and of near texts of the folders `names` in `scanned`, files of these names."""
+    folders = [scanned / name for name in names]
+    again = mark_repeated([folder / KEYS for folder in folders], target)
+    near = mark_near(folders, threshold, target)
+    for number, name in enumerate(names):
+        again.save(number, target / f'{name}.npy')
+        if near:
+            near.save(number, target / f'{name}.near.npy')
+    return {}

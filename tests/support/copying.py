@@ -3,6 +3,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import MBartConfig, MBartForConditionalGeneration
+
+from pretrain.model.unix2 import UniX2
+
+PAD = 1
+
+
+def mbart_of(model: UniX2) -> Any:
+    """transformers' mBART with our text encoder, decoder and embeddings, without dropout."""
+    sizes, vocabulary = model.config, len(model.embed_tokens)
+    config = MBartConfig(
+        vocab_size=vocabulary, d_model=sizes.dim, encoder_layers=sizes.text_layers, decoder_layers=sizes.decoder_layers,
+        encoder_attention_heads=sizes.heads, decoder_attention_heads=sizes.heads, encoder_ffn_dim=sizes.ffn, decoder_ffn_dim=sizes.ffn,
+        max_position_embeddings=sizes.max_positions, scale_embedding=True, dropout=0.0, pad_token_id=PAD,
+    )  # fmt: skip
+    mbart: Any = MBartForConditionalGeneration(config).eval()
+    mbart.model.shared.weight.data.copy_(model.embed_tokens.data)
+    encoder = (mbart.model.encoder, model.text_encoder, model.text_positions)
+    decoder = (mbart.model.decoder, model.decoder, model.decoder_positions)
+    for theirs, ours, positions in (encoder, decoder):
+        theirs.embed_positions.weight.data.copy_(positions.weight.data)
+        copy_stack(theirs, ours)
+    return mbart
+
 
 def copy_stack(theirs: Any, ours: Any) -> None:
     theirs.layernorm_embedding.load_state_dict(ours.layernorm_embedding.state_dict())

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import MBartConfig, MBartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from pretrain.config import Model, Visual
@@ -14,10 +13,10 @@ from pretrain.data.batch import Texts
 from pretrain.generation import Decoding, search
 from pretrain.model.packed import pad
 from pretrain.model.unix2 import Encoded, UniX2
-from tests.support.copying import copy_stack
+from tests.support.copying import PAD, mbart_of
 from tests.support.published import scrambled
 
-VOCABULARY, PAD, EOS = 29, 1, 2
+VOCABULARY, EOS = 29, 2
 LANGUAGES = (25, 26, 27)
 LENGTHS = [5, 2, 11, 1, 7, 3]
 SMALL = Model(
@@ -39,19 +38,7 @@ def model() -> UniX2:
 
 @pytest.fixture(scope='module')
 def reference(model: UniX2) -> Any:
-    """transformers' mBART with our text encoder and decoder."""
-    config = MBartConfig(
-        vocab_size=VOCABULARY, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=40, scale_embedding=True, pad_token_id=PAD,
-    )  # fmt: skip
-    mbart = MBartForConditionalGeneration(config).eval()
-    mbart.model.shared.weight.data.copy_(model.embed_tokens.data)
-    encoder = (mbart.model.encoder, model.text_encoder, model.text_positions)
-    decoder = (mbart.model.decoder, model.decoder, model.decoder_positions)
-    for theirs, ours, positions in (encoder, decoder):
-        theirs.embed_positions.weight.data.copy_(positions.weight.data)
-        copy_stack(theirs, ours)
-    return mbart
+    return mbart_of(model)
 
 
 def sources(seed: int) -> tuple[Texts, Tensor, Tensor]:

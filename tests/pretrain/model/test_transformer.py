@@ -9,16 +9,16 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MBartConfig, MBartForConditionalGeneration
+from transformers import MBartConfig
 
 from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
 from pretrain.model.packed import Layout, pack, pad
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks.token_loss import token_loss
-from tests.support.copying import copy_stack
+from tests.support.copying import PAD, copy_stack, mbart_of
 
-VOCABULARY, PAD = 97, 1
+VOCABULARY = 97
 SMALL = Model(
     visual=Visual(name='vit_base_patch16_224', image_size=32, options={'embed_dim': 24, 'depth': 2, 'num_heads': 2, 'patch_size': 8}),
     dim=32, heads=4, ffn=64, text_layers=2, cross_layers=2, decoder_layers=2, max_positions=40, dropout=0.0, projection=16, token_std=0.2,
@@ -36,19 +36,7 @@ def model() -> UniX2:
 
 @pytest.fixture(scope='module')
 def reference(model: UniX2) -> Any:
-    """transformers' mBART with our text encoder and decoder."""
-    config = MBartConfig(
-        vocab_size=VOCABULARY, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=40, scale_embedding=True, dropout=0.0, pad_token_id=PAD,
-    )  # fmt: skip
-    mbart = MBartForConditionalGeneration(config).eval()
-    mbart.model.shared.weight.data.copy_(model.embed_tokens.data)
-    encoder = (mbart.model.encoder, model.text_encoder, model.text_positions)
-    decoder = (mbart.model.decoder, model.decoder, model.decoder_positions)
-    for theirs, ours, positions in (encoder, decoder):
-        theirs.embed_positions.weight.data.copy_(positions.weight.data)
-        copy_stack(theirs, ours)
-    return mbart
+    return mbart_of(model)
 
 
 def ragged(lengths: list[int], seed: int = 1) -> tuple[Texts, Tensor, Tensor]:
