@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -39,8 +40,12 @@ def main() -> int:
     if arguments.print_config:
         print(dump_config(config), end='')
         return 0
-    from pretrain.trainer import Trainer  # after the configuration is known to be good: torch and DeepSpeed take seconds to import
+    # After the configuration is known to be good: torch and DeepSpeed take seconds to import, a fifth more when garbage is looked for
+    # meanwhile among all that they make.
+    gc.disable()
+    from pretrain.trainer import Trainer
 
+    gc.enable()
     return Trainer(config, arguments.deepspeed).run()
 
 

@@ -213,7 +213,10 @@ def _deepspeed() -> Any:
     training never calls."""
     os.environ.setdefault('DS_ACCELERATOR', 'cuda' if torch.cuda.is_available() else 'cpu')
     import deepspeed
+    from deepspeed.runtime import compiler
 
+    # Muon, which `initialize` imports and we do not use, is compiled when imported; that alone imports torch's compiler, for a second.
+    compiler.compile = lambda: compiler.dummy_decorator
     if os.environ['DS_ACCELERATOR'] == 'cpu':
         deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
     logging.getLogger('DeepSpeed').setLevel(logging.WARNING)
