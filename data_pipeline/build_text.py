@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import zstd
 
-from data_pipeline.cleaning import normalise, without_content
+from data_pipeline.clean_documents import clean_documents
 from data_pipeline.dedupe import KeyFile, hash64, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
 from data_pipeline.near_duplicates import KEYS, BandFiles, save_marks
-from data_pipeline.packing import encoded, pack
+from data_pipeline.packing import packed
 from data_pipeline.readers import cc100
-from data_pipeline.references import Evaluation, evaluation_of
-from data_pipeline.settings import Settings
+from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
@@ -79,9 +77,9 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
             if limit and read >= limit:
                 drops.add('over_limit')  # once: how much is left is not known, as it is not read
                 break
-            data = '\n'.join(document).encode()
+            data = document.encode()
             keys.append(hash64(data))
-            bands.append(*document)
+            bands.append(document)
             pieces.append(data)
             documents += 1
             size += len(data)
@@ -104,38 +102,21 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     writer = UnitWriter(folder, 'text', job.settings, language)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
 
-    settings, evaluation = job.settings, evaluation_of(job)
-    nfc = settings.applies('nfc')
-
-    def documents() -> Iterator[list[str]]:
-        for row, document in enumerate(content.split('\n\n') if content else []):
-            if again[row]:
+    def documents() -> Iterator[str]:
+        for document, repeated, similar in zip(content.split('\n\n') if content else [], again, near, strict=True):
+            if repeated:
                 drops.add('duplicate_document')
-            elif near[row]:
+            elif similar:
                 drops.add('near_duplicate')
             else:
-                yield _paragraphs(document, settings, nfc, evaluation, drops)
+                yield document
 
-    ids_of = encoded(documents(), job.loaded_tokenizer)
-    for paragraphs in [chain.from_iterable(ids_of)] if job.settings.cross_documents else ids_of:
-        for ids in pack(paragraphs, job.settings.max_tokens):
-            writer.add({'ids': ids}, ids.tobytes(), {language: 1}, {language: len(ids)})
+    clean = clean_documents(documents(), job.settings, evaluation_of(job), drops)
+    for ids, ends in packed(clean, job.loaded_tokenizer, job.settings.max_tokens, job.settings.cross_documents):
+        writer.add_sequences(ids, ends, language)
     sources: list[dict[str, Any]] = []
     if chunk == 0:  # what was found while splitting is told once
         sources.append(said['source'])
         for reason, number in said['dropped'].items():
             drops.add(reason, number)
     return {'below': language, 'sources': sources, 'streams': writer.finish()}
-
-
-def _paragraphs(document: str, settings: Settings, nfc: bool, evaluation: Evaluation, drops: Drops) -> list[str]:
-    kept = []
-    for paragraph in document.split('\n'):
-        text = normalise(paragraph, nfc)
-        if without_content(text, settings):
-            drops.add('empty')
-        elif evaluation.has_text(text, drops):
-            drops.add('evaluation_text')
-        else:
-            kept.append(text)
-    return kept

@@ -18,9 +18,19 @@ _CONTROL = re.compile('[\x00-\x08\x0e-\x1f\x7f\ufeff\ufffe\uffff\ud800-\udfff]')
 
 def normalise(text: str, nfc: bool = True) -> str:
     """NFC (unless that rule is off), without control characters and lone surrogates, runs of white space as one space."""
-    if not (text.isprintable() and '  ' not in text and text == text.strip(' ')):  # mostly it is: then only single spaces are white space
+    if not _tidy(text):
         text = ' '.join(_CONTROL.sub('', text).split())
     return unicodedata.normalize('NFC', text) if nfc else text
+
+
+def is_normal(lines: str, nfc: bool = True) -> bool:
+    """Whether `normalise` would leave every line of a text as it is."""
+    return _tidy(lines.replace('\n', ' ')) and (not nfc or unicodedata.is_normalized('NFC', lines))
+
+
+def _tidy(text: str) -> bool:
+    """All white space is single spaces between others, and there is no control character. Mostly it is so."""
+    return text.isprintable() and '  ' not in text and text == text.strip(' ')
 
 
 def empty(text: str) -> bool:

@@ -6,6 +6,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from data_pipeline.drops import Drops
 from shards.errors import UserError
 
 LONGEST_LINE = 16 << 20  # bytes; a longer one is no text (or a decompression bomb): it is counted and skipped in bounded memory
+_BLOCK = 1 << 20  # bytes that are looked at together
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -24,12 +26,20 @@ def open_binary(path: Path) -> BinaryIO:
         raise UserError(f'{path} cannot be read ({error.strerror})') from None
 
 
-def aligned_lines(handle: BinaryIO, name: str | Path) -> Iterator[bytes | None]:
-    r"""Lines without their \n, None for one longer than `LONGEST_LINE`.
-
-    A damaged or truncated file raises UserError when its readable part is through.
-    """
+@contextmanager
+def _damage_told(name: str | Path) -> Iterator[None]:
+    """A damaged or truncated file raises UserError when its readable part is through."""
     try:
+        yield
+    except EOFError:
+        raise UserError(f'{name} is truncated: its compressed data ends too early; download it again') from None
+    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f'{name} is damaged or not in the format that its name says ({error}); download it again') from None
+
+
+def aligned_lines(handle: BinaryIO, name: str | Path) -> Iterator[bytes | None]:
+    r"""Lines without their \n, None for one longer than `LONGEST_LINE`. Raises UserError for a damaged or truncated file."""
+    with _damage_told(name):
         while line := handle.readline(LONGEST_LINE):
             if len(line) == LONGEST_LINE and not line.endswith(b'\n'):
                 while (rest := handle.readline(LONGEST_LINE)) and not rest.endswith(b'\n'):
@@ -37,10 +47,6 @@ def aligned_lines(handle: BinaryIO, name: str | Path) -> Iterator[bytes | None]:
                 yield None
             else:
                 yield line[:-1] if line.endswith(b'\n') else line
-    except EOFError:
-        raise UserError(f'{name} is truncated: its compressed data ends too early; download it again') from None
-    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f'{name} is damaged or not in the format that its name says ({error}); download it again') from None
 
 
 def binary_lines(handle: BinaryIO, name: str | Path, drops: Drops) -> Iterator[bytes]:
@@ -59,6 +65,42 @@ def decode(lines: Iterable[bytes], drops: Drops) -> Iterator[str]:
             yield line.decode('utf8')
         except UnicodeDecodeError:
             drops.add('invalid_utf8')
+
+
+def text_blocks(path: Path, drops: Drops) -> Iterator[str]:
+    r"""The lines of `text_lines`, many at a time: texts of whole lines, without the last \n. A call a line would take as long as xz."""
+    rest = b''  # of a line that goes on in the next block
+    with open_binary(path) as handle, _damage_told(path):
+        while block := handle.read(_BLOCK):
+            first, end, others = block.partition(b'\n')
+            if not end:
+                rest = _bounded(rest + first)
+                continue
+            if len(rest) + len(first) >= LONGEST_LINE:
+                drops.add('line_too_long')
+                block = others
+            else:
+                block = rest + block
+            body, end, rest = block.rpartition(b'\n')
+            if end:
+                yield from _decoded(body, drops)
+        if len(rest) >= LONGEST_LINE:
+            drops.add('line_too_long')
+        elif rest:
+            yield from _decoded(rest, drops)
+
+
+def _bounded(line: bytes) -> bytes:
+    """The begin of a line: of one that is too long already no more than that can be told."""
+    return line[:LONGEST_LINE]
+
+
+def _decoded(block: bytes, drops: Drops) -> Iterator[str]:
+    try:
+        yield block.decode('utf8')
+    except UnicodeDecodeError:
+        if lines := list(decode(block.split(b'\n'), drops)):
+            yield '\n'.join(lines)
 
 
 def text_lines(path: Path, drops: Drops) -> Iterator[str]:

@@ -30,6 +30,15 @@ def encode_ids(ids: Any) -> bytes:
     return (struct.pack('<BH', 5, number) if number < 1 << 16 else struct.pack('<BI', 6, number)) + ids.tobytes()
 
 
+class IdHeads(dict[int, bytes]):
+    """By its number of ids: what stands before the ids in a record whose only column is `ndarray:int32`."""
+
+    def __missing__(self, number: int) -> bytes:
+        head = encode_ids(np.zeros(number, np.int32))[: -4 * number]
+        self[number] = (len(head) + 4 * number).to_bytes(4, 'little') + head
+        return self[number]
+
+
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {
     'bytes': bytes,
     'str': str.encode,
@@ -82,6 +91,22 @@ class ShardWriter:
             self._body += part
         self._lengths.append(length)
         self._size += length + 4
+
+    def write_records(self, records: list[bytes]) -> None:
+        """`write` of many samples that are whole records already, the sizes of their columns in front."""
+        lengths = list(map(len, records))
+        size = self._size + sum(lengths) + 4 * len(lengths)
+        if size <= self._limit:
+            self._body += b''.join(records)
+            self._lengths += lengths
+            self._size = size
+            return
+        for record, length in zip(records, lengths, strict=True):
+            if self._size + length + 4 > self._limit and self._lengths:
+                self._flush()
+            self._body += record
+            self._lengths.append(length)
+            self._size += length + 4
 
     def finish(self) -> None:
         if self._lengths:

@@ -7,58 +7,62 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.clean_documents import Batch
 from shards.tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
-
-_BATCH = 1 << 18  # characters that the tokenizer is given at a time
-
-
-def encoded(documents: Iterable[list[str]], tokenizer: Tokenizer) -> Iterator[list[Ids]]:
-    """Ids of the paragraphs of each document; many documents at a time, since each call of the tokenizer costs something by itself."""
-    texts: list[str] = []
-    lengths: list[int] = []
-    size = 0
-    for document in documents:
-        texts += document
-        lengths.append(len(document))
-        size += sum(map(len, document))
-        if size >= _BATCH:
-            yield from _split(tokenizer.encode_arrays(texts), lengths)
-            texts, lengths, size = [], [], 0
-    yield from _split(tokenizer.encode_arrays(texts), lengths)
+Sequences = tuple[Ids, list[int]]  # ids of many sequences after each other, and the end of each sequence
 
 
-def _split(ids: list[Ids], lengths: list[int]) -> Iterator[list[Ids]]:
-    end = 0
-    for length in lengths:
-        begin, end = end, end + length
-        yield ids[begin:end]
-
-
-def pack(paragraphs: Iterable[Ids], most: int) -> Iterator[Ids]:
-    """Sequences of at most `most` ids from the paragraphs of one document, every id once, in order.
+def packed(batches: Iterable[Batch], tokenizer: Tokenizer, most: int, cross_documents: bool) -> Iterator[Sequences]:
+    """Sequences of at most `most` ids: every id once, in order, with none across documents unless `cross_documents`.
 
     Paragraphs stay whole where they fit; a longer one is cut, and its rest goes on with the next paragraph.
     """
-    parts: list[Ids] = []
-    size = 0
-    for ids in paragraphs:
-        if parts and size + len(ids) > most:
-            yield _joined(parts)
-            parts, size = [], 0
-        if len(ids):
-            parts.append(ids)
-            size += len(ids)
-        if size > most:
-            rest = _joined(parts)
-            while len(rest) > most:
-                yield rest[:most]
-                rest = rest[most:]
-            parts, size = [rest], len(rest)
-    if parts:
-        yield _joined(parts)
+    left, ends_left = np.empty(0, np.int32), list[int]()  # of a sequence that goes on in the next batch, if that may be
+    for paragraphs, counts in batches:
+        ids, ends = tokenizer.encode_flat(paragraphs)
+        if not cross_documents:
+            yield ids, _document_cuts(ends, counts, most)
+            continue
+        ids = np.concatenate([left, ids])
+        ends = [*ends_left, *(len(left) + end for end in ends)]
+        done = cuts(ends, 0, most)
+        begin = done[-2] if len(done) > 1 else 0
+        yield ids[:begin], done[:-1]
+        left, ends_left = ids[begin:], [end - begin for end in ends if end > begin]
+    if len(left):
+        yield left, [len(left)]
 
 
-def _joined(parts: list[Ids]) -> Ids:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _document_cuts(ends: list[int], counts: list[int], most: int) -> list[int]:
+    found: list[int] = []
+    first = start = 0
+    for count in counts:
+        if count:
+            last = first + count
+            end = ends[last - 1]
+            if end - start > most:
+                found += cuts(ends[first:last], start, most)
+            elif end > start:
+                found.append(end)
+            first, start = last, end
+    return found
+
+
+def cuts(ends: list[int], start: int, most: int) -> list[int]:
+    """Ends of the sequences, given the ends of the paragraphs and where the first of them starts."""
+    found = []
+    here = start
+    for end in ends:
+        if end - start > most:
+            if here > start:
+                found.append(here)
+                start = here
+            while end - start > most:
+                start += most
+                found.append(start)
+        here = end
+    if here > start:
+        found.append(here)
+    return found

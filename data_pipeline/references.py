@@ -119,6 +119,10 @@ class Evaluation:
         self._thumbnails = np.concatenate([np.load(folder / _THUMBNAILS) for folder in folders]) if folders else np.empty(0, np.uint8)
         self._distance = settings.picture_distance
 
+    @property
+    def has_texts(self) -> bool:
+        return len(self._texts) > 0
+
     def has_text(self, text: str, drops: Drops) -> bool:
         """Whether a text is one of them; notes which."""
         if not self._texts or (found := hashes.text_hash(text)) not in self._texts:

@@ -50,7 +50,7 @@ def _wit(raw: Path) -> Iterator[tuple[str, str]]:
 def _cc100(raw: Path) -> Iterator[tuple[str, str]]:
     for path in cc100.files(raw):
         language = cc100.language(path)
-        yield from ((language, paragraph) for document in cc100.documents(path, Drops()) for paragraph in document)
+        yield from ((language, paragraph) for document in cc100.documents(path, Drops()) for paragraph in document.split('\n'))
 
 
 def _opus(raw: Path) -> Iterator[tuple[str, str]]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_pipeline.job import SHARDS
-from data_pipeline.mds import ShardWriter
+from data_pipeline.mds import IdHeads, ShardWriter
 from data_pipeline.settings import Settings
 from shards.schema import COLUMNS, Kind
 
@@ -30,6 +35,7 @@ class UnitWriter:
         """`below` is the part of a stream's name after the split: a language, a pair, or nothing."""
         self._folder, self._kind, self._settings, self._below = folder, kind, settings, below
         self._splits: dict[str, _Stream] = {}
+        self._id_heads = IdHeads()
 
     def add(self, sample: dict[str, Any], key: bytes, languages: dict[str, int], tokens: dict[str, int]) -> None:
         """`key` names the record: its hash decides the split. `languages` and `tokens` are what the sample adds to the counts."""
@@ -42,8 +48,35 @@ class UnitWriter:
             for language, number in more.items():  # Counter.update takes ten times as long
                 counts[language] += number
 
+    def add_sequences(self, ids: NDArray[np.int32], ends: list[int], language: str) -> None:
+        """`add` of many samples of a text stream, whose ids (int32) stand after each other; an id's bytes are a sample's key."""
+        data, heads = ids.tobytes(), self._id_heads
+        below, copy = _bound(self._settings.holdout), _HOLDOUT.copy
+        records: dict[str, list[bytes]] = {'train': [], 'val': []}
+        add, tokens_of_val = records['train'].append, 0
+        begin = 0
+        for end in ends:  # `split_of`, without its calls: there are a great many sequences
+            sequence = data[4 * begin : 4 * end]
+            digest = copy()
+            digest.update(sequence)
+            if digest.digest() < below:
+                records['val'].append(heads[end - begin] + sequence)
+                tokens_of_val += end - begin
+            else:
+                add(heads[end - begin] + sequence)
+            begin = end
+        for split, tokens in (('train', begin - tokens_of_val), ('val', tokens_of_val)):
+            if some := records[split]:
+                stream = self._open(split)
+                stream.writer.write_records(some)
+                stream.samples += len(some)
+                stream.languages[language] += len(some)
+                stream.tokens[language] += tokens
+
     def _stream(self, key: bytes) -> _Stream:
-        split = split_of(key, self._settings.holdout)
+        return self._open(split_of(key, self._settings.holdout))
+
+    def _open(self, split: str) -> _Stream:
         if split not in self._splits:
             folder = self._folder / SHARDS / '/'.join(filter(None, (split, self._below)))
             compression = None if self._settings.compression == 'none' else self._settings.compression
@@ -72,4 +105,10 @@ def split_of(key: bytes, holdout: float) -> str:
     """`val` for about `holdout` of all keys, else `train`; the same key always gets the same split."""
     digest = _HOLDOUT.copy()
     digest.update(key)
-    return 'val' if int.from_bytes(digest.digest(), 'big') < holdout * 2**64 else 'train'
+    return 'val' if digest.digest() < _bound(holdout) else 'train'
+
+
+@cache
+def _bound(holdout: float) -> bytes:
+    """The digests below it are `holdout` of all."""
+    return math.ceil(holdout * 2**64).to_bytes(8, 'big')

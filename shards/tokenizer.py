@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ class Tokenizer:
     def __init__(self, model: bytes, appended: Iterable[str] = APPENDED, family: Family = 'mbart-cc25') -> None:
         self.family = family
         self._sp = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._encode_with_eos = _batch_call(self._sp)
         self.appended = tuple(appended)
         self.pieces: int = self._sp.get_piece_size()
         before = CC25 + MBART50 if family == 'mbart-50' else CC25
@@ -89,13 +91,17 @@ class Tokenizer:
 
     def encode_arrays(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """`encode` of every text, as int32 arrays."""
-        pieces = self._sp.encode(texts, num_threads=1, return_type='numpy')
-        if not pieces:
-            return []
-        ids = np.concatenate(pieces, dtype=np.int32) + np.int32(1)
+        ids, ends = self.encode_flat(texts)
+        return [ids[begin:end] for begin, end in pairwise([0, *ends])]
+
+    def encode_flat(self, texts: list[str]) -> tuple[NDArray[np.int32], list[int]]:
+        """`encode` of every text: the ids (int32) of all of them after each other, and the end of each."""
+        ids = np.frombuffer(b''.join(self._encode_with_eos(texts)), np.int32)
+        is_end = ids == self._sp.eos_id()  # which no text contains: it is a control symbol
+        ends = np.flatnonzero(is_end)
+        ids = ids[~is_end] + np.int32(1)
         ids[ids == 1] = self.unk
-        bounds = [0, *accumulate(map(len, pieces))]
-        return [ids[begin:end] for begin, end in pairwise(bounds)]
+        return ids, (ends - np.arange(len(ends))).tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; special tokens, <mask> and language codes are skipped."""
@@ -116,6 +122,30 @@ class Tokenizer:
             return self.languages[canonical(code)]
         except KeyError:
             raise UserError(f'this tokenizer has no code for language {code!r} ({token(code)}); {_REMEDY} with this version') from None
+
+
+def _batch_call(sp: Any) -> Callable[[list[str]], Any]:
+    """Encodes texts, each with </s> behind it, into buffers of int32.
+
+    sentencepiece's public call makes an array of each text's ids, which takes a quarter of the time of encoding it. The call below it is
+    used where it does the same.
+    """
+
+    probe = ['a', 'zwei Katzen', '']
+    try:
+        if b''.join(_direct(sp, probe)) == b''.join(_public(sp, probe)):
+            return partial(_direct, sp)
+    except (AttributeError, TypeError):  # another version
+        pass
+    return partial(_public, sp)
+
+
+def _public(sp: Any, texts: list[str]) -> Any:
+    return sp.encode(texts, num_threads=1, return_type='numpy', add_eos=True)
+
+
+def _direct(sp: Any, texts: list[str]) -> Any:
+    return sp._processor._EncodeAsBufferBatch(texts, 1, None, False, -1, 0.1, False, True, False)
 
 
 def checked_model(model: bytes, name: str | Path) -> bytes:

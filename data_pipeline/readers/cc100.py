@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_pipeline.drops import Drops
-from data_pipeline.lines import text_lines
+from data_pipeline.lines import text_blocks
 from shards.errors import UserError
 from shards.languages import canonical
 
 _LONGEST_DOCUMENT = 16 << 20  # characters; a longer one (a file without blank lines) is cut, so that memory stays bounded
+_BLANK = re.compile(r'\n[^\S\n]+(?=\n|\Z)')  # a line of nothing but white space ends a document as an empty one does
 
 
 def files(raw: Path) -> list[Path]:
@@ -31,17 +33,29 @@ def language(path: Path) -> str:
         raise UserError(f'{path}: {error}; move it out of the folder or name it <code>.txt.xz') from None
 
 
-def documents(path: Path, drops: Drops) -> Iterator[list[str]]:
-    """Documents of a file, each a list of its paragraphs."""
-    document: list[str] = []
+def documents(path: Path, drops: Drops) -> Iterator[str]:
+    r"""Documents of a file: their paragraphs, none of which is blank, with a \n between them."""
+    rest = ''  # a document that may go on in the next block
+    for block in text_blocks(path, drops):
+        *whole, rest = _BLANK.sub('\n', f'{rest}\n{block}').split('\n\n')
+        for document in whole:
+            yield from _bounded(document.strip('\n'))
+        if len(rest) > _LONGEST_DOCUMENT:
+            *whole, rest = _bounded(rest.lstrip('\n'))
+            yield from whole
+    yield from _bounded(rest.strip('\n'))
+
+
+def _bounded(document: str) -> Iterable[str]:
+    """The document as it is, or in parts of at most `_LONGEST_DOCUMENT` where its paragraphs allow that."""
+    if len(document) <= _LONGEST_DOCUMENT:
+        return (document,) if document else ()
+    parts: list[list[str]] = [[]]
     size = 0
-    for line in text_lines(path, drops):
-        blank = not line.strip()
-        if document and (blank or size + len(line) > _LONGEST_DOCUMENT):
-            yield document
-            document, size = [], 0
-        if not blank:
-            document.append(line)
-            size += len(line)
-    if document:
-        yield document
+    for paragraph in document.split('\n'):
+        if parts[-1] and size + len(paragraph) > _LONGEST_DOCUMENT:
+            parts.append([])
+            size = 0
+        parts[-1].append(paragraph)
+        size += len(paragraph)
+    return ['\n'.join(part) for part in parts]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.drops import Drops
-from data_pipeline.lines import text_lines
+from data_pipeline.lines import text_blocks, text_lines
 from shards.errors import UserError
 
 LINES = st.lists(st.text(st.characters(exclude_characters='\n', exclude_categories=['Cs'])))
@@ -24,6 +24,7 @@ def test_any_text_comes_through(tmp_path: Path, suffix: str, pack: type[bytes], 
     path = tmp_path / f'text{suffix}'
     path.write_bytes(pack(''.join(f'{line}\n' for line in lines).encode()))
     assert list(text_lines(path, Drops())) == lines
+    assert ''.join(f'{block}\n' for block in text_blocks(path, Drops())).split('\n')[:-1] == lines
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
@@ -35,6 +36,21 @@ def test_any_bytes_come_through_or_are_counted(tmp_path: Path, content: bytes) -
     raw = content.split(b'\n')[: content.count(b'\n') + (not content.endswith(b'\n') and content != b'')]
     assert len(lines) + drops.counts['invalid_utf8'] == len(raw)
     assert {line.encode() for line in lines} <= set(raw)
+
+
+@pytest.mark.parametrize('block', [1, 3, 8])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(content=st.binary() | st.lists(st.sampled_from([b'\n', b'a', b'\xff', b'long line', b'\n\n'])).map(b''.join))
+def test_blocks_are_lines(tmp_path: Path, block: int, content: bytes) -> None:
+    """Whatever the size of a block: the lines of `text_lines`, the same counts."""
+    (tmp_path / 'bytes').write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('data_pipeline.lines._BLOCK', block)
+        patch.setattr('data_pipeline.lines.LONGEST_LINE', 9)
+        one, other = Drops(), Drops()
+        blocks = ''.join(f'{text}\n' for text in text_blocks(tmp_path / 'bytes', one)).split('\n')[:-1]
+        assert blocks == list(text_lines(tmp_path / 'bytes', other))
+        assert one.counts == other.counts
 
 
 def test_endless_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from streaming import MDSWriter
 
 from data_pipeline.mds import ShardWriter
+from data_pipeline.settings import Settings
+from data_pipeline.writer import UnitWriter
 from shards.schema import COLUMNS, Kind
+from tests.data_pipeline.conftest import tree
 
 
 def pictures(number: int) -> dict[str, Any]:
@@ -49,6 +53,23 @@ def test_same_bytes_as_streaming(tmp_path: Path, kind: Kind, sample: Any, compre
     for name in names:
         assert (tmp_path / 'ours' / name).read_bytes() == (tmp_path / 'theirs' / name).read_bytes(), name
     assert json.loads((tmp_path / 'theirs/index.json').read_text())['shards'] == ours.shards
+
+
+@pytest.mark.parametrize('batch', [1, 7, 1000])
+def test_whole_records(tmp_path: Path, batch: int) -> None:
+    """Sequences that stand after each other become the shards of one sample at a time."""
+    settings = Settings(shard_bytes=5000, holdout=0.3)
+    ids = [np.arange(1 + number**3 % 300, dtype=np.int32) for number in range(150)]
+    one, many = UnitWriter(tmp_path / 'one', 'text', settings, 'de'), UnitWriter(tmp_path / 'many', 'text', settings, 'de')
+    for some in ids:
+        one.add({'ids': some}, some.tobytes(), {'de': 1}, {'de': len(some)})
+    for start in range(0, len(ids), batch):
+        part = ids[start : start + batch]
+        many.add_sequences(np.concatenate(part), list(accumulate(map(len, part))), 'de')
+    said = one.finish()
+    assert said == many.finish()
+    assert len(said['train/de']['shards']) > 3 and said['val/de']['samples'] > 20
+    assert tree(tmp_path / 'one') == tree(tmp_path / 'many')
 
 
 def test_long_arrays_and_samples_above_the_limit(tmp_path: Path) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.packing import encoded
-from data_pipeline.packing import pack as pack_arrays
+from data_pipeline.packing import cuts, packed
 from shards.tokenizer import Tokenizer
 
 
 def pack(paragraphs: list[list[int]], most: int) -> list[list[int]]:
-    return [ids.tolist() for ids in pack_arrays([np.array(paragraph, np.int32) for paragraph in paragraphs], most)]
+    ids = list(chain(*paragraphs))
+    ends = cuts(list(accumulate(map(len, paragraphs))), 0, most)
+    return [ids[begin:end] for begin, end in pairwise([0, *ends])]
 
 
 def test_whole_paragraphs_where_they_fit() -> None:
@@ -38,13 +39,21 @@ def test_every_id_once_in_order(paragraphs: list[list[int]], most: int) -> None:
         assert set(starts) <= set(bounds)  # none was cut
 
 
-def test_encoded_as_one_by_one(tokenizer: Path) -> None:
-    """Batches of documents give the ids of each text alone, unknown letters included."""
+def sequences(batches: list[tuple[list[str], list[int]]], model: Tokenizer, most: int, cross: bool) -> list[list[int]]:
+    found = []
+    for ids, ends in packed(batches, model, most, cross):
+        assert ids.dtype == np.int32 and ends[-1:] == [len(ids)][: len(ends)]
+        found += [ids[begin:end].tolist() for begin, end in pairwise([0, *ends])]
+    return found
+
+
+def test_batches_of_documents(tokenizer: Path) -> None:
+    """Each document as if it were alone, or all of them as one; paragraphs by the ids that each has alone, unknown letters included."""
     model = Tokenizer.load(tokenizer)
-    documents = [['ein Hund', 'zwei \U00013000 Katzen'], [], ['', 'x' * 9000], *([f'a dog {i}'] * (i % 3) for i in range(90_000))]
-    found = list(encoded(documents, model))
-    assert len(found) == len(documents)
-    for document, ids in list(zip(documents, found, strict=True))[:: len(documents) // 400] + list(zip(documents, found, strict=True))[:4]:
-        assert [array.tolist() for array in ids] == [model.encode(text) for text in document]
-        assert all(array.dtype == np.int32 for array in ids)
-    assert model.unk in found[0][1]
+    documents = [['ein Hund', 'zwei \U00013000 Katzen'], [], ['x' * 90, 'a dog'], *([f'a dog {i}'] * (i % 3) for i in range(300))]
+    batches = [(list(chain(*part)), list(map(len, part))) for part in (documents[:5], documents[5:7], [], documents[7:])]
+    ids = [[model.encode(text) for text in document] for document in documents]
+    assert model.unk in ids[0][1]
+    for most in (8, 40):
+        assert sequences(batches, model, most, False) == list(chain(*(pack(document, most) for document in ids)))
+        assert sequences(batches, model, most, True) == pack(list(chain(*ids)), most)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from shards.errors import UserError
 from shards.languages import APPENDED, CC25, LANGUAGES, MBART50, canonical
-from shards.tokenizer import DESCRIPTION, MODEL, Tokenizer, save_tokenizer
+from shards.tokenizer import DESCRIPTION, MODEL, Tokenizer, _public, save_tokenizer
 
 TEXTS = {  # the training text has the letters of all but three
     'full width': 'ｄｏｇ　ｉｎ ｔｈｅ ｓｎｏｗ', 'ligatures': 'the oﬃce oﬀ', 'combining': 'Bu\u0308ro', 'spaces': '  a\u00a0dog \t\n',
@@ -49,6 +50,11 @@ def test_ids_are_sentencepieces_plus_one(model: bytes, tokenizer: Tokenizer) -> 
         assert tokenizer.encode(text) == [i + 1 for i in sp.encode(text)]
         assert tokenizer.decode([tokenizer.bos, *tokenizer.encode(text), tokenizer.eos, tokenizer.language('de'), tokenizer.mask]) == text
     assert tokenizer.encode_batch(SENTENCES[:5]) == [tokenizer.encode(text) for text in SENTENCES[:5]]
+    texts = [SENTENCES[0], '', '\U00013000', SENTENCES[1]]
+    assert [ids.tolist() for ids in tokenizer.encode_arrays(texts)] == [tokenizer.encode(text) for text in texts]
+    tokenizer._encode_with_eos = partial(_public, tokenizer._sp)  # as with a version of sentencepiece that has no other call
+    assert [ids.tolist() for ids in tokenizer.encode_arrays(texts)] == [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_arrays([]) == []
     assert tokenizer.encode('') == []
 
 

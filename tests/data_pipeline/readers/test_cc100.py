@@ -24,7 +24,7 @@ def test_files_and_languages() -> None:
 @pytest.mark.parametrize('code', ['de', 'th', 'zh-Hans'])
 def test_documents(code: str) -> None:
     text = lzma.decompress((RAW / f'{code}.txt.xz').read_bytes()).decode()
-    expected = [document.strip('\n').split('\n') for document in text.strip('\n').split('\n\n')]
+    expected = [document.strip('\n') for document in text.strip('\n').split('\n\n')]
     drops = Drops()
     documents = list(cc100.documents(RAW / f'{code}.txt.xz', drops))
     assert documents == expected
@@ -37,14 +37,14 @@ def test_odd_characters_come_through(tmp_path: Path) -> None:
     path = tmp_path / 'en.txt.xz'
     path.write_bytes(lzma.compress(f'\n\n{first}\n \t\n\nsecond\nstill second'.encode() + b'\nb\xffad\nend'))
     drops = Drops()
-    assert list(cc100.documents(path, drops)) == [[first], ['second', 'still second', 'end']]
+    assert list(cc100.documents(path, drops)) == [first, 'second\nstill second\nend']
     assert drops.counts == {'invalid_utf8': 1}
 
 
 def test_a_document_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('data_pipeline.readers.cc100._LONGEST_DOCUMENT', 10)
     (tmp_path / 'en.txt').write_text('12345\n12345\n12345\n\nx\n')
-    assert list(cc100.documents(tmp_path / 'en.txt', Drops())) == [['12345', '12345'], ['12345'], ['x']]
+    assert list(cc100.documents(tmp_path / 'en.txt', Drops())) == ['12345\n12345', '12345', 'x']
 
 
 def test_broken(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ def test_cc100(lines: list[str | bytes]) -> None:
         drops = Drops()
         found = list(cc100.documents(path, drops))
         texts = [line for line in lines if isinstance(line, str)]
-        assert [paragraph for document in found for paragraph in document] == [line for line in texts if line.strip()]
+        assert [paragraph for document in found for paragraph in document.split('\n')] == [line for line in texts if line.strip()]
         assert drops.counts.total() == drops.counts['invalid_utf8'] == len(lines) - len(texts)
         groups = ''.join('x' if line.strip() else ' ' for line in texts).split()
-        assert [len(document) for document in found] == [len(group) for group in groups]
+        assert [document.count('\n') + 1 for document in found] == [len(group) for group in groups]
 
     in_folder(check)
 
