@@ -85,7 +85,7 @@ def _to_store(unit: Unit, root: Remote, folder: Path, drops: Drops) -> dict[str,
 
 def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
     sources: list[dict[str, Any]] = []
-    dropped: dict[str, int] = {}
+    drops = Drops()
     warnings: list[str] = []
     overlap: set[int] = set()
     settings = job.settings.of(job.kind) | references.described(job)
@@ -96,14 +96,14 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
             said = facts(job.work, unit.stage, unit.name) or {}
             sources += said.get('sources', [])
             warnings += said['warnings']
-            for reason, number in said['dropped'].items():
-                dropped[reason] = dropped.get(reason, 0) + number
+            drops.take(said)
     else:
         settings['pieces'] = job.loaded_tokenizer.pieces  # the range of ids, for `verify`
     plan = {
         'units': [unit.name for unit in units],
         'sources': sources,
-        'dropped': dict(sorted(dropped.items())),
+        'dropped': dict(sorted(drops.counts.items())),
+        'examples': dict(sorted(drops.examples.items())),
         'warnings': warnings,
         'settings': settings,
         'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,

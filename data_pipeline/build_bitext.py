@@ -63,7 +63,7 @@ def _clean(job: Job, bitext: opus.Bitext, drops: Drops) -> Iterator[Pair]:
         first, second = normalise(pair.first, nfc), normalise(pair.second, nfc)
         reason = _reason(job, bitext, first, second, drops)
         if reason:
-            drops.add(reason)
+            drops.add(reason, 1, pair.first, pair.second)
         else:
             yield Pair(first, second)
 
@@ -117,21 +117,26 @@ def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, d
     before = sum(other['pairs'] for other in said['chunks'][:chunk])
     after = before + said['chunks'][chunk]['pairs']
     again = marked(job.work / 'duplicates' / bitext.pair / f'{name}.npy', before, after)
-    drops.add('duplicate', int(again.sum()))
+    near = again
     if job.settings.near_duplicates:
         near = marked(job.work / 'duplicates' / bitext.pair / f'{name}.near.npy', before, after)
-        drops.add('near_duplicate', int((near & ~again).sum()))
-        again = near | again
     writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair)
     lines = iter(zstd.decompress((job.work / 'scan' / name / _chunk(chunk)).read_bytes()).decode().split('\n'))
-    kept = (Pair(first, second) for first, second, repeat in zip(lines, lines, again.tolist(), strict=False) if not repeat)
+
+    def distinct() -> Iterator[Pair]:
+        for first, second, repeated, similar in zip(lines, lines, again.tolist(), near.tolist(), strict=False):
+            if repeated or similar:
+                drops.add('duplicate' if repeated else 'near_duplicate', 1, first, second)
+            else:
+                yield Pair(first, second)
+
+    kept = distinct()
     while batch := list(islice(kept, _BATCH)):
         _write(job, bitext, batch, writer.add, drops)
     sources: list[dict[str, Any]] = []
     if chunk == 0:  # what was found while scanning is told once
         sources.append(said['source'])
-        for reason, number in said['dropped'].items():
-            drops.add(reason, number)
+        drops.take(said)
         drops.warnings += said['warnings']
     return {'below': bitext.pair, 'sources': sources, 'streams': writer.finish()}
 
@@ -143,7 +148,7 @@ def _write(job: Job, bitext: opus.Bitext, batch: list[Pair], add: Any, drops: Dr
     for pair, first, second in zip(batch, first_ids, second_ids, strict=True):
         reason = pair_length_drop(pair.first, pair.second, len(first), len(second), job.settings)
         if reason:
-            drops.add(reason)
+            drops.add(reason, 1, pair.first, pair.second)
             continue
         sample = {'source_ids': first, 'target_ids': second}
         add(sample, f'{pair.first}\n{pair.second}'.encode(), {one: 1, two: 1}, {one: len(first), two: len(second)})

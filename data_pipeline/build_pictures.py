@@ -218,33 +218,33 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, taken_down, evaluation = excluded(job), removed(job), evaluation_of(job)
+    outside, taken_down, evaluation = excluded(job), removed(job.work), evaluation_of(job)
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
         # Failures and damage were counted by the scan, which read the same records.
         for row, picture in enumerate(_pictures(job, source, Drops())):
             if key_hash(picture.url) in outside:
-                drops.add('excluded_url')
+                drops.add('excluded_url', 1, picture.url)
                 continue
             if reasons[row]:
-                drops.add(_REASONS[reasons[row]])
+                drops.add(_REASONS[reasons[row]], 1, picture.url)
                 continue
             if key_hash(picture.url) in taken_down or ids[row] in taken_down:
-                drops.add('removed')
+                drops.add('removed')  # without an example: it is to be forgotten
                 continue
             captions: Captions = {}
             for key in (key_hash(picture.url), ids[row], *extra.get(row, ())):
                 merge(captions, store.get(key))
             if not captions:
-                drops.add('no_caption')
+                drops.add('no_caption', 1, picture.url)
                 continue
             try:
                 image = prepare(picture.image, job.settings)
                 seen = evaluation.has_picture(image, drops)
             except BadPicture as bad:
-                drops.add(str(bad))
+                drops.add(str(bad), 1, picture.url)
                 continue
             if seen:
-                drops.add('evaluation_picture')
+                drops.add('evaluation_picture', 1, picture.url)
                 continue
             name = f'{ids[row]:016x}'  # `image_id`, which the scan has computed
             sample = {

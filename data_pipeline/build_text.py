@@ -105,9 +105,9 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     def documents() -> Iterator[str]:
         for document, repeated, similar in zip(content.split('\n\n') if content else [], again, near, strict=True):
             if repeated:
-                drops.add('duplicate_document')
+                drops.add('duplicate_document', 1, document)
             elif similar:
-                drops.add('near_duplicate')
+                drops.add('near_duplicate', 1, document)
             else:
                 yield document
 
@@ -117,6 +117,5 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     sources: list[dict[str, Any]] = []
     if chunk == 0:  # what was found while splitting is told once
         sources.append(said['source'])
-        for reason, number in said['dropped'].items():
-            drops.add(reason, number)
+        drops.take(said)
     return {'below': language, 'sources': sources, 'streams': writer.finish()}

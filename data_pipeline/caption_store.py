@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_pipeline.dedupe import hash64
-from data_pipeline.drops import Drops
+from data_pipeline.drops import EXAMPLES, Drops
 from data_pipeline.records import PICTURE_KEY, Caption
 
 RUN_BYTES = 32 << 20  # of captions in a run; as Python objects they take three times that
@@ -140,7 +140,7 @@ def group(runs: Iterable[Path], partition: int, number: int, pictured: npt.NDArr
         if row['text'] not in texts:
             texts.append(row['text'])
         elif not fallback:
-            drops.add('duplicate_caption')
+            drops.add('duplicate_caption', 1, f'{row["language"]}: {row["text"]}')
     for hashed, captions in fallbacks.items():
         for language, texts in captions.items():
             grouped.setdefault(hashed, {}).setdefault(language, texts)
@@ -151,7 +151,10 @@ def group(runs: Iterable[Path], partition: int, number: int, pictured: npt.NDArr
             offsets[i] = out.tell()
             out.write(json.dumps(grouped[hashed], ensure_ascii=False).encode() + b'\n')
     np.save(folder / _INDEX, np.stack([hashes, offsets]), allow_pickle=False)
-    drops.add('no_picture', int(len(hashes) - np.isin(hashes, pictured).sum()))
+    lost = hashes[~np.isin(hashes, pictured)].tolist()
+    for hashed in lost[:EXAMPLES]:
+        drops.add('no_picture', 1, ' '.join(f'{language}: {texts[0]}' for language, texts in grouped[hashed].items()))
+    drops.add('no_picture', len(lost[EXAMPLES:]))
 
 
 class CaptionStore:

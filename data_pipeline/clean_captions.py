@@ -21,8 +21,12 @@ def clean_captions(captions: Iterable[Caption], fallback: bool, job: Job, drops:
     for caption in captions:
         text = normalise(caption.text, nfc)
         if without_content(text, settings):
-            drops.add('empty_caption', not fallback)
+            drops.add('empty_caption', not fallback, _told(caption))
         elif evaluation.has_text(text, drops):
-            drops.add('evaluation_text')
+            drops.add('evaluation_text', 1, _told(caption))
         else:
             yield caption._replace(text=person(text) if person_applies else text)
+
+
+def _told(caption: Caption) -> str:
+    return f'{caption.key} {caption.language}: {caption.text}'

@@ -73,8 +73,8 @@ def _clean(documents: list[str], settings: Settings, evaluation: Evaluation, dro
 def _kept(paragraphs: list[str], settings: Settings, evaluation: Evaluation, drops: Drops) -> Iterator[str]:
     for text in paragraphs:
         if without_content(text, settings):
-            drops.add('empty')
+            drops.add('empty', 1, text)
         elif evaluation.has_text(text, drops):
-            drops.add('evaluation_text')
+            drops.add('evaluation_text', 1, text)
         else:
             yield text

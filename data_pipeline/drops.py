@@ -1,9 +1,16 @@
-"""Counts of what was left out, by reason. Nothing is left out without being counted here."""
+"""Counts of what was left out, by reason, and a few examples of each. Nothing is left out without being counted here."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+EXAMPLES = 5  # of each reason, for the unit as for the stream
+_LENGTH = 200  # characters of an example, and as many of its two sides
+
+Examples = dict[str, list[str]]  # reason -> what was dropped, shortened
 
 
 @dataclass
@@ -11,12 +18,36 @@ class Drops:
     """Drop reasons of one unit of work, and the warnings that the user must see (a truncated archive)."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    examples: Examples = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     overlap: set[int] = field(default_factory=set)  # hashes of the texts and pictures of evaluation sets that were met
 
-    def add(self, reason: str, number: int = 1) -> None:
-        if number:
-            self.counts[reason] += number
+    def add(self, reason: str, number: int = 1, example: str | bytes = '', other: str | bytes = '') -> None:
+        """Count; `example` (with `other`, its translation) shows people what it was. The first few of each reason are kept."""
+        if not number:
+            return
+        self.counts[reason] += number
+        if example and len(kept := self.examples.setdefault(reason, [])) < EXAMPLES:
+            kept.append(' ↔ '.join(_shortened(part) for part in (example, other) if part))
+
+    def take(self, said: Mapping[str, Any]) -> None:
+        """Add those of a complete unit, as its facts have them."""
+        self.counts.update(said['dropped'])
+        merge_examples(self.examples, said.get('examples', {}))
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+
+def merge_examples(into: Examples, more: Mapping[str, list[str]]) -> None:
+    for reason, examples in more.items():
+        kept = into.setdefault(reason, [])
+        kept += examples[: EXAMPLES - len(kept)]
+
+
+def _shortened(example: str | bytes) -> str:
+    """Valid, and of bounded length. What is not UTF-8 is shown as escapes."""
+    start = example[: 4 * _LENGTH]
+    data = start if isinstance(start, bytes) else start.encode('utf8', 'backslashreplace')
+    text = data.decode('utf8', 'backslashreplace')
+    return text if len(text) <= _LENGTH else text[:_LENGTH] + '…'

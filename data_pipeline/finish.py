@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from data_pipeline import references
+from data_pipeline.caption_store import key_hash
+from data_pipeline.drops import Drops, Examples
 from data_pipeline.job import SHARDS, work_folder
 from data_pipeline.work import facts, write_file
 from shards.errors import UserError
@@ -94,31 +96,32 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     units = {name: facts(work, 'build', name) or {} for name in plan['units']}
     # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.
     belows = sorted({said['below'] for said in units.values()})
-    empty: dict[str, dict[str, int]] = {}
+    empty: dict[str, dict[str, Any]] = {}
     manifests = []
     sampling = _sampling(units, plan)
     for below in belows:
         members = {name: said for name, said in units.items() if said['below'] == below}
         streams = sorted({stream for said in members.values() for stream in said['streams']})
-        dropped: Counter[str] = Counter(plan['dropped'])
-        for said in members.values():
-            dropped.update(said['dropped'])
+        drops = Drops()
+        for said in (plan, *members.values()):
+            drops.take(said)
+        dropped = {'dropped': dict(sorted(drops.counts.items())), 'examples': _without(work, drops.examples)}
         for stream in streams:
             first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
             warnings = plan['warnings'] + [warning for said in members.values() for warning in said['warnings']]
-            told = (dict(sorted(dropped.items())), warnings) if first else ({}, [])
+            told = dropped | {'warnings': warnings} if first else {}
             weights = sampling if stream.startswith('train/') else None
-            manifests.append(_finish_stream(root, work, stream, members, plan, told[0], told[1], weights))
+            manifests.append(_finish_stream(root, work, stream, members, plan, told, weights))
         if not streams:
-            empty[below or 'train'] = dict(sorted(dropped.items()))
+            empty[below or 'train'] = dropped
     if not manifests:
         total: Counter[str] = Counter()
-        for counts in empty.values():
-            total.update(counts)
+        for one in empty.values():
+            total.update(one['dropped'])
         reasons = ', '.join(f'{reason} {number}' for reason, number in sorted(total.items()))
         raise UserError(f'{root}: nothing is left of this corpus ({reasons or "its files are empty"}); see docs/data.md for the reasons')
     if empty:
-        _write(root / EMPTY, (json.dumps(empty, indent=1, sort_keys=True) + '\n').encode())
+        _write(root / EMPTY, (json.dumps(empty, ensure_ascii=False, indent=1, sort_keys=True) + '\n').encode())
     else:
         (root / EMPTY).unlink(missing_ok=True)
     if (work / references.STAGE).is_dir():
@@ -131,6 +134,13 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     for folder in work.glob(f'build/*/{SHARDS}'):  # empty by now
         shutil.rmtree(folder)
     return manifests
+
+
+def _without(work: Path, examples: Examples) -> Examples:
+    """The examples that name no picture which was taken down."""
+    gone = references.removed(work)
+    left = {reason: [one for one in some if key_hash(one.split(' ', 1)[0]) not in gone] for reason, some in examples.items()}
+    return {reason: some for reason, some in sorted(left.items()) if some}
 
 
 def _sampling(units: dict[str, dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any] | None:
@@ -153,8 +163,7 @@ def _finish_stream(
     stream: str,
     units: dict[str, dict[str, Any]],
     plan: dict[str, Any],
-    dropped: dict[str, int],
-    warnings: list[str],
+    dropped: dict[str, Any],  # and examples and warnings, if this is the stream that tells them
     sampling: dict[str, Any] | None,
 ) -> Manifest:
     folder = root / stream
@@ -202,10 +211,9 @@ def _finish_stream(
         tokenizer=plan['tokenizer'],
         shards=files,
         sources=sorted(sources, key=lambda source: str(source['path'])),
-        dropped=dropped,
         settings=plan['settings'],
-        warnings=warnings,
         sampling=sampling,
+        **dropped,
         removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )
     _write(folder / MANIFEST, manifest.to_json().encode())

@@ -64,7 +64,7 @@ def decode(lines: Iterable[bytes], drops: Drops) -> Iterator[str]:
         try:
             yield line.decode('utf8')
         except UnicodeDecodeError:
-            drops.add('invalid_utf8')
+            drops.add('invalid_utf8', 1, line)
 
 
 def text_blocks(path: Path, drops: Drops) -> Iterator[str]:

@@ -219,7 +219,7 @@ def excluded(job: Job) -> UrlSet:
     return UrlSet(np.unique(_joined((job.work / STAGE / f'exclude-{i}' for i in range(len(job.exclude))), _URLS)))
 
 
-def removed(job: Job) -> UrlSet:
+def removed(work: Path) -> UrlSet:
     """What was taken down, by URL or image id, and must not come back when a lost shard is built again."""
-    path = job.work / REMOVED
+    path = work / REMOVED
     return UrlSet(np.load(path) if path.exists() else np.empty(0, np.uint64))

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from data_pipeline.drops import Examples
 from data_pipeline.finish import EMPTY
 from data_pipeline.reasons import REASONS
 from data_pipeline.verify import decode_samples, stream_folders
@@ -32,8 +33,9 @@ def lines(folder: Location, samples: int, tokenizer: Tokenizer | None) -> Iterat
         for record in _records(stream, manifest, samples, tokenizer, pictures=False):
             yield f'  {record["id"]} {record.get("url", "")}'.rstrip()
             yield from (f'    {language:8} {text}' for language, text in record['texts'])
-        for reason, number, meaning in _dropped(manifest.dropped):
+        for reason, number, meaning, examples in _dropped(manifest.dropped, manifest.examples):
             yield f'  dropped: {reason} {number:,} ({meaning or "see docs/data.md"})'
+            yield from (f'    such as {example}' for example in examples[:1])
 
 
 def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
@@ -54,7 +56,7 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
                 'languages': dict(sorted(manifest.languages.items(), key=lambda item: -item[1])),
                 'tokens': manifest.tokens or None,
                 'counted': {'pictures': 'captions', 'text': 'sequences', 'bitext': 'pairs'}[manifest.kind],
-                'dropped': _dropped(manifest.dropped),
+                'dropped': _dropped(manifest.dropped, manifest.examples),
                 'warnings': manifest.warnings,
                 'records': list(_records(stream, manifest, samples, tokenizer, pictures=True)),
             }
@@ -74,9 +76,10 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
     return ''.join([head, policy, middle, data, before, script, after])
 
 
-def _dropped(counts: dict[str, int]) -> list[tuple[str, int, str]]:
-    """(reason, number, what it means), the most frequent first."""
-    return [(reason, number, REASONS.get(reason, '')) for reason, number in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+def _dropped(dropped: dict[str, int], examples: Examples) -> list[tuple[str, int, str, list[str]]]:
+    """(reason, number, what it means, examples), the most frequent first."""
+    by_number = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    return [(reason, number, REASONS.get(reason, ''), examples.get(reason, [])) for reason, number in by_number]
 
 
 def _empty(folder: Location) -> list[dict[str, Any]]:
@@ -84,10 +87,10 @@ def _empty(folder: Location) -> list[dict[str, Any]]:
     found = []
     places: Iterator[Location] = folder.rglob(EMPTY)
     for path in sorted(places, key=str):
-        for name, dropped in sorted(json.loads(path.read_text(encoding='utf8')).items()):
+        for name, told in sorted(json.loads(path.read_text(encoding='utf8')).items()):
             facts = 'nothing is left of it'
             common = {'samples': 0, 'languages': {}, 'tokens': None, 'counted': '', 'warnings': [], 'records': []}
-            found.append({'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(dropped), **common})
+            found.append({'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(**told), **common})
     return found
 
 

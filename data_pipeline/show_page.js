@@ -44,6 +44,16 @@ function table(head, rows) {
   return made;
 }
 
+function reasons(dropped) {
+  const made = element('table', {}, element('tr', {}, ...['reason', 'number', 'why, and examples'].map(cell => element('th', {}, cell))));
+  for (const [reason, number, meaning, examples] of dropped) {
+    const why = element('td', {}, meaning);
+    if (examples.length) why.append(element('ul', {}, ...examples.map(text => element('li', { dir: 'auto' }, text))));
+    made.append(element('tr', {}, element('td', {}, reason), element('td', { class: 'number' }, number), why));
+  }
+  return made;
+}
+
 function showCards() {
   const found = chosen(), pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
   page = Math.min(Math.max(page, 0), pages - 1);
@@ -61,7 +71,7 @@ function showStream() {
   const languages = element('select', { 'aria-label': 'language', onchange: event => { language = event.target.value; page = 0; showCards(); } },
     element('option', { value: '' }, 'all languages'), ...Object.keys(stream.languages).map(code => element('option', { value: code }, code)));
   const search = element('input', { type: 'search', placeholder: 'search texts and URLs', oninput: event => { words = event.target.value.toLowerCase(); page = 0; showCards(); } });
-  const dropped = stream.dropped.length ? table(['reason', 'number', ''], stream.dropped) : element('p', {}, 'Nothing was dropped, or it is told in the train split.');
+  const dropped = stream.dropped.length ? reasons(stream.dropped) : element('p', {}, 'Nothing was dropped, or it is told in the train split.');
   document.querySelector('main').replaceChildren(
     element('h2', {}, stream.name), element('p', { class: 'facts' }, stream.facts),
     ...stream.warnings.map(text => element('p', { class: 'warning' }, text)),

@@ -44,8 +44,8 @@ def collect(folder: Location) -> dict[str, Any]:
         corpus['warnings'] += manifest.warnings
     for path in folder.rglob(EMPTY):
         if path.parent.name in result:
-            for dropped in json.loads(path.read_text(encoding='utf8')).values():
-                result[path.parent.name]['dropped'].update(dropped)
+            for told in json.loads(path.read_text(encoding='utf8')).values():
+                result[path.parent.name]['dropped'].update(told['dropped'])
     return result
 
 

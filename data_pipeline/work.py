@@ -81,6 +81,7 @@ def execute(work: Path, unit: Unit) -> list[str]:
             f'{unit.stage} {unit.name}: {error.strerror or error} ({error.filename or work}); mend that and run the same command again'
         ) from None
     said |= {'inputs': unit.inputs, 'dropped': dict(sorted(drops.counts.items())), 'warnings': drops.warnings}
+    said |= {'examples': dict(sorted(drops.examples.items()))} if drops.examples else {}
     said |= {'overlap': sorted(drops.overlap)} if drops.overlap else {}
     write_text(temporary / FACTS, json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n')
     sync_tree(temporary)

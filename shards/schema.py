@@ -50,6 +50,7 @@ class Manifest:
     shards: list[dict[str, Any]]  # {'file': path below the stream, 'bytes': n, 'sha256': hex, 'samples': n}
     sources: list[dict[str, Any]] = field(default_factory=list)  # {'path', 'bytes', 'sha256'}
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> count
+    examples: dict[str, list[str]] = field(default_factory=dict)  # reason -> the first few, shortened
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)  # damage that the user was told about, such as a truncated tar
     # CC100, the same for all languages: {'alpha', 'languages': {language: weight}}, weights proportional to tokens^alpha, sum 1

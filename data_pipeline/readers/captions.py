@@ -42,7 +42,7 @@ def tsv_captions(path: Path, url_column: int, drops: Drops) -> Iterator[Caption]
     for line in text_lines(path, drops):
         cells = line.rstrip('\r').split('\t')
         if len(cells) != 2 or not is_url(cells[url_column]):
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, line)
             continue
         yield Caption(cells[url_column], 'en', cells[1 - url_column])
 
@@ -65,14 +65,14 @@ def translations(path: Path, drops: Drops) -> Iterator[Caption]:
         else:
             image = inline_image(path, row, record)
             if image is None:
-                drops.add('broken_base64')
+                drops.add('broken_base64', 1, f'row {row} of {path.name}')
                 continue
             key = PICTURE_KEY + image_id(image)
         for code, text in captions.items():
             if isinstance(text, str):
                 yield Caption(key, _language(code, path, row), text)
             else:
-                drops.add('malformed_row')
+                drops.add('malformed_row', 1, f'{key} {code}: {text}')
 
 
 def inline_pictures(path: Path, licence: str, drops: Drops) -> Iterator[Picture]:
@@ -120,7 +120,7 @@ def json_rows(path: Path, drops: Drops) -> Iterator[tuple[int, dict[str, Any]]]:
                 f'{path} row 1 is not a JSON object: {line[:60]!r}; translations are JSONL or TSV keyed by url, see docs/data.md'
             )
         else:
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, line)
 
 
 def _translations_tsv(path: Path, drops: Drops) -> Iterator[Caption]:
@@ -133,7 +133,7 @@ def _translations_tsv(path: Path, drops: Drops) -> Iterator[Caption]:
             if row <= 2:
                 wanted = 'url<TAB>language<TAB>text' if header is None else 'one cell for each column of the header'
                 raise UserError(f'{path} row {row} is not {wanted}: {line[:60]!r}; see docs/data.md')
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, line)
         elif header is None:
             yield Caption(cells[0], _language(cells[1], path, row), cells[2])
         else:

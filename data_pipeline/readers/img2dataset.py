@@ -89,7 +89,7 @@ def failures(shard: Shard, drops: Drops) -> tuple[list[str], int | None]:
         if status == 'success':
             successes += 1
         else:
-            drops.add(str(status or 'no_status'))
+            drops.add(str(status or 'no_status'), 1, str(row['url']))
             failed.append(str(row['url']))
     return failed, successes
 
@@ -116,7 +116,7 @@ def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
                         yield from _picture(parts, licence, drops)
                     key, parts = stem, {}
                 if content is None:
-                    drops.add('picture_file_too_large')
+                    drops.add('picture_file_too_large', 1, f'{name} of {shard.path.name}')
                 else:
                     parts[dot + suffix.lower()] = content
         except tar.Truncated:
@@ -161,7 +161,7 @@ def _files(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
     for paths in stems.values():
         sizes = [path.stat().st_size for path in paths.values()]
         if max(sizes) > LARGEST_FILE:
-            drops.add('picture_file_too_large')
+            drops.add('picture_file_too_large', 1, next(iter(paths.values())).name)
             continue
         yield from _picture({suffix: path.read_bytes() for suffix, path in paths.items()}, licence, drops)
 

@@ -136,7 +136,7 @@ def _aligned(path: Path, members: list[str], first: BinaryIO, second: BinaryIO, 
         try:
             yield one.decode('utf8'), other.decode('utf8')
         except UnicodeDecodeError:
-            drops.add('invalid_utf8')
+            drops.add('invalid_utf8', 1, one, other)
 
 
 def _tmx(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str, str]]:
@@ -145,7 +145,7 @@ def _tmx(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str, 
         if first in unit and second in unit:
             yield unit[first], unit[second]
         else:
-            drops.add('missing_side')
+            drops.add('missing_side', 1, ' '.join(f'{code}: {text}' for code, text in unit.items()))
 
 
 def _wikimatrix(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str, str]]:
@@ -160,8 +160,8 @@ def _wikimatrix(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tupl
                 raise UserError(
                     f'{bitext.path} row 1 is not score<TAB>source<TAB>target: {line[:60]!r}; use the scored release, not the zips'
                 )
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, line)
         elif score < threshold:
-            drops.add('below_threshold')
+            drops.add('below_threshold', 1, line)
         else:
             yield cells[1], cells[2]

@@ -64,22 +64,22 @@ def captions(path: Path, drops: Drops) -> Iterator[Caption]:
         raise UserError(f"{path} row 1 is not WIT's header of 17 columns ({chr(9).join(header)[:60]!r}); is it a wit_v1.*.tsv.gz?")
     for row in rows:
         if len(row) != len(COLUMNS):
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, ' '.join(row))
             continue
         url, text, mime = row[2], row[6].replace(_RETURN, '\r'), row[9]
         if not is_url(url):
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, ' '.join(row))
         elif mime not in MIME_TYPES:
-            drops.add('mime_type')
+            drops.add('mime_type', 1, f'{url} {mime}')
         elif not text.strip():
-            drops.add('empty_caption')
+            drops.add('empty_caption', 1, f'{url} {row[0]}:')
         elif any('\udc80' <= char <= '\udcff' for char in text):
-            drops.add('invalid_utf8')
+            drops.add('invalid_utf8', 1, f'{url} {row[0]}: {text}')
         else:
             try:
                 language = canonical(row[0])
             except UserError:
-                drops.add('unknown_language')
+                drops.add('unknown_language', 1, f'{url} {row[0]}: {text}')
                 continue
             yield Caption(url, language, text)
 
@@ -113,9 +113,9 @@ def pixels(path: Path, drops: Drops) -> Iterator[Picture]:
         if not tab or not is_url(url):
             if row == 1:
                 raise UserError(f'{path} row 1 is not image_url<TAB>base64: {line[:60]!r}; is it one of image_pixels/*.csv.gz?')
-            drops.add('malformed_row')
+            drops.add('malformed_row', 1, line)
             continue
         try:
             yield Picture(url, base64.b64decode(encoded, validate=True), '', LICENCE)
         except (binascii.Error, ValueError):
-            drops.add('broken_base64')
+            drops.add('broken_base64', 1, url)

@@ -80,6 +80,14 @@ def test_a_lost_shard_comes_back_without_them(build_corpus: Builder, tmp_path: P
     assert read_manifest(tmp_path / 'cc12m/train').dropped['removed'] == 1
 
 
+def test_examples_name_no_removed_picture(build_corpus: Builder, tmp_path: Path) -> None:
+    build_corpus('cc12m', tmp_path, **SMALL)
+    examples = read_manifest(tmp_path / 'cc12m/train').examples['failed_to_download']
+    (tmp_path / 'urls.txt').write_text('\n'.join([*examples[:2], samples(tmp_path / 'cc12m/train')[0]['url']]))
+    remove(tmp_path, tmp_path / 'urls.txt')
+    assert read_manifest(tmp_path / 'cc12m/train').examples['failed_to_download'] == examples[2:]
+
+
 def test_all_of_a_split(build_corpus: Builder, tmp_path: Path) -> None:
     build_corpus('cc12m', tmp_path, **SMALL)
     val = [sample['url'] for sample in samples(tmp_path / 'cc12m/val')]

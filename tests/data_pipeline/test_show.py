@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from data_pipeline.cli import main
+from data_pipeline.drops import EXAMPLES
 from data_pipeline.finish import finish_corpus
 from data_pipeline.job import SHARDS
 from data_pipeline.settings import Settings
@@ -65,6 +66,7 @@ def hostile(tmp_path: Path) -> Path:
     for number in range(30):
         writer.add(sample, bytes([number]), {'en': 2, 'he': 1}, {})
     said = {'below': '', 'sources': [], 'streams': writer.finish(), 'dropped': {EVIL: 3, 'no_caption': 2}, 'warnings': [EVIL], 'inputs': []}
+    said['examples'] = {EVIL: [EVIL, EVIL]}
     (unit / 'unit.json').write_text(json.dumps(said))
     assert (unit / SHARDS).is_dir()
     plan: dict[str, Any] = {'units': ['unit'], 'sources': [], 'dropped': {}, 'warnings': [], 'settings': {}, 'tokenizer': None}
@@ -86,8 +88,8 @@ def test_markup_stays_text(hostile: Path, tmp_path: Path) -> None:
     record = stream['records'][0]
     assert [tuple(pair) for pair in record['texts']] == [('en', EVIL), ('en', 'a <b>bold</b> & "quoted" caption'), ('he', 'שלום')]
     assert (record['url'], record['licence']) == (URL, EVIL)
-    assert {reason: number for reason, number, _ in stream['dropped']} == {EVIL: 3, 'no_caption': 2}
-    assert {reason: meaning for reason, _, meaning in stream['dropped']}['no_caption'].startswith('no usable caption')
+    assert [(one[0], one[1], one[3]) for one in stream['dropped']] == [(EVIL, 3, [EVIL] * 2), ('no_caption', 2, [])]
+    assert stream['dropped'][1][2].startswith('no usable caption')
     # Nothing but the page's own script may run, whatever else gets in; nothing is fetched.
     policy = next(attributes['content'] or '' for tag, attributes in page.elements if tag == 'meta' and 'http-equiv' in attributes)
     digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
@@ -106,6 +108,7 @@ def test_sample(build_corpus: Builder, tokenizer: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(['show', str(out), '--samples=2', f'--tokenizer={tokenizer}']) == 0
     printed = capsys.readouterr().out
+    assert re.search(r'dropped: empty_caption \d+ \(no letter, digit or symbol in it\)\n    such as https?://\S+ \w+:', printed)
     assert 'cc100 train th: ' in printed and 'wit train: ' in printed and 'dropped: empty_caption' in printed
     assert any('\u0e01' <= char <= '\u0e5b' for char in printed)
     assert main(['show', str(out), f'--html={tmp_path / "page.html"}']) == 0
@@ -113,6 +116,8 @@ def test_sample(build_corpus: Builder, tokenizer: Path, tmp_path: Path, capsys: 
     by_name = {stream['name']: stream for stream in streams}
     assert len(by_name['wit train']['records']) == 120
     assert len({record['id'] for record in by_name['wit train']['records']}) == 120
+    for reason, number, _, examples in by_name['wit train']['dropped']:
+        assert 1 <= len(examples) <= min(number, EXAMPLES), reason
     assert all(set(record) >= {'image', 'texts', 'url'} for record in by_name['wit train']['records'])
     assert re.fullmatch(r'\d+( \d+)*', by_name['cc100 train th']['records'][0]['texts'][0][1])  # without a tokenizer: ids
 
