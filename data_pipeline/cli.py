@@ -51,7 +51,8 @@ def parser() -> Parser:
         'continues. The manifests say so, and a later build leaves them out too.',
     )
     sub.add_argument('--urls', type=Path, required=True, metavar='FILE', help='URLs or image ids (`image_id` of the shards), one a line')
-    sub.add_argument('dir', type=Path, metavar='DIR', help='--out of the builds, or the folder of a corpus below it')
+    sub.add_argument('dir', type=location, metavar='DIR', help='--out of the builds, or the folder of a corpus below it; also s3://…')
+    _add_scratch(sub)
     sub = command('show', _show, 'Look at samples: pictures with their captions in all languages, texts, and what was dropped and why.')
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub.add_argument('--html', type=Path, metavar='F', help='write one self-contained page to look at in a browser')
@@ -212,7 +213,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from data_pipeline.remove import remove
 
-    for removal in remove(options.dir, options.urls):
+    for removal in remove(options.dir, options.urls, options.scratch):
         print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew')
     return 0
 

@@ -8,7 +8,8 @@ Only shards that hold such a picture are written anew, under new names. The orde
 4  `finish`       writes index, multilingual.npy and manifest of each stream from the facts
 5  old shards     are deleted, then removing.json
 
-The same command does what is left of these.
+The same command does what is left of these. In an object store it is the same: an object is there as a whole or not at all, and the facts
+of the units are on this machine, where the shards were built.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import hashlib
 import io
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ import numpy as np
 from data_pipeline.caption_store import key_hash
 from data_pipeline.drops import Drops
 from data_pipeline.finish import PENDING, REMOVALS, finish_corpus, read_plan, unfinished
-from data_pipeline.job import BUILD
+from data_pipeline.job import BUILD, work_folder
 from data_pipeline.lines import text_lines
 from data_pipeline.mds import ShardWriter
 from data_pipeline.readers.captions import is_url
@@ -39,6 +41,7 @@ from data_pipeline.shard_urls import Sample, samples_of
 from data_pipeline.work import FACTS, facts, sync, write_file, write_text
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, KINDS, MANIFEST
+from shards.storage import Location, Remote
 
 _IMAGE_ID = 16  # hex digits
 
@@ -52,14 +55,14 @@ class Removal:
     shards: int
 
 
-def remove(folder: Path, urls: Path) -> list[Removal]:
+def remove(folder: Location, urls: Path, scratch: Path | None = None) -> list[Removal]:
     """Take the pictures of the URLs (or image ids) in a file, one a line, out of every picture corpus at or below a folder.
 
-    Raises UserError when there is no finished build, or the file has a line that is neither.
+    `scratch` is that of the builds. Raises UserError when there is no finished build, or the file has a line that is neither.
     """
-    out, corpora = _place(folder)
+    out, corpora = _place(folder, scratch)
     hashes = read_list(urls)
-    return [_remove(out, corpus, urls, hashes) for corpus in corpora]
+    return [_remove(out / corpus, work_folder(out, scratch) / corpus, urls, hashes) for corpus in corpora]
 
 
 def read_list(path: Path) -> set[int]:
@@ -79,23 +82,37 @@ def read_list(path: Path) -> set[int]:
     return found
 
 
-def _place(folder: Path) -> tuple[Path, list[str]]:
+def _place(folder: Location, scratch: Path | None) -> tuple[Location, list[str]]:
     """--out of the builds, and the picture corpora at or below the folder that are built there."""
-    out = next((place for place in (folder, *folder.absolute().parents) if (place / BUILD).is_dir()), None)
+    out = next((place for place in _upwards(folder) if work_folder(place, scratch).is_dir()), None)
     if out is None:
-        raise UserError(f'{folder} has no {BUILD} beside or above it, which tells what was built from what; give --out of a build')
-    below = folder.absolute().relative_to(out.absolute()).parts[:1]
-    built = sorted(path.name for path in (out / BUILD).iterdir() if path.is_dir() and KINDS.get(path.name) == 'pictures')
+        where = f'beside or above it has no {BUILD}' if isinstance(folder, Path) and scratch is None else 'is in --scratch'
+        remedy = 'give --out of a build (and its --scratch, if it had one), or build again with --exclude'
+        raise UserError(f'{folder}: nothing {where}, which tells what was built from what; {remedy}')
+    work = work_folder(out, scratch)
+    here, there = (place.parts if isinstance(place, Remote) else place.absolute().parts for place in (folder, out))
+    below = here[len(there) :][:1]
+    built = sorted(path.name for path in work.iterdir() if path.is_dir() and KINDS.get(path.name) == 'pictures')
     corpora = [corpus for corpus in built if not below or corpus == below[0]]
     if not corpora:
         raise UserError(f'{folder} holds no pictures; only cc3m, cc12m and wit have URLs that can be removed')
-    if incomplete := [text for corpus, text in unfinished(out).items() if corpus in corpora]:
+    if incomplete := [text for corpus, text in unfinished(out, scratch).items() if corpus in corpora]:
         raise UserError(incomplete[0])
     return out, corpora
 
 
-def _remove(out: Path, corpus: str, urls: Path, hashes: set[int]) -> Removal:
-    work, root = out / BUILD / corpus, out / corpus
+def _upwards(folder: Location) -> Iterator[Location]:
+    """The folder and those above it."""
+    if isinstance(folder, Path):
+        yield from (folder, *folder.parents, *folder.absolute().parents)
+        return
+    yield folder
+    for _ in folder.parts[1:]:
+        folder = folder.parent
+        yield folder
+
+
+def _remove(root: Location, work: Path, urls: Path, hashes: set[int]) -> Removal:
     known = np.load(work / REMOVED) if (work / REMOVED).exists() else np.empty(0, np.uint64)
     asked = np.union1d(known, np.array(sorted(hashes), np.uint64))
     request = {'date': datetime.date.today().isoformat(), 'list': hashlib.sha256(urls.read_bytes()).hexdigest(), 'urls': len(hashes)}
@@ -111,14 +128,14 @@ def _remove(out: Path, corpus: str, urls: Path, hashes: set[int]) -> Removal:
     if pictures:
         write_text(work / REMOVALS, json.dumps([*removals, request | {'pictures': pictures}], indent=1) + '\n')
     if any(said['streams'] for said in units):
-        _delete_old(root, {manifest.split for manifest in finish_corpus(out / corpus, out / BUILD / corpus)})
+        _delete_old(root, {manifest.split for manifest in finish_corpus(root, work)})
     else:
-        shutil.rmtree(root)  # nothing is left
+        _delete(root)  # nothing is left
     (work / PENDING).unlink()
-    return Removal(corpus, pictures, shards)
+    return Removal(root.name, pictures, shards)
 
 
-def _unit(root: Path, work: Path, name: str, asked: UrlSet) -> int:
+def _unit(root: Location, work: Path, name: str, asked: UrlSet) -> int:
     """Write the shards of a unit anew that hold a picture to remove, then its facts; returns how many."""
     said = facts(work, 'build', name) or {}
     rewritten = 0
@@ -155,43 +172,59 @@ def _unit(root: Path, work: Path, name: str, asked: UrlSet) -> int:
     return rewritten
 
 
-def _written(folder: Path, entry: dict[str, Any], number: int, samples: list[Sample]) -> Iterator[dict[str, Any]]:
+def _written(folder: Location, entry: dict[str, Any], number: int, samples: list[Sample]) -> Iterator[dict[str, Any]]:
     """The entry of a new shard with these samples, which is put beside the old one; none without samples."""
     if not samples:
         return
-    temporary = folder / '.remove.part'
-    shutil.rmtree(temporary, ignore_errors=True)
-    writer = ShardWriter(temporary, COLUMNS['pictures'], entry['compression'], (1 << 32) - 1)
-    for sample in samples:
-        writer.write_encoded(sample.columns)
-    writer.finish()
-    (new,) = writer.shards
-    new['size_limit'] = entry['size_limit']
-    # The name tells the content, so that the same removal, done again after a kill, writes the same file.
-    stem = f'shard.{number:05}.{new["raw_data"]["hashes"]["sha256"][:12]}.mds'
-    file = new['zip_data'] or new['raw_data']
-    suffix = file['basename'].removeprefix(new['raw_data']['basename'])
-    path = temporary / file['basename']
-    sync(path)
-    path.rename(folder / f'{stem}{suffix}')
-    sync(folder)
-    shutil.rmtree(temporary)
+    with tempfile.TemporaryDirectory(prefix='.remove.', suffix='.part', dir=folder if isinstance(folder, Path) else None) as name:
+        writer = ShardWriter(Path(name) / 'new', COLUMNS['pictures'], entry['compression'], (1 << 32) - 1)
+        for sample in samples:
+            writer.write_encoded(sample.columns)
+        writer.finish()
+        (new,) = writer.shards
+        new['size_limit'] = entry['size_limit']
+        # The name tells the content, so that the same removal, done again after a kill, writes the same file.
+        stem = f'shard.{number:05}.{new["raw_data"]["hashes"]["sha256"][:12]}.mds'
+        file = new['zip_data'] or new['raw_data']
+        suffix = file['basename'].removeprefix(new['raw_data']['basename'])
+        path = Path(name) / 'new' / file['basename']
+        if isinstance(folder, Remote):
+            (folder / f'{stem}{suffix}').write_bytes(path.read_bytes())
+        else:
+            sync(path)
+            path.rename(folder / f'{stem}{suffix}')
+            sync(folder)
     new['raw_data']['basename'] = stem
     if new['zip_data']:
         new['zip_data']['basename'] = f'{stem}{suffix}'
     yield new
 
 
-def _delete_old(root: Path, splits: set[str]) -> None:
-    """Delete the shards that no index has any more, and streams that nothing is left of."""
-    for manifest in list(root.glob(f'*/{MANIFEST}')):
-        stream = manifest.parent
+def _delete_old(root: Location, splits: set[str]) -> None:
+    """Delete the shards that no index has any more, what a kill has left, and streams that nothing is left of."""
+    streams: list[Location] = [path.parent for path in root.rglob(MANIFEST)]
+    for stream in streams:
         if stream.name not in splits:
-            shutil.rmtree(stream)
+            _delete(stream)
             continue
         index = json.loads((stream / INDEX).read_text(encoding='utf8'))
         wanted = {part['basename'] for entry in index['shards'] for part in (entry['raw_data'], entry['zip_data']) if part}
-        for path in [path for path in stream.rglob('shard.*.mds*') if path.relative_to(stream).as_posix() not in wanted]:
-            path.unlink()
-        for folder in [path for path in stream.iterdir() if path.is_dir() and not any(path.iterdir())]:
-            folder.rmdir()
+        files: list[Location] = list(stream.rglob('*'))
+        for path in files:
+            name = '/'.join(path.parts[len(stream.parts) :])
+            if path.name.startswith('shard.') and name not in wanted and path.is_file():
+                path.unlink()
+        if isinstance(stream, Path):
+            for leftover in stream.glob('*/.remove.*.part'):
+                shutil.rmtree(leftover)
+            for folder in [path for path in stream.iterdir() if path.is_dir() and not any(path.iterdir())]:
+                folder.rmdir()
+
+
+def _delete(place: Location) -> None:
+    """Everything below, the manifest last: until then it can be found again."""
+    if isinstance(place, Path):
+        shutil.rmtree(place)
+        return
+    for path in sorted(place.rglob('*'), key=lambda path: path.name == MANIFEST):
+        path.unlink()

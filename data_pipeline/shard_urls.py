@@ -16,6 +16,7 @@ from data_pipeline.caption_store import key_hash
 from data_pipeline.records import PICTURE_KEY
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, MANIFEST, read_manifest
+from shards.storage import Location, Remote
 
 _COLUMNS = sorted(COLUMNS['pictures'])  # the order in a shard
 
@@ -66,7 +67,7 @@ def shard_urls(folder: Path) -> Iterator[str]:
                 yield from filter(None, (sample.url for sample in samples_of(stream, entry)))
 
 
-def samples_of(folder: Path, entry: dict[str, Any]) -> list[Sample]:
+def samples_of(folder: Location, entry: dict[str, Any]) -> list[Sample]:
     """Samples of a shard, given its entry in the index and the folder that its name is below.
 
     Raises UserError when the shard is missing or damaged.
@@ -76,8 +77,9 @@ def samples_of(folder: Path, entry: dict[str, Any]) -> list[Sample]:
     if entry['column_names'] != _COLUMNS:
         raise UserError(f'{path} has other columns than pictures have; build this stream again')
     try:
-        if zipped:
-            return _samples(zstd.decompress(path.read_bytes()))
+        if zipped or isinstance(path, Remote):
+            data = path.read_bytes()
+            return _samples(zstd.decompress(data) if zipped else data)
         with open(path, 'rb') as file:
             return _samples(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError, IndexError, zstd.Error) as error:

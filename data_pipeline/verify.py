@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_pipeline.finish import PENDING, unfinished
-from data_pipeline.job import BUILD
+from data_pipeline.job import BUILD, work_folder
 from shards.errors import UserError
 from shards.languages import LANGUAGES
 from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
@@ -78,7 +77,7 @@ def verify(folder: Location) -> Report:
 
 
 def _interrupted_removals(folder: Location) -> Iterator[str]:
-    for path in sorted((folder / BUILD).glob(f'*/{PENDING}')) if isinstance(folder, Path) else []:
+    for path in sorted(work_folder(folder, None).glob(f'*/{PENDING}')):
         yield f'{folder / path.parent.name}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
 
 

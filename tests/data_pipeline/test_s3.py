@@ -19,7 +19,7 @@ from pretrain.data.streams import Catalog
 from shards.errors import UserError
 from shards.storage import Remote, location
 from shards.tokenizer import Tokenizer
-from tests.data_pipeline.conftest import SAMPLE, Builder, tree
+from tests.data_pipeline.conftest import SAMPLE, Builder, samples, tree
 from tests.support.s3 import s3_server
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +107,41 @@ def test_tasks_and_a_kill(store: str, build_corpus: Builder, raw: Raw, tokenizer
     assert main(['finish', f'--out={out}', f'--scratch={scratch}']) == 0
     build_corpus('cc100', tmp_path / 'local', folder, **settings)
     assert objects(place) == tree(tmp_path / 'local')
+
+
+def test_a_removal_and_a_kill(store: str, build_corpus: Builder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same shards are left as of a removal from a folder, also when it is killed and run again."""
+    settings = {'holdout': 0.1, 'shard_bytes': 60_000}
+    out, scratch, local = f'{store}/three', tmp_path / 'scratch', tmp_path / 'local'
+    flags = [f'--{name.replace("_", "-")}={value}' for name, value in settings.items()]
+    assert main(['build', 'cc12m', f'--raw={SAMPLE / "raw/cc12m"}', f'--out={out}', f'--scratch={scratch}', *flags]) == 0
+    build_corpus('cc12m', local, **settings)
+    urls = [sample['url'] for split in ('train', 'val') for sample in samples(local / 'cc12m' / split)[::9]]
+    (tmp_path / 'urls.txt').write_text('\n'.join(urls))
+    place = location(out)
+    assert isinstance(place, Remote)
+    before = objects(place)
+    assert main(['remove', f'--urls={tmp_path / "urls.txt"}', out]) == 2  # nothing is known of it without the scratch
+    assert 'give --out of a build (and its --scratch, if it had one)' in capsys.readouterr().err
+    assert objects(place) == before
+    command = ['remove', f'--urls={tmp_path / "urls.txt"}', f'--scratch={scratch}', out]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([sys.executable, '-m', 'data_pipeline', *command], cwd=ROOT, stderr=quiet, stdout=quiet)
+    while process.poll() is None and set(objects(place)) == set(before):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(scratch.glob('*/cc12m/removing.json'))
+    assert set(objects(place)) > set(before)  # new shards beside the old ones
+    assert main(command) == 0
+    assert main(['remove', f'--urls={tmp_path / "urls.txt"}', str(local)]) == 0
+    assert objects(place) == tree(local)
+    assert main(['verify', out]) == 0
+    # All that is left of a split, then of the corpus.
+    rest = [sample['url'] for split in ('val', 'train') for sample in samples(local / 'cc12m' / split)]
+    (tmp_path / 'urls.txt').write_text('\n'.join(rest))
+    assert main(command) == 0
+    assert objects(place) == {}
 
 
 @pytest.mark.parametrize(('place', 'message'), [('s4://x/y', 'is neither a folder nor s3://'), ('s3://', 'is neither a folder nor s3://')])
