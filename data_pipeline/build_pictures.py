@@ -7,6 +7,7 @@ build   pictures with all their captions into shards
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 from shards.errors import UserError
 
-_URLS, _IDS, _FAILED = 'urls.npy', 'ids.npy', 'failed.npy'
+_URLS, _IDS, _FAILED, _FOUND = 'urls.npy', 'ids.npy', 'failed.npy', 'found.json'
 _CORPORA: dict[str, Any] = {'cc3m': cc3m, 'cc12m': cc12m, 'wit': wit}
 
 
@@ -128,14 +129,24 @@ def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture
     return wit.pixels(source.path, drops) if wit.is_pixels(source.path) else caption_readers.inline_pictures(source.path, licence, drops)
 
 
+def _found(job: Job, source: PictureSource) -> Iterator[Picture]:
+    """The pictures of `_pictures` once more: those of a tar need not be looked for again. The first pass has counted what is dropped."""
+    found = job.work / 'scan' / source.name / _FOUND
+    if source.shard and found.exists():
+        return img2dataset.at(source.shard, json.loads(found.read_text(encoding='utf8')), _CORPORA[job.corpus].LICENCE)
+    return _pictures(job, source, Drops())
+
+
 def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[str, Any]:
     """Hashes of URLs and pictures in the order of the records, URLs of failed downloads, img2dataset's own captions as a fallback."""
     urls, ids = array('Q'), array('Q')
+    found: list[tuple[str, int, int]] = []
 
     def own_captions(pictures: Iterable[Picture]) -> Iterator[Caption]:
         for picture in pictures:
             urls.append(key_hash(picture.url))
             ids.append(int(image_id(picture.image), 16))
+            found.append((picture.url, picture.place, len(picture.image)))
             if job.corpus != 'wit':  # where img2dataset does not know the language
                 yield Caption(picture.url, 'en', picture.caption)
 
@@ -143,6 +154,8 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
     said = spill(clean_captions(own_captions(_pictures(job, source, drops)), True, job, drops), True, folder)
     for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
         np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
+    if found and min(place for _, place, _ in found) >= 0:
+        (folder / _FOUND).write_text(json.dumps(found, ensure_ascii=False), encoding='utf8')
     # The file of inline pictures is a source of captions, and listed there.
     return {'sources': [source_of(path, job) for path in source.files] if source.shard or wit.is_pixels(source.path) else [], **said}
 
@@ -213,26 +226,28 @@ _NO_URL = key_hash('')
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
     grouped = job.work / 'group'
     reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy').tolist()
-    ids = np.load(job.work / 'scan' / source.name / _IDS).tolist()
+    hashes = np.load(job.work / 'scan' / source.name / _IDS)
+    ids, urls = hashes.tolist(), np.load(job.work / 'scan' / source.name / _URLS).tolist()
     extra: dict[int, list[int]] = {}
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
     outside, taken_down, evaluation = excluded(job), removed(job.work), evaluation_of(job)
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
-        # Failures and damage were counted by the scan, which read the same records.
-        for row, picture in enumerate(_pictures(job, source, Drops())):
-            if key_hash(picture.url) in outside:
+        inline = store.known(hashes)  # captions that came with the picture
+        for row, picture in enumerate(_found(job, source)):
+            url = urls[row]
+            if url in outside:
                 drops.add('excluded_url', 1, picture.url)
                 continue
             if reasons[row]:
                 drops.add(_REASONS[reasons[row]], 1, picture.url)
                 continue
-            if key_hash(picture.url) in taken_down or ids[row] in taken_down:
+            if url in taken_down or ids[row] in taken_down:
                 drops.add('removed')  # without an example: it is to be forgotten
                 continue
             captions: Captions = {}
-            for key in (key_hash(picture.url), ids[row], *extra.get(row, ())):
+            for key in (url, *((ids[row],) if inline[row] else ()), *extra.get(row, ())):
                 merge(captions, store.get(key))
             if not captions:
                 drops.add('no_caption', 1, picture.url)

@@ -171,20 +171,33 @@ class CaptionStore:
         for *_, handle in self._open.values():
             handle.close()
 
+    def known(self, hashes: npt.NDArray[np.uint64]) -> list[bool]:
+        """Which of the hashes have captions."""
+        found = np.zeros(len(hashes), bool)
+        partitions = partition_of(hashes, len(self._folders))
+        for partition in np.unique(partitions).tolist():
+            mine = partitions == partition
+            found[mine] = np.isin(hashes[mine], self._partition(partition)[0])
+        chosen: list[bool] = found.tolist()
+        return chosen
+
     def get(self, hashed: int) -> Captions:
         """Captions of a key's hash; none: an empty dict."""
-        partition = (hashed >> 32) * len(self._folders) >> 32
-        if partition not in self._open:
-            folder = self._folders[partition]
-            hashes, offsets = np.load(folder / _INDEX, mmap_mode='r')
-            self._open[partition] = (hashes.view(np.ndarray), offsets, open(folder / _DATA, 'rb'))  # noqa: SIM115  (closed by __exit__)
-        hashes, offsets, handle = self._open[partition]
+        hashes, offsets, handle = self._partition((hashed >> 32) * len(self._folders) >> 32)
         place = int(hashes.searchsorted(np.uint64(hashed)))
         if place == len(hashes) or int(hashes[place]) != hashed:
             return {}
         handle.seek(int(offsets[place]))
-        captions: Captions = json.loads(handle.readline())
+        captions: Captions = json.loads(handle.readline().decode())
         return captions
+
+    def _partition(self, number: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], BinaryIO]:
+        """Hashes, offsets and file of a partition, which is opened when it is first asked for."""
+        if number not in self._open:
+            folder = self._folders[number]
+            hashes, offsets = np.load(folder / _INDEX, mmap_mode='r')
+            self._open[number] = (hashes.view(np.ndarray), offsets, open(folder / _DATA, 'rb'))  # noqa: SIM115  (closed by __exit__)
+        return self._open[number]
 
 
 def merge(into: Captions, more: Captions) -> None:

@@ -22,12 +22,14 @@ class Picture(NamedTuple):
     """A picture as found.
 
     `caption` is the one that img2dataset keeps beside it ('' if none): used when the corpus's own file has none for the URL.
+    `place` is where in its file the image begins, if it stands there as it is; else -1.
     """
 
     url: str
     image: bytes
     caption: str
     licence: str
+    place: int = -1
 
 
 class Pair(NamedTuple):

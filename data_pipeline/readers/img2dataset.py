@@ -7,12 +7,15 @@ Members of a tar are read in place; their names serve as keys and never become p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_pipeline.drops import Drops
@@ -84,12 +87,14 @@ def failures(shard: Shard, drops: Drops) -> tuple[list[str], int | None]:
         return [], None
     failed = []
     successes = 0
-    for row in _rows(shard.table, ['url', 'status'], 4096):
-        status = row.get('status', 'success')
-        if status == 'success':
-            successes += 1
-        else:
-            drops.add(str(status or 'no_status'), 1, str(row['url']))
+    for rows in _batches(shard.table, ['url', 'status'], 4096):
+        if 'status' not in rows.schema.names:
+            successes += rows.num_rows
+            continue
+        fine = pc.fill_null(pc.equal(rows['status'], 'success'), False)
+        successes += fine.true_count
+        for row in rows.filter(pc.invert(fine)).to_pylist():
+            drops.add(str(row['status'] or 'no_status'), 1, str(row['url']))
             failed.append(str(row['url']))
     return failed, successes
 
@@ -103,27 +108,28 @@ def pictures(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
 
 
 def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
-    key, parts = '', dict[str, bytes]()
+    key, parts, places = '', dict[str, bytes](), dict[str, int]()
     read = 0
     truncated = False
     with open(shard.path, 'rb', buffering=1 << 20) as raw:
         try:
-            for name, content in tar.members(raw, LARGEST_FILE):
+            for name, content, place in tar.members(raw, LARGEST_FILE):
                 stem, dot, suffix = name.rpartition('.')
                 if stem != key:
                     if parts:
                         read += 1
-                        yield from _picture(parts, licence, drops)
-                    key, parts = stem, {}
+                        yield from _picture(parts, licence, drops, places)
+                    key, parts, places = stem, {}, {}
                 if content is None:
                     drops.add('picture_file_too_large', 1, f'{name} of {shard.path.name}')
                 else:
-                    parts[dot + suffix.lower()] = content
+                    suffix = dot + suffix.lower()
+                    parts[suffix], places[suffix] = content, place
         except tar.Truncated:
             truncated = True
     if parts and not (truncated and '.json' not in parts):
         read += 1
-        yield from _picture(parts, licence, drops)
+        yield from _picture(parts, licence, drops, places)
     if truncated:
         _, successes = failures(shard, Drops())
         lost = 1 if successes is None else successes - read  # without the parquet nobody knows how many
@@ -134,20 +140,27 @@ def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
         drops.warn(f'{shard.path} is truncated: {read} pictures can be read, {told} are lost; let img2dataset make it again to have them')
 
 
-def _picture(parts: dict[str, bytes], licence: str, drops: Drops) -> Iterator[Picture]:
-    """The picture of one key from its members by suffix, if they are all there."""
-    image = next((parts[suffix] for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
+def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mapping[str, int] = MappingProxyType({})) -> Iterator[Picture]:
+    """The picture of one key from its members by suffix, if they are all there. `places` are where in a tar they begin."""
+    kind = next((suffix for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
     record = _json(parts.get('.json', b''))
-    if image is None or record is None or not isinstance(record.get('url'), str):
+    if kind is None or record is None or not isinstance(record.get('url'), str):
         drops.add('incomplete_record')
         return
     # A null caption is an empty .txt.
-    yield Picture(record['url'], image, str(record.get('caption') or ''), licence)
+    yield Picture(record['url'], parts[kind], str(record.get('caption') or ''), licence, places.get(kind, -1))
+
+
+def at(shard: Shard, found: Iterable[tuple[str, int, int]], licence: str) -> Iterator[Picture]:
+    """`pictures`, without captions, that an earlier pass over the same tar has found: (URL, place, bytes) of each."""
+    with open(shard.path, 'rb', buffering=0) as file:
+        for url, place, size in found:
+            yield Picture(url, os.pread(file.fileno(), size, place), '', licence, place)
 
 
 def _json(data: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(data) if len(data) <= _LARGEST_JSON else None
+        record = json.loads(data.decode()) if len(data) <= _LARGEST_JSON else None
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
@@ -179,12 +192,16 @@ def _parquet(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
 
 
 def _rows(table: Path, columns: list[str], batch: int) -> Iterator[dict[str, Any]]:
+    for rows in _batches(table, columns, batch):
+        yield from rows.to_pylist()
+
+
+def _batches(table: Path, columns: list[str], batch: int) -> Iterator[pa.RecordBatch]:
     file = _open(table)
     if 'url' not in file.schema_arrow.names:
         raise UserError(f"{table} has no column `url`: it is not img2dataset's; remove it from the folder")
     present = [name for name in columns if name in file.schema_arrow.names]
     try:
-        for rows in file.iter_batches(batch_size=batch, columns=present, use_threads=False):
-            yield from rows.to_pylist()
+        yield from file.iter_batches(batch_size=batch, columns=present, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f'{table} is damaged ({str(error).splitlines()[0]}); let img2dataset make this shard again') from None

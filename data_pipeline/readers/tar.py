@@ -20,12 +20,16 @@ class Truncated(Exception):
     """The archive ends, or makes no sense, before its end mark."""
 
 
-def members(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None]]:
-    """(name, content) of every regular file; None for one above `largest` bytes. Raises Truncated where the archive breaks off."""
+def members(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None, int]]:
+    """(name, content, where it begins) of every regular file; the content is None if it is above `largest` bytes.
+
+    Raises Truncated where the archive breaks off.
+    """
     while (head := file.read(_BLOCK)) != _ZEROS:
         size, kind = _checked(head), head[156:157]
         if kind in _REGULAR:
-            yield _name(head), _content(file, size, largest)
+            place = file.tell()
+            yield _name(head), _content(file, size, largest), place
         elif kind in _PAX and not _changes_names(content := _content(file, size, _LARGEST_HEADER)):
             pass  # times, as webdataset writes them
         elif kind == _FOLDER:
@@ -73,13 +77,14 @@ def _changes_names(records: bytes | None) -> bool:
     return records is None or any(key in records for key in (b' path=', b' size=', b' linkpath=', b' hdrcharset=', b' GNU.'))
 
 
-def _by_tarfile(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None]]:
+def _by_tarfile(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None, int]]:
     try:
         with tarfile.open(fileobj=file, mode='r:') as archive:
             for member in archive:
                 if member.isreg():
                     handle = archive.extractfile(member) if member.size <= largest else None
-                    yield member.name, handle.read() if handle else None
+                    place = -1 if member.issparse() else member.offset_data
+                    yield member.name, handle.read() if handle else None, place
             # tarfile takes a damaged header for the end; a whole tar ends with a block of zeros.
             file.seek(archive.offset)
             if file.read(_BLOCK) != _ZEROS:

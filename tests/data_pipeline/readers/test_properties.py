@@ -176,13 +176,16 @@ def test_tar(files: list[tuple[str, bytes]], kind: int, times: bool, cut: int) -
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
         regular = [member for member in archive if member.isreg()]
         expected = [(member.name, handle.read()) for member in regular if (handle := archive.extractfile(member))]
-    assert list(tar.members(io.BytesIO(out.getvalue()), 1000)) == [
-        (name, content if len(content) <= 1000 else None) for name, content in expected
+    members = list(tar.members(io.BytesIO(out.getvalue()), 1000))
+    assert [(name, content) for name, content, _ in members] == [(name, data if len(data) <= 1000 else None) for name, data in expected]
+    assert [out.getvalue()[place:][: len(data)] for (_, data), (*_, place) in zip(expected, members, strict=True)] == [
+        data for _, data in expected
     ]
-    found = []
+    found: list[tuple[str, bytes]] = []
     try:
-        for member in tar.members(io.BytesIO(out.getvalue()[:cut]), 2000):
-            found.append(member)
+        for name, whole, _ in tar.members(io.BytesIO(out.getvalue()[:cut]), 2000):
+            assert whole is not None
+            found.append((name, whole))
     except tar.Truncated:
         assert cut < len(out.getvalue())
     assert found == expected[: len(found)]
