@@ -131,7 +131,8 @@ def test_odd_members(tmp_path: Path) -> None:
         add(archive, '000000004.json', json.dumps({'url': 'http://x/4', 'caption': 'c'}).encode())
     pictures, drops = read(tmp_path / '00000.tar')
     assert [picture[:4] for picture in pictures] == [('http://x/1', b'picture', '', 'L'), ('http://x/4', b'picture', 'c', 'L')]
-    again = img2dataset.at(img2dataset.Shard(tmp_path / '00000.tar', 'tar'), [(one.url, one.place, len(one.image)) for one in pictures], 'L')
+    found = [(one.url, one.place, len(one.image)) for one in pictures]
+    again = img2dataset.at(img2dataset.Shard(tmp_path / '00000.tar', 'tar'), found, 'L')
     assert list(again) == [one._replace(caption='') for one in pictures]
     assert drops.counts == {'incomplete_record': 3}
     assert sorted(tmp_path.parent.rglob('escape*')) == []
