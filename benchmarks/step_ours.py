@@ -85,7 +85,7 @@ def make_config(a: argparse.Namespace, out: str) -> Config:
         visual=visual, dim=a.dim, heads=a.heads, ffn=4 * a.dim, text_layers=a.layers, cross_layers=a.layers, decoder_layers=a.layers,
         max_positions=512, dropout=0.1, projection=256,
     )  # fmt: skip
-    batch = Batch(**{'global': a.batch}, micro=a.batch)
+    batch = Batch(**{'global': a.batch}, micro=a.batch, together=True)
     precision: Any = 'bf16' if a.bf16 else 'fp32'
     return Config(out=out, precision=precision, model=model, data=Data(workers=0), batch=batch, optimizer=Optimizer(lr=1e-4, warmup=0))
 
@@ -111,8 +111,6 @@ def main() -> int:
             counts.append(sum(tokens(batch) for group in data.values() for batch in group))
             began = time.perf_counter()
             result = train_step(engine, config, data, step, 1e-4)
-            assert result is not None  # no `point` asks to stop
-            loss = result.total
             assert result is not None  # no `point` asks to stop
             loss = result.total
             if step:

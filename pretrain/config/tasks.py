@@ -60,6 +60,11 @@ class Batch(Section):
         default_factory=dict,
         description='samples per update of single tasks, where not `global`; their loss keeps its weight (contrast gains from negatives)',
     )
+    together: bool = Field(
+        False,
+        description='one forward and backward takes a micro-batch of every task, not of one: fewer and larger matrix products, and the '
+        'memory of all of them at once',
+    )
     micro: int = Field(
         128, gt=0,
         description='samples of one task in one forward of a rank, at most; contrastive losses span the global batch all the same',

@@ -11,16 +11,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
 from pretrain.data.rng import hash63
 from pretrain.engine.collectives import gather
-from pretrain.engine.counts import global_counts, summed, task_of
+from pretrain.engine.contrasted import Contrasted
+from pretrain.engine.counts import Counts, global_counts, summed, task_of
+from pretrain.engine.forwards import Forward, forwards
 from pretrain.engine.hard_negatives import replace_hard
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
-from pretrain.tasks import CONTRASTIVE, SUMMED, ContrastiveTask, SumTask
-from pretrain.tasks.contrastive import Contrast, feature_gradient
+from pretrain.tasks import CONTRASTIVE
+from pretrain.tasks.contrastive import Contrast
+from pretrain.tasks.forward import forward as run_forward
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,17 @@ def train_step(
             data = {**data, part: replace_hard(model, [batch.to(engine.device) for batch in data[part]], config.seed, step, part)}
     counts, examples = global_counts(data, engine.device)
     weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
-    losses: dict[str, Tensor] = {}
+    contrasts = {part: Contrasted(engine, model, data[part], Contrast.of(config)) for part, task in tasks.items() if task in CONTRASTIVE}
+    losses = {part: torch.zeros((), device=engine.device) for part in data}
     with engine.accumulate():
-        for part, micro_batches in data.items():
-            if point(part, True):
+        for forward in forwards(data, config.batch.together):
+            if forward.micro == 0 and point(forward.name, True):
                 return None
-            task, weight, dropout = tasks[part], weights[part], Dropout(config.seed, step, part, engine.rank)
-            if task in CONTRASTIVE:
-                losses[part] = backward_contrastive(engine, model, CONTRASTIVE[task], micro_batches, weight, dropout, Contrast.of(config))
-            else:
-                losses[part] = backward_sums(engine, model, SUMMED[task], micro_batches, weight, counts[part], dropout)
+            dropout = Dropout(config.seed, step, forward.name, engine.rank)
+            if forward.cached:
+                contrasts[forward.name].cache(dropout)
+            dropout.seed(forward.micro)
+            backward(engine, model, forward, weights, counts, contrasts, losses)
         if point('the update', False):
             return None
     means = {part: float(loss) for part, loss in zip(losses, share_losses(losses), strict=True)}
@@ -97,54 +100,24 @@ def mean_by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, fl
     return {task: sum(values) / len(values) for task, values in losses.items()}
 
 
-def backward_sums(
-    engine: Engine, model: UniX2, task: SumTask, micro_batches: list[TaskBatch], weight: float, counts: dict[str, int], dropout: Dropout
-) -> Tensor:
-    """Backward of a task whose loss is sums over samples or tokens. Returns this rank's share of the task's loss."""
-    total = torch.zeros((), device=engine.device)
-    for micro, batch in enumerate(micro_batches):
-        dropout.seed(micro)
-        sums = task.sums(model, batch.to(engine.device))
-        # A term without a target anywhere (count 0) is an empty sum: 0, not 0 / 0.
-        share = torch.stack([value / max(counts[name], 1) for name, value in sums.items()]).sum()
-        engine.backward(share * weight)
-        total += share.detach()
-    return total
-
-
-def backward_contrastive(
-    engine: Engine, model: UniX2, task: ContrastiveTask, micro_batches: list[TaskBatch], weight: float, dropout: Dropout, contrast: Contrast
-) -> Tensor:
-    """Backward of a contrastive task by gradient caching: the negatives are the whole global batch, whatever ranks and
-    micro-batches there are.
-
-    Features first (without graph when there are several micro-batches), then the loss of all of them and its gradient by feature, then that
-    gradient into the towers, run again with the same dropout where no graph was kept. Returns this rank's share of the loss.
-    """
-    batches = [batch.to(engine.device) for batch in micro_batches]
-    keep_graph = len(batches) == 1
-    pairs = []
-    for micro, batch in enumerate(batches):
-        dropout.seed(micro)
-        with torch.set_grad_enabled(keep_graph):
-            pairs.append(task.features(model, batch))
-    x, y = (gather(torch.cat([pair[side].detach() for pair in pairs])) for side in (0, 1))
-    keys = gather(torch.cat([task.keys(batch) for batch in batches]))
-    gradient = feature_gradient(x, y, model.scale(), task.positives(keys), model.logit_bias, contrast)
-
-    start = engine.rank * (len(x) // engine.world)
-    for micro, batch in enumerate(batches):
-        if not keep_graph:
-            dropout.seed(micro)
-            pairs[micro] = task.features(model, batch)
-        own = slice(start, start := start + len(pairs[micro][0]))
-        surrogate = (pairs[micro][0] * gradient.x[own]).sum() + (pairs[micro][1] * gradient.y[own]).sum()
-        if micro == 0:  # every rank knows the whole gradient of the scale: each contributes its share, once a step
-            surrogate = surrogate + (model.scale() * gradient.scale).sum() / engine.world
-            if gradient.bias is not None and model.logit_bias is not None:
-                surrogate = surrogate + (model.logit_bias * gradient.bias).sum() / engine.world
-        engine.backward(surrogate * weight)
-    return gradient.loss / engine.world
+def backward(
+    engine: Engine, model: UniX2, forward: Forward, weights: dict[str, float], counts: Counts, contrasts: dict[str, Contrasted],
+    losses: dict[str, Tensor],
+) -> None:  # fmt: skip
+    """Forward and backward of some micro-batches. Adds to `losses` this rank's shares of the tasks' losses, by part."""
+    batches = {part: batch.to(engine.device) for part, batch in forward.batches.items()}
+    # A term without a target anywhere (count 0) is an empty sum: 0, not 0 / 0.
+    share = {part: {name: 1 / max(count, 1) for name, count in counts.get(part, {}).items()} for part in batches}
+    factors = {part: {name: weights[part] * value for name, value in terms.items()} for part, terms in share.items()}
+    outcome = run_forward(model, batches, factors)
+    total = outcome.total
+    for part, sums in outcome.sums.items():
+        losses[part] += torch.stack([value * share[part][name] for name, value in sums.items()]).sum()
+    for part, pair in outcome.features.items():
+        surrogate, loss = contrasts[part].surrogate(pair, forward.micro)
+        total = total + surrogate * weights[part]
+        losses[part] += loss
+    engine.backward(total)
 
 
 class Dropout:

@@ -130,6 +130,8 @@ class Engine:
     @contextmanager
     def accumulate(self) -> Iterator[None]:
         """Backwards inside add up on this rank, in fp32; gradients are reduced over ranks once, at the end (DeepSpeed 7992)."""
+        table = self.module.embed_tokens
+        table.grad = torch.zeros_like(table, dtype=torch.float32)  # its gradients are added in place (pretrain/model/gradients.py)
         with self._engine.coalesce_grad_reduction():
             yield
             for parameter in self._parameters():

@@ -12,6 +12,7 @@ from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import DEFAULT, Contrast, contrastive_loss
+from pretrain.tasks.forward import features, forward
 
 Report = dict[str, dict[str, Any]]
 
@@ -48,14 +49,14 @@ def language_loss(
     batches = [batch.to(device) for batch in batches]
     if task in CONTRASTIVE:
         contrastive = CONTRASTIVE[task]
-        pairs = [contrastive.features(model, batch) for batch in batches]
+        pairs = [features(model, batch) for batch in batches]
         x, y = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
         keys = torch.cat([contrastive.keys(batch) for batch in batches])
         return float(contrastive_loss(x, y, model.scale(), contrastive.positives(keys), model.logit_bias, contrast))
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for batch in batches:
-        for name, value in SUMMED[task].sums(model, batch).items():
+        for name, value in forward(model, {task: batch}).sums[task].items():
             sums[name] = sums.get(name, 0.0) + float(value)
         for name, count in SUMMED[task].counts(batch).items():
             counts[name] = counts.get(name, 0) + count

@@ -1,9 +1,10 @@
-"""Backends of pretrain/tasks/token_loss.py's sum of cross-entropies over a tied output layer."""
+"""Backends of pretrain/tasks/token_loss.py's sums of cross-entropies over a tied output layer."""
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,22 @@ from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lack
 
 IGNORED = -100
 
-TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # states (N or more, D), labels (N,), weight (V, D), bias (V,)
+
+class Segment(NamedTuple):
+    """Some of the labels, one after the other, that make one sum."""
+
+    length: int
+    factor: float  # of the sum, in the total
+
+
+# states (N or more, D), labels (N,), weight (V, D), bias (V,), segments (S) -> total (), sums (S,)
+TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None, Sequence[Segment]], tuple[Tensor, Tensor]]
+
+
+def row_factors(segments: Sequence[Segment], device: torch.device) -> Tensor:
+    """(N,) fp32: the factor of every label."""
+    factors = torch.tensor([segment.factor for segment in segments], dtype=torch.float32)
+    return factors.repeat_interleave(torch.tensor([segment.length for segment in segments])).to(device, non_blocking=True)
 
 
 def idle_labels(states: Tensor, labels: Tensor) -> Tensor:
@@ -24,13 +40,22 @@ def idle_labels(states: Tensor, labels: Tensor) -> Tensor:
 def _liger() -> TokenLoss:
     function = importlib.import_module('liger_kernel.ops.fused_linear_cross_entropy').LigerFusedLinearCrossEntropyFunction
 
-    def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def one(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not len(labels):  # liger divides by the number of rows; the gradient must still be there, and zero
             return (states.sum() + weight.sum()) * 0 + (0 if bias is None else bias.sum() * 0)
         out = function.apply(
             states, weight, idle_labels(states, labels), bias, None, IGNORED, 0.0, 0.0, 'sum', None, False, torch.float32
         )
         return out[0] if isinstance(out, tuple) else out
+
+    def token_loss(
+        states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+    ) -> tuple[Tensor, Tensor]:
+        lengths = [segment.length for segment in segments]
+        rows = states[: len(labels)].split(lengths) if len(segments) > 1 else [states]
+        sums = [one(part, target, weight, bias) for part, target in zip(rows, labels.split(lengths), strict=True)]
+        total = torch.stack([value * segment.factor for value, segment in zip(sums, segments, strict=True)]).sum()
+        return total, torch.stack(sums).detach()
 
     return token_loss
 

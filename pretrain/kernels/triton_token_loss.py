@@ -4,22 +4,27 @@ In PyTorch the same takes eight passes over the chunk. Matrix products are left 
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pretrain.kernels.token_loss import IGNORED, idle_labels
+from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors
 
 CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
 BLOCK = 4096
 
 
 @triton.jit
-def _loss_and_gradient(logits, bias, labels, losses, columns, HAS_BIAS: tl.constexpr, IGNORED: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A row a program: losses[row] = -log softmax(logits[row] + bias)[label]; logits[row] becomes softmax minus one-hot, 0 if ignored."""
+def _loss_and_gradient(  # type: ignore[no-untyped-def]
+    logits, bias, labels, factors, losses, columns, HAS_BIAS: tl.constexpr, IGNORED: tl.constexpr, BLOCK: tl.constexpr
+):
+    """A row a program: losses[row] = -log softmax(logits[row] + bias)[label]; logits[row] becomes (softmax minus one-hot) * factors[row],
+    0 if ignored."""
     row = tl.program_id(0).to(tl.int64)
     label = tl.load(labels + row)
     start = logits + row * columns
@@ -47,54 +52,62 @@ def _loss_and_gradient(logits, bias, labels, losses, columns, HAS_BIAS: tl.const
     if HAS_BIAS:
         at_label += tl.load(bias + label).to(tl.float32)
     tl.store(losses + row, log_sum - at_label)
+    factor = tl.load(factors + row)
     for first in range(0, columns, BLOCK):
         inside = first + offsets < columns
         x = tl.load(start + first + offsets, mask=inside, other=float('-inf')).to(tl.float32)
         if HAS_BIAS:
             x += tl.load(bias + first + offsets, mask=inside, other=0.0).to(tl.float32)
         probability = tl.exp(x - log_sum) - tl.where(first + offsets == label, 1.0, 0.0)
-        tl.store(start + first + offsets, probability.to(logits.dtype.element_ty), mask=inside)
+        tl.store(start + first + offsets, (probability * factor).to(logits.dtype.element_ty), mask=inside)
 
 
-def triton_token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def triton_token_loss(
+    states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+) -> tuple[Tensor, Tensor]:
     """`pretrain.tasks.token_loss.token_loss`, fused."""
-    out: Tensor = _Function.apply(states, labels, weight, bias)
-    return out
+    total, sums = _Function.apply(states, labels, weight, bias, segments)
+    return total, sums
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+    ) -> tuple[Tensor, Tensor]:
         wants = any(ctx.needs_input_grad)
         targets = idle_labels(states, labels)
         losses = states.new_zeros(len(states), dtype=torch.float32)
+        factors = F.pad(row_factors(segments, states.device), (0, len(states) - len(labels)))
         grad_states = torch.empty_like(states) if wants else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants and bias is not None else None
         columns = len(weight)
         rows = max(1, CHUNK_BYTES // (columns * states.element_size()))
         for start in range(0, len(states), rows):
-            chunk = states[start : start + rows]
+            chunk, some = states[start : start + rows], slice(start, start + rows)
             logits = chunk @ weight.T
             if not logits.is_meta:  # where `pretrain plan` counts bytes, nothing is computed
                 _loss_and_gradient[(len(chunk),)](
-                    logits, weight if bias is None else bias, targets[start : start + rows], losses[start : start + rows], columns,
+                    logits, weight if bias is None else bias, targets[some], factors[some], losses[some], columns,
                     HAS_BIAS=bias is not None, IGNORED=IGNORED, BLOCK=min(BLOCK, triton.next_power_of_2(columns)),
                 )  # fmt: skip
             if grad_states is None or grad_weight is None:
                 continue
-            torch.mm(logits, weight, out=grad_states[start : start + rows])
+            torch.mm(logits, weight, out=grad_states[some])
             grad_weight += logits.T @ chunk
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=torch.float32)
         if wants:
             ctx.save_for_backward(grad_states, grad_weight, grad_bias)
             ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
-        return losses.sum()
+        sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
+        ctx.mark_non_differentiable(sums)
+        return (losses * factors).sum(), sums
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_weight, grad_bias = ctx.saved_tensors
         weight_dtype, bias_dtype = ctx.dtypes
         scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias
+        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None

@@ -24,7 +24,7 @@ def rounded(tokens: int) -> int:
     return -(-tokens // MULTIPLE) * MULTIPLE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Where the rows of a packed tensor lie. Built on the host from the lengths, so that no device is waited for."""
 

@@ -41,6 +41,13 @@ class Encoded:
         """(B, D): the state at position 0 of every row, which is the text's [CLS] or [MM_CLS]."""
         return take(self.states, self.layout.starts)
 
+    def head(self, rows: int) -> Encoded:
+        """The first `rows` rows, at least one. What follows them in `states` are tokens of other rows, idle here."""
+        if rows == self.layout.rows:
+            return self
+        layout = Layout.of(self.layout.lengths[:rows], self.states.device)
+        return Encoded(self.states[: layout.total], layout)
+
 
 class UniX2(nn.Module):
     """The model. `vocabulary` counts every token id, language codes included."""
@@ -123,13 +130,21 @@ class UniX2(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> unit vectors (B, projection), fp32."""
-        return F.normalize(self.visual_projection(self.encode_images(images)[:, 0]).float(), dim=-1)
+        return self.project_images(self.encode_images(images))
 
     def text_features(self, texts: Texts) -> Tensor:
         """Unit vectors (B, projection), fp32."""
-        return F.normalize(self.text_projection(self._pooled(self.encode_texts(texts), texts)).float(), dim=-1)
+        return self.project_texts(self.pooled(self.encode_texts(texts), texts))
 
-    def _pooled(self, encoded: Encoded, texts: Texts) -> Tensor:
+    def project_images(self, visual: Tensor) -> Tensor:
+        """States (B, 1 + P, visual D) -> unit vectors (B, projection), fp32."""
+        return F.normalize(self.visual_projection(visual[:, 0]).float(), dim=-1)
+
+    def project_texts(self, pooled: Tensor) -> Tensor:
+        """(B, D) -> unit vectors (B, projection), fp32."""
+        return F.normalize(self.text_projection(pooled).float(), dim=-1)
+
+    def pooled(self, encoded: Encoded, texts: Texts) -> Tensor:
         """(B, D): what stands for a text (`model.text_pooling`)."""
         if self.config.text_pooling == 'cls':
             return encoded.first()
@@ -155,24 +170,26 @@ class UniX2(nn.Module):
 
         States (T', D); row b starts with [MM_CLS], its text follows at `layout.starts[b] + 1`.
         """
-        text = self.encode_texts(texts)
+        pictures = images is not None and len(images) > 0
+        return self.join(self.encode_texts(texts), self.encode_images(images) if pictures and images is not None else None, image_rows)
+
+    def join(self, text: Encoded, visual: Tensor | None = None, image_rows: Tensor | None = None) -> Encoded:
+        """`fuse` of encoded texts and of pictures' states (Bi, 1 + P, visual D)."""
         device = text.states.device
         lengths = text.layout.lengths + 1
-        cls, modality = self.mm_cls + self.modality[0], self.modality
-        if images is not None and len(images):
+        if visual is not None:
             assert image_rows is not None
-            visual = self.visual_norm(self.visual_bridge(self.encode_images(images))) + modality[2]
-            patches = visual.shape[1]
-            rows = image_rows.cpu()
+            rows, patches = image_rows.cpu(), visual.shape[1]
             lengths = lengths.index_add(0, rows, torch.full_like(rows, patches))
         layout = Layout.of(lengths, device)
         parts = [
-            (cls.expand(layout.rows, -1), layout.starts),
-            (text.tokens + modality[1], text_places(text.layout, layout)),
+            ((self.mm_cls + self.modality[0]).expand(layout.rows, -1), layout.starts),
+            (text.tokens + self.modality[1], text_places(text.layout, layout)),
         ]
-        if images is not None and len(images):
+        if visual is not None and image_rows is not None:
+            states = self.visual_norm(self.visual_bridge(visual)) + self.modality[2]
             first = layout.starts[image_rows] + 1 + text.layout.lengths.to(device, non_blocking=True)[image_rows]
-            parts.append((visual.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
+            parts.append((states.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
         return Encoded(self.cross_encoder(place(parts, layout.total), layout), layout)
 
     # ---- B: encoder-decoder, C: heads ------------------------------------------------------------------------------------------------
@@ -183,15 +200,15 @@ class UniX2(nn.Module):
         states = self.embed(inputs.ids, layout) + self.decoder_positions(layout)
         return self.decoder(states, layout, memory.states, memory.layout)
 
-    def mlm_states(self, encoded: Encoded, texts: Texts, masked: Tensor) -> Tensor:
-        """States (M rounded up, D) for the tied MLM output, of the text tokens whose places in the packed `texts.ids` are `masked` (M,)."""
-        text_layout = Layout.of(texts.lengths, texts.ids.device)
-        states = take(encoded.states, text_places(text_layout, encoded.layout)[masked], rounded(len(masked)))
+    def mlm_states(self, encoded: Encoded, text: Layout, masked: Tensor) -> Tensor:
+        """States (M rounded up, D) for the tied MLM output, of the text tokens whose places in the packed texts, laid out as `text`, are
+        `masked` (M,)."""
+        states = take(encoded.states, text_places(text, encoded.layout)[masked], rounded(len(masked)))
         return self.mlm_norm(F.gelu(self.mlm_dense(states)))
 
-    def itm_logits(self, encoded: Encoded) -> Tensor:
-        """(B,) logits that the row's text and picture belong together, fp32."""
-        return self.itm_head(encoded.first()).squeeze(1).float()
+    def itm_logits(self, first: Tensor) -> Tensor:
+        """States (B, D) of [MM_CLS] -> logits (B,) that the row's text and picture belong together, fp32."""
+        return self.itm_head(first).squeeze(1).float()
 
 
 def text_places(text: Layout, fused: Layout) -> Tensor:

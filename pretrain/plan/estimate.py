@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pretrain.config import Config
+from pretrain.engine.forwards import TOGETHER
 from pretrain.plan.batches import Shape, planned_batches
 from pretrain.plan.memory import Memory, backward, highest, reduction
 from pretrain.plan.trace import Trace, Tracer
@@ -17,7 +18,7 @@ class Estimate:
     parameters: int
     traces: dict[str, Trace]  # by task
     memory: Memory  # at the highest moment of all
-    moments: dict[str, Memory]  # of the reduction, and of each task's backward
+    moments: dict[str, Memory]  # of the reduction, and of each task's backward, or of that of all together
 
     @property
     def flops(self) -> int:
@@ -28,12 +29,15 @@ class Estimate:
 def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_config: dict[str, Any], gpu: bool) -> Estimate:
     """Trace every task of `config` on a rank of `world`."""
     tracer = Tracer(config, vocabulary, gpu)
-    traces: dict[str, Trace] = {task: tracer.task(planned_batches(config, task, world, shape), world) for task in config.tasks}
+    data = {str(task): planned_batches(config, task, world, shape) for task in config.tasks}
+    traces: dict[str, Trace] = {task: tracer.task(batches, world) for task, batches in data.items()}
     held = max(trace.workspace for trace in traces.values())  # a step's other tasks have it too
     traces = {task: replace(trace, logits=trace.logits + held - trace.workspace) for task, trace in traces.items()}
+    highest_traces = {TOGETHER: tracer.step(data, world)} if config.batch.together else traces
     largest = max(parameter.numel() for parameter in tracer.model.parameters())
     moments: dict[str, Memory] = {
-        task: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits) for task, trace in traces.items()
+        name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits)
+        for name, trace in highest_traces.items()
     }
     moments['reduction'] = reduction(tracer.parameters, largest, world, config.precision, ds_config)
     return Estimate(tracer.parameters, traces, highest(list(moments.values())), moments)

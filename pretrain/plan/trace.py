@@ -9,26 +9,29 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain import kernels
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch
+from pretrain.data.packing import StepData
+from pretrain.engine.forwards import Forward, forwards
 from pretrain.engine.host import plain_visual_attention
 from pretrain.kernels.attention import padded, ragged
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
 from pretrain.plan.counters import FlashAttention, MemoryCounter
-from pretrain.tasks import CONTRASTIVE, SUMMED, token_loss
+from pretrain.tasks import token_loss
 from pretrain.tasks.contrastive import feature_gradient
+from pretrain.tasks.forward import features
+from pretrain.tasks.forward import forward as run_forward
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One task's share of one step on one rank."""
+    """One task's share of one step on one rank, or all tasks' where they run together."""
 
     flops: int  # of its matrix products, forward and backward
     moved: int  # bytes that its operations read and write, if none is fused with another
@@ -54,37 +57,38 @@ class Tracer:
             parameter.grad = torch.empty_like(parameter, dtype=torch.float32)  # of the tasks before: gradients add up in place
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
 
-    def task(self, batches: list[TaskBatch], world: int) -> Trace:
-        """Forward and backward of a rank's micro-batches of one task, whose global batch is `world` times these."""
+    def step(self, data: StepData, world: int) -> Trace:
+        """Forwards and backwards of a rank's micro-batches, whose global batches are `world` times these."""
         known = [*self.model.parameters(), *self.model.buffers(), *(parameter.grad for parameter in self.model.parameters())]
         token_loss._workspace = Workspace()
         flash, flops, memory = FlashAttention(), FlopCounterMode(display=False), MemoryCounter(self.vocabulary)
         memory.ignore(tensor for tensor in known if tensor is not None)
         with self._kernels(flash), flops, memory:
-            if batches[0].task in CONTRASTIVE:
-                self._contrastive(batches, world)
-            else:
-                for batch in batches:
-                    sums = SUMMED[batch.task].sums(self.model, batch)
-                    torch.stack(list(sums.values())).sum().backward()
-                    del sums
+            for forward in forwards(data, self.config.batch.together):
+                if forward.cached:
+                    with torch.no_grad():
+                        for batch in data[forward.name]:
+                            features(self.model, batch)
+                self._backward(forward, data, world)
         workspace, token_loss._workspace = token_loss._workspace.nbytes(), Workspace()
         counted = flops.get_total_flops() + flash.flops
         return Trace(counted, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'], workspace)
 
-    def _contrastive(self, batches: list[TaskBatch], world: int) -> None:
-        """Gradient caching, as pretrain/engine/step.py does it."""
-        task, keep_graph = CONTRASTIVE[batches[0].task], len(batches) == 1
-        pairs = []
-        for batch in batches:
-            with torch.set_grad_enabled(keep_graph):
-                pairs.append(task.features(self.model, batch))
-        x, y = (torch.cat([pair[side].detach() for pair in pairs]).repeat(world, 1) for side in (0, 1))
-        gradient = feature_gradient(x, y, self.model.scale(), torch.eye(len(x), dtype=torch.bool, device=x.device))
-        for number, batch in enumerate(batches):
-            pair = pairs[number] if keep_graph else task.features(self.model, batch)
-            own: list[Tensor] = [part[: len(pair[0])] for part in (gradient.x, gradient.y)]
-            ((pair[0] * own[0]).sum() + (pair[1] * own[1]).sum() + (self.model.scale() * gradient.scale).sum()).backward()
+    def task(self, batches: list[TaskBatch], world: int) -> Trace:
+        """`step` with one task alone."""
+        return self.step({batches[0].task: batches}, world)
+
+    def _backward(self, forward: Forward, data: StepData, world: int) -> None:
+        """As pretrain/engine/step.py does it."""
+        outcome = run_forward(self.model, forward.batches)
+        total = outcome.total
+        for part, pair in outcome.features.items():
+            samples = world * sum(map(len, data[part]))
+            x, y = (side.detach().new_empty(samples, side.shape[1]) for side in pair)
+            gradient = feature_gradient(x, y, self.model.scale(), torch.eye(samples, dtype=torch.bool, device=x.device))
+            own = [side[: len(pair[0])] for side in (gradient.x, gradient.y)]
+            total = total + (pair[0] * own[0]).sum() + (pair[1] * own[1]).sum() + (self.model.scale() * gradient.scale).sum()
+        total.backward()
 
     @contextmanager
     def _kernels(self, flash: FlashAttention) -> Iterator[None]:

@@ -12,7 +12,7 @@ from pretrain.tasks.plm import PLM
 from pretrain.tasks.vplm import VPLM
 from pretrain.tasks.vtlm import VTLM
 
-CONTRASTIVE: dict[str, ContrastiveTask] = {task.name: task for task in (CMCL(), CLCL())}
+CONTRASTIVE: dict[str, ContrastiveTask] = {'cmcl': CMCL(), 'clcl': CLCL()}
 SUMMED: dict[str, SumTask] = {task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM())}
 
 __all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']

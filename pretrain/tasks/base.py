@@ -1,61 +1,47 @@
-"""What a task is: from one micro-batch to the terms of its loss. Normalising, weighting and merging are the step's
-(pretrain/engine/step.py).
+"""What a task is. The forward of one task or of all together is in pretrain/tasks/forward.py; normalising, weighting and merging are the
+step's (pretrain/engine/step.py).
 
-Token and pair losses are sums, divided by the number of terms in the task's *global* batch, so that ranks and micro-batches with
-more target
-tokens weigh more. Contrastive losses need every feature of the global batch at once: they give features, and the loss is taken
-over all of them.
+Token and pair losses are sums, divided by the number of terms in the task's *global* batch, so that ranks and micro-batches with more
+target tokens weigh more. Contrastive losses need every feature of the global batch at once: they give features, and the loss is taken over
+all of them.
 """
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
-from pretrain.model.unix2 import UniX2
-from pretrain.tasks.token_loss import token_loss
 
 
-class SumTask(Protocol):
-    """A task whose loss is one or more sums over samples or tokens; each sum has a name, its normaliser the same one."""
+class SumTask:
+    """A task whose loss is one or more sums over the fused stream of text and picture, or over what the decoder writes given it.
 
-    name: str
+    Each sum has a name, its normaliser the same one; None: the task has no such sum.
+    """
+
+    name: ClassVar[str]
+    written: ClassVar[str | None] = None  # of -log p(label) over every token that the decoder writes (components A and B)
+    masked: ClassVar[str | None] = None  # of -log p(original token) over the masked places (component C)
+    matched: ClassVar[str | None] = None  # of the binary cross-entropy on [MM_CLS] (component C)
 
     def counts(self, batch: TaskBatch) -> dict[str, int]:
         """Number of terms in each sum of this micro-batch."""
+        targets = ((self.written, batch.labels), (self.masked, batch.masked), (self.matched, batch.match))
+        return {name: len(target) for name, target in targets if name is not None and target is not None}
 
-    def sums(self, model: UniX2, batch: TaskBatch) -> dict[str, Tensor]:
-        """The sums, fp32 scalars with gradient."""
 
-
-class ContrastiveTask(Protocol):
+class ContrastiveTask(ABC):
     """A task whose loss is over all pairs of the global batch."""
 
-    name: str
+    name: ClassVar[str]
+    sides: ClassVar[tuple[Literal['image', 'text', 'other'], Literal['image', 'text', 'other']]]  # of a batch, contrasted with each other
 
-    def features(self, model: UniX2, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        """Unit vectors of the two sides, (B, projection) each, fp32."""
-
+    @abstractmethod
     def keys(self, batch: TaskBatch) -> Tensor:
         """(B, 2) int64: identities of the two sides; where they agree, a pair is a positive."""
 
+    @abstractmethod
     def positives(self, keys: Tensor) -> Tensor:
         """(N, N) bool from the keys of the global batch: [i, j] when first side i and second side j belong together."""
-
-
-def generation_sum(model: UniX2, batch: TaskBatch) -> Tensor:
-    """Sum of -log p(label) over every target token, given the encoder's stream of the same row (components A and B)."""
-    memory = model.fuse(batch.text, batch.images, batch.image_rows)
-    assert batch.decoder_input is not None and batch.labels is not None
-    return token_loss(model.decode(batch.decoder_input, memory), batch.labels, model.embed_tokens)
-
-
-def target_count(batch: TaskBatch) -> int:
-    assert batch.labels is not None
-    return len(batch.labels)
-
-
-def mask_count(batch: TaskBatch) -> int:
-    assert batch.masked is not None
-    return len(batch.masked)

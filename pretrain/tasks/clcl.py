@@ -5,19 +5,16 @@ import torch
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
-from pretrain.model.unix2 import UniX2
+from pretrain.tasks.base import ContrastiveTask
 from pretrain.tasks.contrastive import same
 
 
-class CLCL:
+class CLCL(ContrastiveTask):
     """Symmetric InfoNCE between two languages. Equal normalised sentences, on either side, are positives: a pair is never a
     negative of its double."""
 
     name = 'clcl'
-
-    def features(self, model: UniX2, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        assert batch.other is not None
-        return model.text_features(batch.text), model.text_features(batch.other)
+    sides = 'text', 'other'
 
     def keys(self, batch: TaskBatch) -> Tensor:
         assert batch.text_ids is not None and batch.other_ids is not None

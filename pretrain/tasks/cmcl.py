@@ -5,19 +5,16 @@ import torch
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
-from pretrain.model.unix2 import UniX2
+from pretrain.tasks.base import ContrastiveTask
 from pretrain.tasks.contrastive import same
 
 
-class CMCL:
+class CMCL(ContrastiveTask):
     """Symmetric InfoNCE between pictures and captions. The same picture or the same normalised caption twice is a positive
     (docs/method.md)."""
 
     name = 'cmcl'
-
-    def features(self, model: UniX2, batch: TaskBatch) -> tuple[Tensor, Tensor]:
-        assert batch.images is not None
-        return model.image_features(batch.images), model.text_features(batch.text)
+    sides = 'image', 'text'
 
     def keys(self, batch: TaskBatch) -> Tensor:
         assert batch.image_ids is not None and batch.text_ids is not None

@@ -5,88 +5,100 @@ memory is one chunk.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pretrain import kernels
+from pretrain.kernels.token_loss import Segment, row_factors
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.gradients import scaled_gradient
 
-CHUNK_LOGITS = 16 * 1024 * 1024  # at a time, in fp32 and in the weights' precision
+CHUNK_LOGITS = 16 * 1024 * 1024  # at a time in the weights' precision
+BLOCK_LOGITS = 1024 * 1024  # at a time in fp32: within a CPU's caches
 MIN_ROWS = 128  # of an efficient matrix product at 250,000 tokens
 ADDED_AT_ONCE = 1024 * 1024  # elements: a sum in two precisions converts one of them first, here within a CPU's caches
 
 _workspace = Workspace()
 
 
-def token_loss(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Sum over tokens of -log softmax(states @ weight.T + bias)[label], fp32, differentiable in states, weight and bias.
+def token_loss(
+    states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None, segments: Sequence[Segment] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sums of -log softmax(states @ weight.T + bias)[label] over the tokens of each segment.
 
-    states (N or more, D): rows behind the labels are idle; labels (N,) int64, weight (V, D), bias (V,). N may be 0: the sum is 0 and every
-    gradient zero. The softmax runs in fp32.
+    states (N or more, D): rows behind the labels are idle; labels (N,) int64, weight (V, D), bias (V,); segments (S), whose lengths add
+    up to N (none: one of N). Returns the sums times their factors, added up: () fp32, differentiable in states, weight and bias; and the
+    sums themselves: (S,) fp32, without gradient. N may be 0: the sum is 0 and every gradient zero. The softmax runs in fp32.
     """
+    segments = segments or [Segment(len(labels), 1.0)]
     fused = kernels.fused_token_loss()
-    out: Tensor = fused(states, labels, weight, bias) if fused else _TokenLoss.apply(states, labels, weight, bias)
-    return out
+    total, sums = fused(states, labels, weight, bias, segments) if fused else _TokenLoss.apply(states, labels, weight, bias, segments)
+    return total, sums
 
 
 class _TokenLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+    ) -> tuple[Tensor, Tensor]:
         wants = any(ctx.needs_input_grad)
-        total = states.new_zeros((), dtype=torch.float32)
+        losses = states.new_empty(len(labels), dtype=torch.float32)
+        factors = row_factors(segments, states.device)
         grad_states = torch.zeros_like(states) if wants else None
         grad_weight = _workspace.take(weight.shape, torch.float32, weight.device).zero_() if wants else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants and bias is not None else None
         rows = max(MIN_ROWS, CHUNK_LOGITS // len(weight))
         for start in range(0, len(labels), rows):
-            chunk, target = states[start : start + rows], labels[start : start + rows, None]
-            total += _chunk_loss(chunk, target, weight, bias, wants)
+            chunk, targets = states[start : start + rows], slice(start, start + rows)
+            error = torch.mm(chunk, weight.T, out=_workspace.buffer('error', (len(chunk), len(weight)), chunk.dtype, chunk.device))
+            _losses(error, labels[targets], losses[targets], factors[targets], bias, grad_bias, wants)
             if grad_states is None or grad_weight is None:
                 continue
-            error = _workspace.buffer('error', (len(chunk), len(weight)), states.dtype, states.device)
-            probabilities = _workspace.buffer('probabilities', error.shape, torch.float32, states.device)
-            if grad_bias is not None:
-                grad_bias += probabilities.sum(0)
-            error.copy_(probabilities)
             torch.mm(error, weight, out=grad_states[start : start + rows])
             add(grad_weight, torch.mm(error.T, chunk, out=_workspace.buffer('product', weight.shape, weight.dtype, weight.device)))
         if wants:
             ctx.save_for_backward(grad_states, grad_bias)
             ctx.weight, ctx.grad_weight = weight, grad_weight
-        return total
+        sums = torch.stack([part.sum() for part in losses.split([segment.length for segment in segments])])
+        ctx.mark_non_differentiable(sums)
+        return (losses * factors).sum(), sums
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         grad_states, grad_bias = ctx.saved_tensors
         grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
         if grad_weight is None:
             _workspace.give_back(ctx.grad_weight)
-        return grad_states * grad.to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad
+        return grad_states * grad.to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None
 
 
-def _chunk_loss(chunk: Tensor, target: Tensor, weight: Tensor, bias: Tensor | None, wants_gradient: bool) -> Tensor:
-    """Sum of -log p over the rows (R, D) that have a `target` (R or fewer, 1); () fp32.
-
-    Leaves the gradient by the logits, (R, V), in the workspace's `probabilities`.
+def _losses(
+    logits: Tensor, labels: Tensor, losses: Tensor, factors: Tensor, bias: Tensor | None, grad_bias: Tensor | None, wants_gradient: bool
+) -> None:
+    """Writes -log p(label) of every labelled row into `losses` (R,) and, in place of `logits` (R or more, V), the gradient of their sum
+    times `factors` (R,); idle rows get 0. Adds to `grad_bias`.
     """
-    shape = (len(chunk), len(weight))
-    logits = torch.mm(chunk, weight.T, out=_workspace.buffer('error', shape, chunk.dtype, chunk.device))
-    if bias is not None:
-        logits = logits.float().add_(bias.float())
-    # The logarithm of one sum a row, from the largest logit, whose probability cannot vanish: not of every probability.
-    largest, where = logits.max(1, keepdim=True)
-    probabilities = _workspace.buffer('probabilities', shape, torch.float32, chunk.device)
-    torch.softmax(logits, 1, dtype=torch.float32, out=probabilities)
-    log_sums = largest.float() - probabilities.gather(1, where).log()
-    count = len(target)
-    loss = (log_sums[:count] - logits[:count].gather(1, target).float()).sum()
-    if wants_gradient:
-        probabilities[:count].scatter_add_(1, target, torch.full_like(target, -1, dtype=torch.float32))
-        probabilities[count:] = 0
-    return loss
+    columns = logits.shape[1]
+    rows = len(labels) if logits.is_cuda else max(1, BLOCK_LOGITS // columns)
+    for start in range(0, len(labels), rows):
+        block = slice(start, min(start + rows, len(labels)))
+        target, factor = labels[block, None], factors[block, None]
+        values = _workspace.buffer('values', (len(target), columns), torch.float32, logits.device).copy_(logits[block])
+        if bias is not None:
+            values += bias
+        at_target, largest = values.gather(1, target), values.amax(1, keepdim=True)
+        torch.softmax(values, 1, out=values)
+        # The logarithm of one sum a row, from the largest logit, whose probability cannot vanish: not of every probability.
+        losses[block] = (largest - values.amax(1, keepdim=True).log() - at_target).squeeze(1)
+        if wants_gradient:
+            values.scatter_(1, target, values.gather(1, target) - 1).mul_(factor)
+            logits[block] = values
+            if grad_bias is not None:
+                grad_bias += values.sum(0)
+    logits[len(labels) :] = 0
 
 
 def add(total: Tensor, part: Tensor) -> None:
@@ -96,4 +108,4 @@ def add(total: Tensor, part: Tensor) -> None:
         return
     rows = max(1, ADDED_AT_ONCE // total.shape[1])
     for block, piece in zip(total.split(rows), part.split(rows), strict=True):
-        block += piece
+        block += _workspace.buffer('converted', tuple(piece.shape), total.dtype, total.device).copy_(piece)

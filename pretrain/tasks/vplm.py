@@ -2,20 +2,10 @@
 CC12M, WIT)."""
 from __future__ import annotations
 
-from torch import Tensor
-
-from pretrain.data.batch import TaskBatch
-from pretrain.model.unix2 import UniX2
-from pretrain.tasks.base import generation_sum, target_count
+from pretrain.tasks.base import SumTask
 
 
-class VPLM:
+class VPLM(SumTask):
     """Cross-entropy on every token that the decoder writes."""
 
-    name = 'vplm'
-
-    def counts(self, batch: TaskBatch) -> dict[str, int]:
-        return {'vplm': target_count(batch)}
-
-    def sums(self, model: UniX2, batch: TaskBatch) -> dict[str, Tensor]:
-        return {'vplm': generation_sum(model, batch)}
+    name = written = 'vplm'

@@ -26,17 +26,21 @@ CASES = {
     'all, ddp': Case(ALL, how='ddp'),
     'all, reduced by hand': Case(ALL, how='reduced'),
     'all, one sample at a time': Case(ALL, micro=1),
-    'one task drawn twice': Case(['cmcl', 'mlm'], again=True),
+    'all, together': Case(ALL, micro=8, together=True),
+    'all, together, some cached': Case(ALL, together=True),  # at 4 ranks a micro-batch is all of a rank's share
+    'one task drawn twice': Case(['cmcl', 'mlm'], again=True, together=True),
     'hard negatives': Case(['itm', 'mt'], micro=1, task={'itm_negatives': 'hard'}),
 }
 BF16 = {'bf16': Case(ALL, precision='bf16')}
 OPTIONS = {
     'a weighted pair': Case(['mt', 'itm'], weights={'mt': 3.0, 'itm': 0.5}),
+    'a weighted pair, together': Case(['itm', 'mt'], weights={'mt': 3.0, 'itm': 0.5}, together=True),
     'sigmoid': Case(['cmcl', 'clcl'], micro=1, model={'contrastive': 'sigmoid', 'logit_bias': -2.0}),
     'doubles left out': Case(['cmcl', 'clcl'], micro=1, task={'duplicates': 'ignored', 'contrastive_factor': 1.0}),
     'sigmoid, doubles left out': Case(['cmcl'], model={'contrastive': 'sigmoid', 'logit_bias': -2.0}, task={'duplicates': 'ignored'}),
     'eos': Case(['cmcl', 'clcl'], model={'text_pooling': 'eos'}),
     'mean': Case(['cmcl', 'clcl'], micro=1, model={'text_pooling': 'mean'}),
+    'mean, together': Case(['clcl', 'mlm', 'cmcl'], model={'text_pooling': 'mean'}, together=True),
 }
 MANY = {'many, cached': Case(['cmcl'], micro=64, samples=256), 'many': Case(['cmcl'], micro=256, samples=256)}
 RUN: dict[int, dict[str, Case]] = {1: CASES | MANY, 2: CASES | BF16, 4: CASES | OPTIONS}

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pretrain import run
 from pretrain.data.loader import StepBatches
 from pretrain.data.order import data_step
-from pretrain.tasks import SUMMED
+from pretrain.tasks import forward
 
 FAULTS: dict[str, Any] = json.loads(os.environ['FAULTS'])
 MINE = int(os.environ['RANK']) == FAULTS['rank']
@@ -34,30 +34,23 @@ def step_data(self: StepBatches, step: int) -> Any:
     return load(self, step)
 
 
-class Faulty:
-    """plm, with the faults."""
-
-    def __init__(self, task: Any):
-        self.task = task
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
-
-    def sums(self, model: Any, batch: Any) -> Any:
-        sums = self.task.sums(model, batch)
-        if not MINE or not model.training:
-            return sums
+def written(model: Any, terms: Any, rows: Any, stream: Any) -> Any:
+    """The sums of what the decoder writes, with the faults; here of plm alone."""
+    total = plain(model, terms, rows, stream)
+    if MINE and model.training and 'plm' in terms.sums and total is not None:
         first, last, seconds = FAULTS['slow']
         if first <= now < last:
             time.sleep(seconds)
         if now == FAULTS['hang']:
             time.sleep(10_000)
         factor = float('nan') if now in FAULTS['nan'] else 20.0 if now in FAULTS['spike'] else 1.0
-        return {name: value * factor for name, value in sums.items()}
+        terms.sums['plm']['plm'] = terms.sums['plm']['plm'] * factor
+        total = total * factor
+    return total
 
 
 StepBatches.step_data = step_data  # type: ignore[method-assign]
-SUMMED['plm'] = Faulty(SUMMED['plm'])
+plain, forward._written = forward._written, written
 
 if __name__ == '__main__':
     sys.exit(run.run_command(run.quiet_main))

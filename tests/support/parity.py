@@ -22,6 +22,7 @@ from pretrain.engine.zero import Engine, init_distributed
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss
+from pretrain.tasks.forward import features, forward
 from tests.support.synthetic import VOCABULARY, micro_batches, task_batch, tiny_config
 
 BETA1 = 0.9
@@ -38,6 +39,7 @@ class Case:
     precision: str = 'fp32'
     how: str = 'zero2'  # zero1, zero2, ddp (torch's), reduced (our step, gradients added over ranks by hand)
     samples: int = 8  # of a task's global batch
+    together: bool = False  # all tasks in one forward
     again: bool = False  # the first task once more, on other samples, as `batch.merge: drawn` may draw it
     weights: dict[str, float] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)  # settings
@@ -46,6 +48,7 @@ class Case:
     def config(self, out: str = '') -> Config:
         config = tiny_config(out, self.precision, self.micro, tasks=self.tasks, task_weights=self.weights)
         config = config.model_copy(update={'model': config.model.model_copy(update=self.model)})
+        config = config.model_copy(update={'batch': config.batch.model_copy(update={'together': self.together})})
         return config.model_copy(update={'task': config.task.model_copy(update=self.task)})
 
     def batches(self) -> dict[str, TaskBatch]:
@@ -172,8 +175,8 @@ def ddp_loss(model: UniX2, task: str, batch: TaskBatch, whole: TaskBatch, world:
     """A rank's loss such that the mean over ranks is the loss of the global batch `whole`."""
     if task in SUMMED:
         counts = SUMMED[task].counts(whole)
-        return world * torch.stack([value / counts[name] for name, value in SUMMED[task].sums(model, batch).items()]).sum()
-    x, y = (torch.cat(differentiable.all_gather(side)) for side in CONTRASTIVE[task].features(model, batch))
+        return world * forward(model, {task: batch}, {task: {name: 1 / count for name, count in counts.items()}}).total
+    x, y = (torch.cat(differentiable.all_gather(side)) for side in features(model, batch))
     return contrastive_loss(x, y, model.scale(), CONTRASTIVE[task].positives(CONTRASTIVE[task].keys(whole)))
 
 

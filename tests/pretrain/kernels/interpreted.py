@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pretrain.kernels import triton_token_loss
 from pretrain.kernels.registry import Place, choose
-from pretrain.kernels.token_loss import BACKENDS
+from pretrain.kernels.token_loss import BACKENDS, Segment
 
 # rows, idle rows, vocabulary, bias. 5,000 tokens are more than a kernel's block, 97 and 33 no multiple of anything.
 CASES = [(23, 41, 97, True), (23, 0, 33, False), (0, 8, 97, True), (5, 3, 5_000, True)]
@@ -23,15 +23,20 @@ def check(backend: str) -> None:
         )
         labels = torch.randint(0, vocabulary, (rows,), generator=generator)
         leaves = [states, weight, *([bias] if with_bias else [])]
-        ours = token_loss(states, labels, weight, bias if with_bias else None)
+        segments = [Segment(rows // 3, 0.5), Segment(rows - rows // 3, 2.0)]
+        ours, sums = token_loss(states, labels, weight, bias if with_bias else None, segments)
         logits = states[:rows] @ weight.T + (bias if with_bias else 0)
-        theirs = F.cross_entropy(logits, labels, reduction='sum')
+        losses = F.cross_entropy(logits, labels, reduction='none')
+        first, second = losses[: rows // 3].sum(), losses[rows // 3 :].sum()
+        theirs = 0.5 * first + 2 * second
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(sums, torch.stack([first, second]).detach(), atol=1e-4, rtol=1e-5)
         expected = torch.autograd.grad(theirs * 3, leaves)
         for got, want in zip(torch.autograd.grad(ours * 3, leaves), expected, strict=True):
             torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
         with torch.no_grad():
-            torch.testing.assert_close(token_loss(states, labels, weight, None), token_loss(states.clone(), labels, weight, None))
+            one, again = (token_loss(x, labels, weight, None, segments)[0] for x in (states, states.clone()))
+            torch.testing.assert_close(one, again)
 
 
 if __name__ == '__main__':

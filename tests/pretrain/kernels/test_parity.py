@@ -50,9 +50,13 @@ def test_norm(name: str, precision: torch.dtype) -> None:
         torch.testing.assert_close(got.double(), want, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize('name', ['flash', 'varlen', 'flex', 'cpu', 'torch'])
+@pytest.mark.parametrize('name', ['flash', 'varlen', 'flex', 'cpu', 'cpu, each row alone', 'torch'])
 @pytest.mark.parametrize('kind', ['self', 'causal', 'cross'])
-def test_attention(name: str, kind: str) -> None:
+def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == 'cpu, each row alone':
+        name = 'cpu'
+        monkeypatch.setattr('pretrain.kernels.buckets.WASTED', -1)
+        monkeypatch.setattr('pretrain.kernels.buckets.WASTED_SHARE', -1)
     precision = 'bf16' if name in ('flash', 'varlen') else 'fp32'
     if name == 'flex' and DEVICE.type == 'cpu':  # not chosen there, but its forward runs: the mask is ours to get right
         found = next(backend for backend in OPERATIONS['attention'] if backend.name == name)

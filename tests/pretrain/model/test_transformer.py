@@ -64,7 +64,7 @@ def test_decoder_loss_and_gradients_are_mbarts(model: Any, reference: Any) -> No
     shifted = torch.cat([torch.cat([row[-1:], row[:-1]]) for row in target.ids.split(target.lengths.tolist())])
 
     states = model.decode(Texts(shifted, target.lengths), model.encode_texts(source))
-    loss = token_loss(states, target.ids, model.embed_tokens) / len(target.ids)
+    loss = token_loss(states, target.ids, model.embed_tokens)[0] / len(target.ids)
     torch.testing.assert_close(loss, out.loss, atol=1e-5, rtol=1e-5)
     model.zero_grad(), reference.zero_grad()
     loss.backward(), out.loss.backward()
@@ -137,18 +137,19 @@ def test_token_loss_is_cross_entropy(chunk: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr('pretrain.tasks.token_loss.MIN_ROWS', 1)
     states, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((23, 6), (11, 6), (11,)))
     labels = torch.randint(0, 11, (23,))
-    ours = token_loss(states, labels, weight, bias)
+    ours, sums = token_loss(states, labels, weight, bias)
     theirs = F.cross_entropy(states @ weight.T + bias, labels, reduction='sum')
     torch.testing.assert_close(ours, theirs)
+    assert sums.tolist() == [ours.item()]
     leaves = (states, weight, bias)
     for a, b in zip(torch.autograd.grad(ours * 3, leaves), torch.autograd.grad(theirs * 3, leaves), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-    assert token_loss(states[:0], labels[:0], weight, bias).item() == 0
+    assert token_loss(states[:0], labels[:0], weight, bias)[0].item() == 0
 
 
 def test_token_loss_ignores_idle_rows() -> None:
     states, weight, labels = torch.randn(64, 6, requires_grad=True), torch.randn(11, 6, requires_grad=True), torch.randint(0, 11, (23,))
-    ours = torch.autograd.grad(token_loss(states, labels, weight), (states, weight))
+    ours = torch.autograd.grad(token_loss(states, labels, weight)[0], (states, weight))
     theirs = torch.autograd.grad(F.cross_entropy(states[:23] @ weight.T, labels, reduction='sum'), (states, weight))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
@@ -156,7 +157,7 @@ def test_token_loss_ignores_idle_rows() -> None:
 
 def test_token_loss_without_gradient_holds_none() -> None:
     with torch.no_grad():
-        loss = token_loss(torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.randn(5, 4))
+        loss, _ = token_loss(torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.randn(5, 4))
     assert not loss.requires_grad
 
 
@@ -179,7 +180,7 @@ def test_recomputed_layers_give_the_same_loss_and_gradients_and_keep_less(family
         torch.manual_seed(1)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             states = model.decode(target, model.fuse(source, images, torch.arange(3)))
-            loss = token_loss(states, target.ids, model.embed_tokens)
+            loss, _ = token_loss(states, target.ids, model.embed_tokens)
         kept = saved
         loss.backward()
         return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, kept

@@ -17,7 +17,7 @@ from pretrain.plan.batches import Lengths, Shape, planned_batch
 from pretrain.plan.cluster import Cluster, communication, timing
 from pretrain.plan.estimate import estimate
 from pretrain.plan.trace import Tracer
-from pretrain.tasks import SUMMED
+from pretrain.tasks.forward import forward
 from shards.errors import UserError
 
 SETTINGS = [
@@ -41,7 +41,7 @@ def test_flops_without_memory_are_those_with_it(task: str) -> None:
     planned = Tracer(config, 500, gpu=False).task([planned_batch(config, task, 4, SHAPE)], 1)
     model, batch = UniX2(config.model, 500), planned_batch(config, task, 4, SHAPE, 'cpu')
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        torch.stack(list(SUMMED[task].sums(model, batch).values())).sum().backward()
+        forward(model, {task: batch}).total.backward()
     assert planned.flops == counter.get_total_flops()
 
 

@@ -16,6 +16,7 @@ from pretrain.data.batch import TaskBatch
 from pretrain.model.unix2 import Encoded, UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss, feature_gradient
+from pretrain.tasks.forward import features, forward
 from tests.support.synthetic import VOCABULARY, task_batch, tiny_config
 
 IGNORED = -100
@@ -75,14 +76,15 @@ TERMS: dict[str, list[Callable[[UniX2, TaskBatch, Encoded], Tensor]]] = {
 def test_sums_over_counts_are_the_plain_means(model: UniX2, task: str) -> None:
     """Losses and the gradient of every weight."""
     batch = task_batch(task)
-    sums, counts = SUMMED[task].sums(model, batch), SUMMED[task].counts(batch)
+    counts = SUMMED[task].counts(batch)
+    outcome = forward(model, {task: batch}, {task: {name: 1 / count for name, count in counts.items()}})
+    sums = outcome.sums[task]
     assert list(sums) == list(counts) and len(sums) == len(TERMS[task])
     encoded = model.fuse(batch.text, batch.images, batch.image_rows)
-    means = [value / counts[name] for name, value in sums.items()]
     plain = [term(model, batch, encoded) for term in TERMS[task]]
-    for mean, wanted in zip(means, plain, strict=True):
-        torch.testing.assert_close(mean, wanted, atol=1e-6, rtol=1e-5)
-    ours, theirs = gradients(model, means), gradients(model, plain)
+    for (name, value), wanted in zip(sums.items(), plain, strict=True):
+        torch.testing.assert_close(value / counts[name], wanted.detach(), atol=1e-6, rtol=1e-5)
+    ours, theirs = gradients(model, [outcome.total]), gradients(model, plain)
     for (name, _), got, want in zip(model.named_parameters(), ours, theirs, strict=True):
         assert (got is None) == (want is None), name
         if got is not None and want is not None:
@@ -105,15 +107,17 @@ def test_vtlm_is_mlm_on_a_text_that_is_two_captions(model: UniX2) -> None:
     batch = task_batch('mlm')
     assert SUMMED['vtlm'].counts(batch) == {'vtlm': 7}
     assert batch.masked is not None and batch.masked_labels is not None
-    states = model.mlm_states(model.fuse(batch.text, batch.images, batch.image_rows), batch.text, batch.masked)[:7]
+    fused = model.fuse(batch.text, batch.images, batch.image_rows)
+    states = model.mlm_states(fused, model.encode_texts(batch.text).layout, batch.masked)[:7]
     plain = F.cross_entropy(states @ model.embed_tokens.T + model.mlm_bias, batch.masked_labels, reduction='sum')
-    torch.testing.assert_close(SUMMED['vtlm'].sums(model, batch)['vtlm'], plain, atol=1e-5, rtol=1e-5)
+    batch.task = 'vtlm'
+    torch.testing.assert_close(forward(model, {'vtlm': batch}).total, plain, atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_without_a_masked_token_is_zero(model: UniX2) -> None:
     batch = task_batch('mlm')
     batch.masked, batch.masked_labels = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-    loss = SUMMED['mlm'].sums(model, batch)['mlm']
+    loss = forward(model, {'mlm': batch}).total
     (gradient,) = torch.autograd.grad(loss, [model.embed_tokens])
     assert loss.item() == 0.0 and not gradient.any() and SUMMED['mlm'].counts(batch) == {'mlm': 0}
 
@@ -139,7 +143,7 @@ def pairs(*groups: set[int], count: int = 8) -> list[set[int]]:
 def test_cmcl(model: UniX2) -> None:
     """Rows 0 and 3 show the same picture, rows 1 and 2 have the same text: positives, never negatives."""
     batch, task = task_batch('cmcl'), CONTRASTIVE['cmcl']
-    x, y = task.features(model, batch)
+    x, y = features(model, batch)
     positives = task.positives(task.keys(batch))
     assert batch.images is not None
     visual = unit(model.encode_images(batch.images)[:, 0] @ model.visual_projection.weight.T)
@@ -164,8 +168,7 @@ def test_clcl_with_doubles_within_and_across_sides(model: UniX2) -> None:
         row, column = (model.logit_scale.exp() * scores for scores in (y @ x[i], x @ y[i]))
         for scores, belongs in ((row, [j for a, j in related if a == i]), (column, [j for j, b in related if b == i])):
             loss = loss + (scores.logsumexp(0) - scores[belongs]).mean() / 16
-    features = task.features(model, batch)
-    torch.testing.assert_close(contrastive_loss(*features, model.scale(), positives), loss, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(contrastive_loss(*features(model, batch), model.scale(), positives), loss, atol=1e-6, rtol=1e-5)
 
 
 def test_without_doubles_it_is_plain_infonce() -> None:

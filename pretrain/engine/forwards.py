@@ -1,0 +1,38 @@
+"""What of a step one forward and backward takes."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pretrain.data.batch import TaskBatch
+from pretrain.data.packing import StepData
+from pretrain.engine.counts import task_of
+from pretrain.tasks import CONTRASTIVE
+
+TOGETHER = 'all tasks'
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Micro-batches that run together."""
+
+    name: str  # the part, or TOGETHER
+    batches: dict[str, TaskBatch]  # by part
+    micro: int  # of each of these parts, counted from 0
+    cached: bool = False  # the first of several micro-batches of a contrastive part: its features are to be known first
+
+
+def forwards(data: StepData, together: bool) -> list[Forward]:
+    """The forwards of a step, in order, the same on all ranks.
+
+    Apart, each takes one micro-batch of one part. `together`, each takes one of every part, but for a contrastive part of several
+    micro-batches: these run twice (gradient caching), and the second time must repeat the first with its dropout.
+    """
+    caching = [part for part, batches in data.items() if task_of(batches) in CONTRASTIVE and len(batches) > 1]
+    apart = [part for part in data if not together or part in caching]
+    out = []
+    for part in apart:
+        out += [Forward(part, {part: batch}, micro, part in caching and micro == 0) for micro, batch in enumerate(data[part])]
+    joined = {part: batches for part, batches in data.items() if part not in apart}
+    for micro in range(max(map(len, joined.values()), default=0)):
+        out.append(Forward(TOGETHER, {part: batches[micro] for part, batches in joined.items() if micro < len(batches)}, micro))
+    return out
