@@ -13,13 +13,14 @@ DEMO_OUT ?= runs/demo
 DEMO_STEPS ?=
 SEED ?= 0
 ARGS ?=
+WORKERS ?= 2
 # DeepSpeed compiles with the ninja that is here, the environment activated or not.
 export PATH := $(abspath $(BIN)):$(PATH)
 
 help:
 	@echo 'make demo    shards from sample/, a short ZeRO-2 run, evaluation, a table and a picture in $(DEMO_OUT); started again, it continues'
 	@echo '             DEMO_STEPS=8 a short look   DEMO_OUT=DIR another folder   SEED=1 another seed'
-	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest'
+	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
 	@echo 'make clean   remove caches   make clean-demo   remove $(DEMO_OUT)'
@@ -30,8 +31,9 @@ demo: $(STAMP)
 	@$(BIN)/python -m downstream.demo --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
 
 # One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
+# Two workers, on any machine: many tests start two processes themselves, and wait now and then.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -ra --durations=15 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -ra --durations=15 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

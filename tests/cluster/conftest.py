@@ -94,13 +94,15 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
     for element in (1, 2):
         attempt = built.log(element).with_suffix('.attempt-1.log')
         wait_for(lambda: attempt.exists() and 'opus build' in attempt.read_text(), f'element {element} does not build', cluster.logs)  # noqa: B023
-        if element == 2:
-            cluster.run('scontrol', 'requeue', f'{job}_2')
+        tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
+        assert tasks, f'element {element} was done before it could be stopped'
+        if element == 1:
+            for pid in tasks:
+                kill(pid)
             continue
-        tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', 'SLURM_ARRAY_TASK_ID=1', 'SLURM_STEP_ID=0')
-        assert tasks, 'element 1 was done before it could be killed'
-        for pid in tasks:
-            kill(pid)
+        for pid in tasks:  # it shall not be done before Slurm has heard of it
+            os.kill(pid, signal.SIGSTOP)
+        cluster.run('scontrol', 'requeue', f'{job}_2')
     return built
 
 

@@ -20,13 +20,13 @@ from pretrain.data.streams import Catalog
 from pretrain.engine.checkpoint import LATEST, STATE, checkpoints, newest_valid
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed
+from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 STEPS = 20
 SETTINGS = [
-    f'steps={STEPS}', 'checkpoint.every=4', 'eval.every=10', 'eval.samples=64', 'data.workers=1',
+    f'steps={STEPS}', 'checkpoint.every=4', 'eval.every=10', 'eval.samples=64',
     'batch={global: 8, micro: 2, tasks: {mmmt: 16}}',
 ]  # fmt: skip
 LEFTOVERS = ('000000_locals', '000000_barrier_filelock', 'torch_1_2_3')  # what streaming and torch leave in /dev/shm
@@ -38,8 +38,9 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope='module')
 def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By another launcher, and without loader processes."""
     out = tmp_path_factory.mktemp('unbroken') / 'run'
-    succeed(command(deepspeed(2), home, out, *SETTINGS), out.parent)
+    succeed(command(torchrun(2), home, out, *SETTINGS, 'data.workers=0'), out.parent)
     return out
 
 
@@ -50,8 +51,8 @@ class Chain:
     out: Path
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, home: Path, **variables: str) -> Started:
-        return Started(command(deepspeed(2), home, self.out, *SETTINGS), self.out.parent, **variables)
+    def start(self, home: Path, workers: int = 1, **variables: str) -> Started:
+        return Started(command(deepspeed(2), home, self.out, *SETTINGS, f'data.workers={workers}'), self.out.parent, **variables)
 
     def newest(self) -> str:
         return checkpoints(self.out / 'checkpoints')[-1].name
@@ -94,7 +95,7 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     chain.notes['damaged'] = damaged.parent.name
-    last = chain.start(home)
+    last = chain.start(home, workers=0)
     chain.notes['finished'] = last.end()
     chain.notes['last log'] = last.log.read_text()
     yield chain

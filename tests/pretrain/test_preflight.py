@@ -13,7 +13,7 @@ from pretrain.preflight import check_run
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
-from tests.support.launch import ROOT, TINY, command, deepspeed, run
+from tests.support.launch import ROOT, TINY, command, run
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 LAUNCHERS = {
@@ -72,14 +72,9 @@ def test_a_run_that_can_be_is_let_through(home: Path, tmp_path: Path, launched: 
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_a_checkpoint_of_other_sizes(home: Path, tmp_path: Path) -> None:
-    """A run of one step, then the same folder with another model; and three processes of the real launcher say one line."""
+    """A run of one step, then the same folder with another model."""
     out = tmp_path / 'run'
     short = ['steps=1', 'tasks=[mt]', 'data.workers=0', 'eval.tasks=[mt]']
     assert run(command([sys.executable], home, out, *short), tmp_path).returncode == 0
     wider = refusal(home, out, *short, 'model.dim=64')
     assert 'was trained with model.dim = 32, this run asks for 64' in wider and 'set it back, or choose another `out`' in wider
-    done = run(command(deepspeed(3), home, tmp_path / 'other', *short), tmp_path)
-    printed = done.stdout + done.stderr
-    assert done.returncode == 2 and 'Traceback' not in printed, printed
-    (line,) = (line for line in printed.splitlines() if line.startswith('error:'))
-    assert 'batch.global=8 cannot be shared equally by 3 processes' in line

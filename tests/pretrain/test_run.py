@@ -23,7 +23,7 @@ from tests.support.launch import ROOT, TINY, Started, command, deepspeed, reprod
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 STEPS = 30
 # A checkpoint at the end only, so that what a stop in between leaves is the stop's own.
-EVALUATED = ['eval.every=15', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}', 'log.tensorboard=true', 'data.workers=1']
+EVALUATED = ['eval.every=15', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}', 'log.tensorboard=true']
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -36,14 +36,14 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
 def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of 30 steps."""
     out = tmp_path_factory.mktemp('unbroken') / 'run'
-    printed = succeed(command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED), out.parent)
+    printed = succeed(command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED, 'data.workers=1'), out.parent)
     (out.parent / 'printed').write_text(printed)
     return out
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A run to step 10, continued to 30, interrupted on the way, killed on the way, and at last finished."""
+    """A run to step 10, continued to 30, interrupted on the way, killed on the way, and at last finished; by two launchers."""
 
     out: Path
     interrupted: int  # exit code
@@ -54,21 +54,21 @@ class Broken:
 @pytest.fixture(scope='module')
 def broken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Broken:
     out = tmp_path_factory.mktemp('broken') / 'run'
-    succeed(command(deepspeed(2), home, out, 'steps=10', *EVALUATED), out.parent)
+    succeed(command(torchrun(2), home, out, 'steps=10', *EVALUATED, 'data.workers=0'), out.parent)
 
-    def again() -> list[str]:
-        return command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED)
+    def again(launcher: list[str], workers: int) -> list[str]:
+        return command(launcher, home, out, f'steps={STEPS}', *EVALUATED, f'data.workers={workers}')
 
-    first = Started(again(), out.parent)
+    first = Started(again(deepspeed(2), 1), out.parent)
     first.wait_for(lambda: steps(out) >= 12)
     interrupted = first.interrupt()
-    second = Started(again(), out.parent)  # at once: it waits until the first one's checkpoint is written
+    second = Started(again(deepspeed(2), 1), out.parent)  # at once: it waits until the first one's checkpoint is written
     second.wait_for(lambda: len(events(out, 'resume')) == 2)
     stopped = steps(out)
     second.wait_for(lambda: steps(out) >= stopped + 3)
     second.kill()
     killed = steps(out)
-    succeed(again(), out.parent)
+    succeed(again(torchrun(2), 0), out.parent)
     return Broken(out, interrupted, stopped, killed)
 
 
