@@ -33,7 +33,7 @@ demo: $(STAMP)
 # One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
 # Two workers, on any machine: many tests start two processes themselves, and wait now and then.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -ra --durations=15 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra --durations=15 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

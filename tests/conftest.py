@@ -1,26 +1,45 @@
-"""How the suite is shared by workers (`pytest -n 2 --dist loadgroup`, which is what `make test` does)."""
+"""How workers share the suite (`pytest -n 2 --no-loadscope-reorder`, as `make test` has it)."""
 from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
 # What takes longest begins first, that which mostly waits (Slurm's timers, time-outs) beside what computes.
-FIRST = ('cluster', 'fault/test_exactness.py', 'pretrain/test_run.py', 'fault/test_training.py', 'fault/test_elastic.py')
+FIRST = (
+    'cluster', 'fault/test_exactness.py', 'pretrain/test_run.py', 'fault/test_elastic.py', 'fault/test_training.py',
+    'pretrain/test_ablation.py', 'distributed/test_parity.py', 'pretrain/kernels/test_parity.py', 'benchmarks/test_step.py',
+    'pretrain/health/test_health.py', 'fault/test_storage.py', 'fault/test_save.py',
+)  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def share(place: str) -> str:
+    """What a file, relative to this folder, is done together with: itself, or the room of the one Slurm cluster."""
+    return 'cluster' if place.startswith('cluster/') else place
+
+
+class Shares(LoadScopeScheduling):
+    """A share is one worker's: what its tests have in common is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return share(nodeid.partition('::')[0].removeprefix(f'{ROOT.name}/'))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    return Shares(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file is one worker's, and so is the room of the one Slurm cluster: what its tests share is made once."""
-    order: dict[str, int] = {}
-    for item in items:
-        place = item.path.relative_to(ROOT)
-        group = 'cluster' if place.parts[0] == 'cluster' else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-        order[item.nodeid] = FIRST.index(group) if group in FIRST else len(FIRST)
-    items.sort(key=lambda item: order[item.nodeid])
+    def place(item: pytest.Item) -> int:
+        found = share(item.path.relative_to(ROOT).as_posix())
+        return FIRST.index(found) if found in FIRST else len(FIRST)
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

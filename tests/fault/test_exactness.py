@@ -51,8 +51,8 @@ class Chain:
     out: Path
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, home: Path, workers: int = 1, **variables: str) -> Started:
-        return Started(command(deepspeed(2), home, self.out, *SETTINGS, f'data.workers={workers}'), self.out.parent, **variables)
+    def start(self, home: Path, workers: int = 1, crash: dict[str, str] | None = None) -> Started:
+        return Started(command(deepspeed(2), home, self.out, *SETTINGS, f'data.workers={workers}'), self.out.parent, **(crash or {}))
 
     def newest(self) -> str:
         return checkpoints(self.out / 'checkpoints')[-1].name
@@ -64,8 +64,8 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     folder = chain.out / 'checkpoints'
 
     # SIGKILL to everything while rank 1 syncs its file of the second checkpoint.
-    crash = {'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
-    chain.notes['killed'] = chain.start(home, LD_PRELOAD=str(crash_library), **crash).end()
+    crash = {'LD_PRELOAD': str(crash_library), 'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
+    chain.notes['killed'] = chain.start(home, crash=crash).end()
     chain.notes['left'] = chain.newest(), (folder / '.staging-step-0000008').is_dir(), (folder / LATEST).read_text()
 
     # SIGUSR1 to one rank during an evaluation; the launcher passes its exit code on.
