@@ -105,7 +105,7 @@ def test_translations_as_tsv(tmp_path: Path) -> None:
         ('translations.jsonl', b'{"caption": {"de": "Hund"}}', r'row 1 has neither "url" nor "binary"'),
         ('translations.jsonl', b'{"url": "http://x/1", "caption": {"klingon": "x"}}', r"row 1: unknown language code 'klingon'"),
         ('translations.tsv', b'http://x/1\tHund\n', r'translations\.tsv row 1 is not url<TAB>language<TAB>text'),
-        ('translations.jsonl.gz', gzip.compress(b'{"url": "http://x/1", "caption": {"de": "Hund"}}\n' * 99)[:-9], 'is truncated'),
+        ('translations.jsonl.gz', gzip.compress(b'{"url": "http://x/1", "caption": {"de": "Hund"}}\n' * 99, mtime=0)[:-9], 'is truncated'),
     ],
 )
 def test_broken_translations(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -127,7 +127,7 @@ def test_wikimatrix_in_another_layout(tmp_path: Path) -> None:
     assert drops.counts == {'malformed_row': 2}
 
 
-@pytest.mark.parametrize('content', [b'<html>not found</html>', gzip.compress(b'1.1\tWurm\tworm\n' * 999)[:-20]])
+@pytest.mark.parametrize('content', [b'<html>not found</html>', gzip.compress(b'1.1\tWurm\tworm\n' * 999, mtime=0)[:-20]])
 def test_wikimatrix_damaged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'WikiMatrix.de-en.tsv.gz'
     path.write_bytes(content)
