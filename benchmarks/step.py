@@ -89,12 +89,17 @@ def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> Non
     speed = {name: statistics.median(result['samples_per_s'] for result in results) for name, results in found.items()}
     memory = {name: max(result['peak_rss_mb'] for result in results) for name, results in found.items()}
     print(f'samples/s, median of {a.runs}: ours {speed["ours"]:.2f}, peer {speed["peer"]:.2f}: {speed["ours"] / speed["peer"]:.2f} times')
+    ours = found['ours']
+    seconds, flops, peak = (statistics.median(result[key] for result in ours) for key in ('step_s', 'gflop', 'gemm_gflop_per_s'))
+    used = flops / seconds / peak
+    print(f'ours: {flops:.0f} GFLOP of matrix products a step, {used:.0%} of the {peak:.0f} GFLOP/s of one large matrix product')
     print(f'peak memory: ours {memory["ours"]} MB, peer {memory["peer"]} MB: {memory["ours"] / memory["peer"]:.2f} of it')
     print(json.dumps({
         'ratio': round(speed['ours'] / speed['peer'], 3),
         'ours': speed['ours'],
         'peer': speed['peer'],
         'what': 'samples/s of one training step of all eight tasks; peer: padded Hugging Face mBART parts and a timm ViT, eager PyTorch',
+        'utilisation': round(used, 3),
         'memory_ratio': round(memory['ours'] / memory['peer'], 3),
         'peak_rss_mb': memory,
         'precision': 'bf16' if a.bf16 else 'fp32',

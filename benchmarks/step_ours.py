@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -115,6 +116,8 @@ def main() -> int:
             loss = result.total
             if step:
                 times.append(time.perf_counter() - began)
+        with FlopCounterMode(display=False) as counter:
+            train_step(engine, config, data, a.steps + 1, 1e-4)
         if a.profile:
             profile(engine, config, {task: [task_batch(generator, a, task)] for task in TASKS})
     seconds = statistics.median(times)
@@ -130,9 +133,22 @@ def main() -> int:
         'threads': torch.get_num_threads(),
         'bf16': a.bf16,
         'loss': loss,
+        'gflop': round(counter.get_total_flops() / 1e9, 1),
+        'gemm_gflop_per_s': round(gemm_peak(torch.bfloat16 if a.bf16 else torch.float32) / 1e9, 1),
     }))  # fmt: skip
     torch.distributed.destroy_process_group()
     return 0
+
+
+def gemm_peak(dtype: torch.dtype) -> float:
+    """FLOP/s of a matrix product of a good size, the best of ten."""
+    x, y = torch.randn(4096, 1024).to(dtype), torch.randn(1024, 1024).to(dtype)
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        torch.mm(x, y)
+        seconds.append(time.perf_counter() - began)
+    return 2 * x.numel() * len(y) / min(seconds)
 
 
 def profile(engine: Engine, config: Config, data: dict[str, list[TaskBatch]]) -> None:
