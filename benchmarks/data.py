@@ -34,6 +34,7 @@ from PIL import Image
 
 from benchmarks.memory import generate_cc100, generate_opus, generate_wit
 from benchmarks.resizers import SIDE, resizers
+from benchmarks.spliced import generate_spliced
 from data_pipeline.build import build
 from data_pipeline.job import Job
 from data_pipeline.settings import Settings
@@ -79,22 +80,26 @@ def text(folder: Path, rounds: int, size: int) -> dict[str, Any]:
     import sentencepiece
 
     raw = fresh(folder / 'cc100')
-    generate_cc100(raw, size)
+    size = generate_spliced(raw, size)
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / 'tokenizer' / MODEL))
 
-    def peer(**call: Any) -> None:
+    def peer(decode: Callable[[list[bytes]], list[Any]], **call: Any) -> None:
         for path in sorted(raw.glob('*.xz')):
             with lzma.open(path, 'rb') as file:
                 while lines := file.readlines(1 << 20):
-                    model.encode([line.decode() for line in lines], num_threads=1, **call)
+                    model.encode(decode(lines), num_threads=1, **call)
+
+    def texts(lines: list[bytes]) -> list[str]:
+        return [line.decode() for line in lines]
 
     best = in_turn(
         rounds,
         ours=lambda: build_once('cc100', raw, folder),
-        ids=peer,
-        arrays=lambda: peer(return_type='numpy'),
+        ids=lambda: peer(texts),
+        arrays=lambda: peer(texts, return_type='numpy'),
+        bytes=lambda: peer(list),
     )
-    call = min(('ids', 'arrays'), key=best.__getitem__)
+    call = min(('ids', 'arrays', 'bytes'), key=best.__getitem__)
     peer_name = f'xz decompression + sentencepiece.encode of batches of lines ({call}), alone'
     return result('text', size / 1e6, best['ours'], best[call], 'MB/s', peer_name)
 

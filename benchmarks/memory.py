@@ -49,10 +49,10 @@ def generate_cc100(folder: Path, size: int) -> int:
     return written
 
 
-def generate_opus(folder: Path, size: int) -> int:
-    """One scored file of one pair; the number of bytes of text."""
+def generate_opus(folder: Path, size: int, begin: int = 0) -> int:
+    """One scored file of one pair, whose sentences are numbered from `begin`; the number of bytes of text."""
     rows = gzip.decompress((SAMPLE / 'opus/WikiMatrix/WikiMatrix.de-en.tsv.gz').read_bytes()).decode().strip('\n').split('\n')
-    left, number = size, 0
+    left, number = size, begin
     with gzip.open(folder / 'WikiMatrix.de-en.tsv.gz', 'wb', compresslevel=1) as out:
         while left > 0:
             number += 1
@@ -60,6 +60,15 @@ def generate_opus(folder: Path, size: int) -> int:
             out.write(block)
             left -= len(block)
     return size - left
+
+
+def generate_opus_files(folder: Path, size: int) -> int:
+    """Four such files, so that several workers have something to scan."""
+    written = 0
+    for i in range(4):
+        (folder / str(i)).mkdir()
+        written += generate_opus(folder / str(i), size // 4, i * 10**7)
+    return written
 
 
 def generate_wit(folder: Path, rows: int) -> int:
@@ -148,13 +157,15 @@ def measure(corpus: str, options: argparse.Namespace) -> dict[str, Any]:
         raw.mkdir(parents=True)
         amount = options.wit_rows if corpus == 'wit' else int(options.text_gib * 2**30)
         start = time.monotonic()
-        size = {'cc100': generate_cc100, 'opus': generate_opus, 'wit': generate_wit}[corpus](raw, amount)
+        size = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}[corpus](raw, amount)
         (raw / 'size').write_text(str(size))
         print(f'{corpus}: {size / 2**30:.2f} GiB generated in {time.monotonic() - start:.0f} s', flush=True)
     size = int((raw / 'size').read_text())
     build = [sys.executable, '-m', 'data_pipeline', 'build', corpus, f'--raw={raw}', f'--out={out}', f'--workers={options.workers}']
     if corpus != 'wit':
         build += [f'--tokenizer={options.dir / "tokenizer"}', '--task=0', f'--tasks={options.tasks}']
+    if corpus == 'opus' and options.without:
+        build += [f'--without={options.without}']
     largest, seconds = peak(build, options.limit)
     share = f', building one unit in {options.tasks}' if corpus != 'wit' and options.tasks > 1 else ''
     print(f'{corpus}: {size / 2**30:.2f} GiB of input{share}, peak {largest / 2**20:.0f} MiB a process, {seconds:.0f} s', flush=True)
@@ -173,6 +184,7 @@ def main() -> None:
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--limit', type=int, default=BOUND, help='bytes of address space of each process')
     parser.add_argument('--tasks', type=int, default=1, help='of the texts, build only one unit in so many; all are scanned and compared')
+    parser.add_argument('--without', default='', help='rules that are not applied to opus: its language identification takes hours')
     parser.add_argument('--keep', action='store_true', help='leave the input and the shards there')
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
