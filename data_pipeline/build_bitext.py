@@ -11,11 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import zstd
-
 from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
 from data_pipeline.dedupe import KeyFile, hash64, marked
 from data_pipeline.drops import Drops
+from data_pipeline.frames import FRAME, append_frame, frame_lines
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.language_id import wrong_language
 from data_pipeline.names import unit_names
@@ -88,15 +87,21 @@ def _chunk(number: int) -> str:
 def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str, Any]:
     """Clean a file, and cut it into chunks of `chunk_bytes`, lightly compressed: archives can only be read from the start."""
     chunks: list[dict[str, int]] = []
-    lines: list[bytes] = []
-    size = 0
+    lines: list[bytes] = []  # of a frame
+    pairs = size = held = 0
+
+    def frame() -> None:
+        nonlocal held
+        append_frame(folder / _chunk(len(chunks)), lines)
+        lines.clear()
+        held = 0
 
     def flush() -> None:
-        nonlocal size
-        (folder / _chunk(len(chunks))).write_bytes(zstd.compress(b'\n'.join(lines), 1))
-        chunks.append({'pairs': len(lines) // 2, 'bytes': size})
-        lines.clear()
-        size = 0
+        nonlocal pairs, size
+        if lines:
+            frame()
+        chunks.append({'pairs': pairs, 'bytes': size})
+        pairs = size = 0
 
     with KeyFile(folder / KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
         for first, second in _clean(job, bitext, drops):
@@ -104,10 +109,14 @@ def _scan(job: Job, bitext: opus.Bitext, folder: Path, drops: Drops) -> dict[str
             keys.append(hash64(one, two))
             bands.append(first, second)
             lines += one, two
+            pairs += 1
             size += len(one) + len(two)
+            held += len(one) + len(two)
             if size >= job.settings.chunk_bytes:
                 flush()
-    if lines or not chunks:  # an empty file still has its source and drop reasons to report
+            elif held >= FRAME:
+                frame()
+    if pairs or not chunks:  # an empty file still has its source and drop reasons to report
         flush()
     return {'chunks': chunks, 'source': source_of(bitext.path, job)}
 
@@ -121,7 +130,7 @@ def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, d
     if job.settings.near_duplicates:
         near = marked(job.work / 'duplicates' / bitext.pair / f'{name}.near.npy', before, after)
     writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair)
-    lines = iter(zstd.decompress((job.work / 'scan' / name / _chunk(chunk)).read_bytes()).decode().split('\n'))
+    lines = frame_lines(job.work / 'scan' / name / _chunk(chunk)) if after > before else iter(())
 
     def distinct() -> Iterator[Pair]:
         for first, second, repeated, similar in zip(lines, lines, again.tolist(), near.tolist(), strict=False):

@@ -16,7 +16,7 @@ from data_pipeline.readers import opus
 from shards.errors import UserError
 from shards.schema import Manifest
 from shards.tokenizer import Tokenizer
-from tests.data_pipeline.conftest import SAMPLE, Builder, samples
+from tests.data_pipeline.conftest import SAMPLE, Builder, samples, tree
 
 Raw = Callable[..., Path]
 
@@ -260,3 +260,14 @@ def test_every_file_of_the_sample(build_corpus: Builder, tmp_path: Path, corpus:
     assert samples_in > (20_000 if corpus == 'opus' else 3000)
     dropped -= sum(manifest.dropped.get('language', 0) for manifest in manifests)  # formulas, mostly: LibreOffice's help is full of them
     assert dropped < 0.03 * samples_in
+
+
+def test_opus_in_small_frames(build_corpus: Builder, raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held in memory while a file is scanned changes nothing; an empty file is a stream that nothing is left of."""
+    folder = raw('opus', 'WikiMatrix/WikiMatrix.de-en.tsv.gz')
+    (folder / 'WikiMatrix.en-fr.tsv.gz').write_bytes(gzip.compress(b''))
+    build_corpus('opus', tmp_path / 'one', folder, chunk_bytes=30_000)
+    monkeypatch.setattr('data_pipeline.build_bitext.FRAME', 1000)
+    build_corpus('opus', tmp_path / 'other', folder, chunk_bytes=30_000)
+    assert tree(tmp_path / 'one') == tree(tmp_path / 'other')
+    assert '"en-fr"' in (tmp_path / 'one/opus/empty_streams.json').read_text()
