@@ -6,12 +6,12 @@ from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
 from pretrain.tasks.base import ContrastiveTask
-from pretrain.tasks.contrastive import same
+from pretrain.tasks.contrastive import linked, same
 
 
 class CLCL(ContrastiveTask):
-    """Symmetric InfoNCE between two languages. Equal normalised sentences, on either side, are positives: a pair is never a
-    negative of its double."""
+    """Symmetric InfoNCE between two languages. Equal normalised sentences, and sentences that some pair of the batch has
+    together, on whichever side, are a positive wherever they meet."""
 
     name = 'clcl'
     sides = 'text', 'other'
@@ -22,5 +22,5 @@ class CLCL(ContrastiveTask):
 
     def positives(self, keys: Tensor) -> Tensor:
         text, other = keys.T
-        diagonal = torch.eye(len(keys), dtype=torch.bool, device=keys.device)
-        return same(text, text) | same(other, other) | same(text, other) | diagonal
+        pairs, swapped = linked(same(text, text), same(other, other)), linked(same(text, other), same(text, other))
+        return pairs | swapped | same(text, other)

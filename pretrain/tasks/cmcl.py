@@ -6,12 +6,12 @@ from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
 from pretrain.tasks.base import ContrastiveTask
-from pretrain.tasks.contrastive import same
+from pretrain.tasks.contrastive import linked, same
 
 
 class CMCL(ContrastiveTask):
-    """Symmetric InfoNCE between pictures and captions. The same picture or the same normalised caption twice is a positive
-    (docs/method.md)."""
+    """Symmetric InfoNCE between pictures and captions. A picture and a caption that some pair of the batch has together,
+    by identity and normalised text, are a positive wherever they meet (docs/method.md)."""
 
     name = 'cmcl'
     sides = 'image', 'text'
@@ -22,4 +22,4 @@ class CMCL(ContrastiveTask):
 
     def positives(self, keys: Tensor) -> Tensor:
         picture, text = keys.T
-        return same(picture, picture) | same(text, text)
+        return linked(same(picture, picture), same(text, text))

@@ -77,6 +77,11 @@ def feature_gradient(
     return FeatureGradient(loss.detach(), *grads)
 
 
+def linked(a: Tensor, b: Tensor) -> Tensor:
+    """(N, M) bool: whether there is a k with a[i, k] and b[k, j]. Asks no device for a size, as a look-up in a table of pairs would."""
+    return (a.bfloat16() @ b.bfloat16()) > 0
+
+
 def same(a: Tensor, b: Tensor) -> Tensor:
     """(N, M) bool: a[i] == b[j]."""
     return a[:, None] == b[None]

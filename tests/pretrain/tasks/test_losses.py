@@ -171,6 +171,17 @@ def test_clcl_with_doubles_within_and_across_sides(model: UniX2) -> None:
     torch.testing.assert_close(contrastive_loss(*features(model, batch), model.scale(), positives), loss, atol=1e-6, rtol=1e-5)
 
 
+def test_a_pair_of_the_batch_is_a_positive_wherever_it_meets() -> None:
+    """Pictures P, Q and captions a, b in the pairs Pa, Pb, Qb, Rc: P with b and Q with b belong together, Q with a is not known to."""
+    keys = torch.tensor([[1, 10], [1, 11], [2, 11], [3, 12]])
+    wanted = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
+    assert torch.equal(CONTRASTIVE['cmcl'].positives(keys), wanted)
+    # Sentences: 1-10, 1-11, 2-11, and 10-2, whose sides are the other way round: 2 belongs to 10 as well.
+    found = CONTRASTIVE['clcl'].positives(torch.tensor([[1, 10], [1, 11], [2, 11], [10, 2]]))
+    wanted = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 1]], dtype=torch.bool)
+    assert torch.equal(found, wanted)
+
+
 def test_without_doubles_it_is_plain_infonce() -> None:
     torch.manual_seed(1)
     x, y, scale = unit(torch.randn(6, 4)), unit(torch.randn(6, 4)), torch.tensor([14.0])
