@@ -1,12 +1,14 @@
 """Settings of the model: sizes, dropout, the contrastive space."""
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pretrain.config.section import Section
 from shards.tokenizer import Family
+
+Deviation = Annotated[float, Field(gt=0)]
 
 
 class Visual(Section):
@@ -20,7 +22,7 @@ class Visual(Section):
     mean: tuple[float, float, float] | None = Field(
         None, description='pixels (0 to 1) are normalised with it, red, green, blue; none: as timm does for the named model'
     )
-    std: tuple[float, float, float] | None = Field(None, description='the same for the standard deviation')
+    std: tuple[Deviation, Deviation, Deviation] | None = Field(None, description='the same for the standard deviation')
 
 
 class Model(Section):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from pretrain.config.data import Data
 from pretrain.config.faults import Recovery, Watchdog
@@ -22,9 +22,10 @@ class Config(Section):
     steps: int = Field(60_000, gt=0, description='optimizer steps of the whole run')
     seed: int = Field(0, ge=0, description='of initial weights, order of the data, every choice about a sample, dropout')
     tasks: list[Task] = Field(default_factory=lambda: list(get_args(PaperTask)), min_length=1, description='tasks that are trained')
-    task_weights: dict[Task, float] = Field(
+    task_weights: dict[Task, PositiveFloat] = Field(
         default_factory=dict,
-        description='weight of a task in the merged loss, which is a mean; 1 where it is not named (the paper: all equal)',
+        description='weight of a task in the merged loss, which is a mean; 1 where it is not named (the paper: all equal). '
+        'A task without weight is left out of `tasks`',
     )
     precision: Literal['fp32', 'bf16'] = Field('bf16', description="of the forward and backward; the optimizer's weights are fp32 in both")
     model: Model = Model()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from pretrain.config.section import Section
 
@@ -56,9 +56,10 @@ class Batch(Section):
     )
     draws: int | None = Field(None, gt=0, description='batches an update takes with merge: drawn; none: as many as there are tasks')
     global_: int = Field(4096, gt=0, alias='global', description='samples per task per update, over all ranks; a multiple of their number')
-    tasks: dict[Task, int] = Field(
+    tasks: dict[Task, PositiveInt] = Field(
         default_factory=dict,
-        description='samples per update of single tasks, where not `global`; their loss keeps its weight (contrast gains from negatives)',
+        description='samples per update of single tasks, where not `global`; their loss keeps its weight (contrast gains from negatives). '
+        'A task that the run does not train may have a size: a base file serves several runs',
     )
     together: bool = Field(
         False,

@@ -1,17 +1,21 @@
 """Settings of the training: optimizer, checkpoints, evaluations, log."""
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from pretrain.config.section import Section
 from pretrain.config.tasks import Task
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Section):
     lr: float = Field(1e-4, gt=0, description='highest learning rate')
     lr_min: float = Field(1e-6, ge=0, description='floor of the cosine')
     warmup: int = Field(4000, ge=0, description='steps of linear warm-up')
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of AdamW's two moments")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="decay of AdamW's two moments")
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.1, ge=0, description='on parameters of two dimensions or more: not on biases, norms and the logit scale')
     clip: float = Field(1.0, gt=0, description='largest norm of the merged gradient')
