@@ -30,7 +30,10 @@ def check_run(config: Config, ds_config: str | Path | None, tokenizer: Tokenizer
     manifests = check_data(config, tokenizer)
     split = retrieval_split(config)
     for language in split.captions if split else ():
-        tokenizer.language(language)
+        try:
+            tokenizer.language(language)
+        except UserError as error:
+            raise UserError(f'eval.retrieval.languages: {error}') from None
     with torch.device('meta'):  # costs no memory
         UniX2(config.model, tokenizer.vocabulary)
     check_newest_checkpoint(config)

@@ -58,5 +58,7 @@ class Model(Section):
     @model_validator(mode='after')
     def _heads_divide(self) -> Model:
         if self.dim % self.heads:
-            raise ValueError(f'heads={self.heads} must divide dim={self.dim}')
+            divisors = [number for number in range(1, self.dim + 1) if self.dim % number == 0]
+            nearest = sorted(sorted(divisors, key=lambda number: abs(number - self.heads))[:3])
+            raise ValueError(f'heads={self.heads} must divide dim={self.dim}; the nearest that do are {", ".join(map(str, nearest))}')
         return self

@@ -15,6 +15,7 @@ from pretrain.engine.zero import Engine
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import image_to_text, text_to_image
 from pretrain.model.unix2 import UniX2
+from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 
 Curve = dict[str, dict[str, list[float]]]
@@ -29,7 +30,10 @@ def retrieval_split(config: Config) -> Split | None:
 
 @lru_cache(1)
 def _read(data: str, split: str, languages: tuple[str, ...]) -> Split:
-    return read_split(Path(data), split, list(languages) or None)
+    try:
+        return read_split(Path(data), split, list(languages) or None)
+    except UserError as error:
+        raise UserError(f'eval.retrieval.data={data}, .split={split}, .languages=[{", ".join(languages)}]: {error}') from None
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def read_split(root: Path, split: str = 'test_2016_flickr', languages: list[str]
         raise UserError(f'{root} is no folder; --data takes a folder laid out as github.com/multi30k/dataset')
     names = _names(root / 'data' / 'task1' / 'image_splits' / f'{split}.txt', root)
     found = _caption_files(root, split)
-    wanted = sorted(found) if not languages else list(dict.fromkeys(canonical(code) for code in languages))
+    wanted = sorted(found) if not languages else list(dict.fromkeys(map(_wanted, languages)))
     for language in wanted:
         if language not in found:
             raise UserError(f'{root} has no captions in {language} for {split}; it has {" ".join(sorted(found)) or "none"}')
@@ -116,6 +116,14 @@ def _language(path: Path, field: int) -> str:
         return canonical(path.name.split('.')[field])
     except UserError as error:
         raise UserError(f'{path}: {error}') from None
+
+
+def _wanted(code: str) -> str:
+    """A language that is asked for: canonical, or as it is where nobody knows it, which no folder has."""
+    try:
+        return canonical(code)
+    except UserError:
+        return repr(code)
 
 
 def _captions(root: Path, split: str, language: str, paths: list[Path], names: list[str]) -> Captions:

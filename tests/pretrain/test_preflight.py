@@ -54,9 +54,14 @@ def test_every_mistake_is_met_before_anything_starts(home: Path, tmp_path: Path,
         assert 'batch.tasks.itm=7 cannot be shared' in refusal(home, out, 'batch={global: 9, tasks: {itm: 7}}')
     missing = refusal(home, out, thirds, 'data.shards=nowhere', 'tasks=[plm]')
     assert 'task plm needs cc100, and nowhere/cc100/train has no samples; build it with' in missing
-    assert 'timm cannot build' in refusal(home, out, thirds, 'model.visual={name: vit_of_tomorrow}')
+    absent = refusal(home, out, thirds, 'model.visual={name: vit_base_patch61_224}')
+    assert 'timm cannot build' in absent and 'model.visual.name must be' in absent and 'vit_base_patch16_224' in absent
+    assert 'model.visual.name must be' in refusal(home, out, thirds, 'model.visual={name: resnet50}')
+    assert 'options.dept is not known, near are depth' in refusal(home, out, thirds, 'model.visual.options={dept: 2}')
+    cut = refusal(home, out, thirds, 'model.visual.image_size=40')
+    assert 'model.visual.image_size=40 is no multiple of the patch size 16' in cut and 'the nearest are 32 and 48' in cut
     unknown = refusal(home, out, thirds, f'eval.retrieval={{data: {EMOJI}, languages: [en, qqq]}}')
-    assert 'qqq' in unknown
+    assert 'eval.retrieval' in unknown and 'languages=[en, qqq]: ' in unknown and "no captions in 'qqq'" in unknown and 'it has ' in unknown
     settings = json.loads((ROOT / 'ds_configs/zero2.json').read_text()) | {'gradient_clipping': 7}
     (tmp_path / 'zero.json').write_text(json.dumps(settings))
     assert 'gradient_clipping is 7, but the YAML owns it' in refusal(home, out, thirds, ds_config=tmp_path / 'zero.json')
