@@ -10,8 +10,13 @@ fail() {
 
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "this runs inside a Slurm job; submit it: sbatch $0 …"
 
+# This job as scontrol wants it named. An element of an array has an id of its own, but that of the last is the id of the whole array: what is said
+# to it is said to every element.
+self=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+self=${self:-$SLURM_JOB_ID}
+
 # What Slurm says of this job: `job_field JobState`.
-job_field() { scontrol show job "$SLURM_JOB_ID" | sed -nE "s/^(.* )?$1=([^ ]*).*/\2/p" | head -n 1; }
+job_field() { scontrol show job "$self" | sed -nE "s/^(.* )?$1=([^ ]*).*/\2/p" | head -n 1; }
 
 # VENV: the environment with the project's commands; default .venv, as `make setup` makes it.
 venv=${VENV:-.venv}
@@ -134,12 +139,12 @@ requeue() {
     fi
     trap '' TERM # the requeue ends this script, which still has something to say
     if [[ -z $without ]]; then
-        scontrol requeue "$SLURM_JOB_ID" && say "requeued" && exit "${code:-1}"
+        scontrol requeue "$self" && say "requeued" && exit "${code:-1}"
     else
         without=$(job_field ExcNodeList | sed 's/(null)//'),$without
         # Only a waiting job can be told to avoid a node: so it waits, is told, and is let go.
-        scontrol requeuehold "$SLURM_JOB_ID" && scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="${without#,}" &&
-            scontrol release "$SLURM_JOB_ID" && say "requeued without ${without#,}" && exit "${code:-1}"
+        scontrol requeuehold "$self" && scontrol update JobId="$self" ExcNodeList="${without#,}" &&
+            scontrol release "$self" && say "requeued without ${without#,}" && exit "${code:-1}"
     fi
     say "could not be requeued (sbatch --no-requeue?); submit again to continue${without:+, with --exclude=${without#,}}"
     exit "${code:-1}"
@@ -149,7 +154,7 @@ requeue() {
 # that (ranks that hang, a checkpoint that takes longer than --signal is ahead), Slurm will end the job for good, in KillWait seconds.
 requeued=
 on_sigterm() {
-    if [[ -z $requeued && $(job_field Reason) == TimeLimit ]] && scontrol requeue "$SLURM_JOB_ID"; then
+    if [[ -z $requeued && $(job_field Reason) == TimeLimit ]] && scontrol requeue "$self"; then
         requeued=yes
         say "attempt $attempt: its time was over before the ranks had stopped; requeued, to go on at the last checkpoint"
     fi
