@@ -91,9 +91,12 @@ run_attempt() {
 }
 
 # What follows from the attempt's exit code. $1: a word that differs when the attempt has got further (the newest checkpoint), $2: its value
-# before the attempt. Never returns.
+# before the attempt; without them nobody knows how far it got. Never returns.
 end_attempt() {
-    local failures=0
+    local failures=0 stops=0
+    if [[ ${1:-} == "${2:-}" && -f $log.failures ]]; then
+        read -r failures stops <"$log.failures"
+    fi
     trap '' TERM # the ranks have ended: what is left takes a second, and nothing may come between
     [[ $code == 0 ]] || grep -E '^ *[0-9]+: ' "$attempt_log" | tail -n 12
     case $code in
@@ -112,9 +115,17 @@ end_attempt() {
             ;;
         138 | 143) # SIGUSR1, SIGTERM: preempted, or out of time
             say "attempt $attempt: stopped by Slurm (exit code $code)"
+            if (($# == 0)); then
+                failures=0 # it may have got far
+            elif [[ $1 == "$2" ]] && ((++stops >= ${MAX_STOPS:-5})); then
+                say "giving up: stopped $stops times without a new checkpoint; no step fits into the time limit (--time is to hold the start, a step" \
+                    "and what --signal is ahead) or between two preemptions. Submitted again, the job continues where it is"
+                rm -f "$log.failures"
+                [[ -z $requeued ]] || scancel "$self"
+                exit "$code"
+            fi
             ;;
         *)
-            [[ ${1:-} != "${2:-}" ]] || failures=$(cat "$log.failures" 2>/dev/null || echo 0)
             failures=$((failures + 1))
             say "attempt $attempt: failed with exit code $code; failure $failures without progress"
             if ((failures >= ${MAX_FAILURES:-3})); then
@@ -124,7 +135,7 @@ end_attempt() {
             fi
             ;;
     esac
-    echo "$failures" >"$log.failures"
+    echo "$failures $stops" >"$log.failures"
     requeue
 }
 
