@@ -6,7 +6,8 @@
 #     sbatch --nodelist=a[01-16] --nodes=16 slurm/healthcheck.sh
 #
 # Arguments are those of `python -m pretrain.health` (its --help has them). Prints a line per check and node, and `bad node NAME: reason` for each that
-# is unfit. Exit code 0: all fit; otherwise some are not, or, without such a line, the check could not be made. Without nvidia-smi it checks the rest and says so.
+# is unfit. What is bad on every one of several nodes is none of theirs: it is told in lines `error: …`, with exit code 2. Exit code 0: all fit; any
+# other: some are not, or, without such a line, the check could not be made. Without nvidia-smi it checks the rest and says so.
 #SBATCH --job-name=healthcheck
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8

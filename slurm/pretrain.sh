@@ -6,7 +6,7 @@
 #     sbatch --nodes=2 --partition=gpu --time=8:00:00 slurm/pretrain.sh out=runs/half
 #     sbatch --nodes=2 --ntasks-per-node=1 --gpus-per-node=0 --cpus-per-task=1 slurm/pretrain.sh --config configs/sample.yaml     # CPUs
 #
-# Options of sbatch replace the #SBATCH lines below. Environment (sbatch passes it on): VENV, MAX_FAILURES, MASTER_ADDR, MASTER_PORT, what
+# Options of sbatch replace the #SBATCH lines below. Environment (sbatch passes it on): VENV, MAX_FAILURES, MAX_STOPS, MASTER_ADDR, MASTER_PORT, what
 # slurm/lib.sh sets for NCCL, and HEALTHCHECK (options of slurm/healthcheck.sh; `off` leaves the check out).
 #
 # One Slurm task per GPU, not one per node with the deepspeed launcher: all that launcher does on a node is to start a process per GPU and set
@@ -45,11 +45,11 @@ if [[ ${HEALTHCHECK:-} != off ]]; then
     bash slurm/healthcheck.sh --folder "$out" ${HEALTHCHECK:-} | tee "$attempt_log"
     code=${PIPESTATUS[0]}
     bad=$(sed -nE 's/^bad node ([^:]+):.*/\1/p' "$attempt_log" | sort -u | paste -sd, -)
-    if [[ -n $bad ]]; then
+    if [[ $code != 2 && -n $bad ]]; then
         say "attempt $attempt: not started, $bad unfit"
         requeue "$bad"
     fi
-    ((code == 0)) || end_attempt
+    ((code == 0)) || end_attempt "$before" "$before"
 fi
 run_attempt python pretrain/run.py "$@"
 end_attempt "$(newest)" "$before"

@@ -34,7 +34,7 @@ class Meeting:
         self.timeout = timedelta(seconds=options.timeout)
 
     def hold(self) -> int:
-        """Exit code: 0, 1 when a node is unfit."""
+        """Exit code: 0, 1 when a node is unfit, 2 when the same is wrong with all of them."""
         if any(one.check == 'gpu' and one.status == 'ok' for one in self.results) and not torch.cuda.is_available():
             self.results.append(Result('torch', 'bad', 'PyTorch cannot use the GPUs: a build for CPUs, or one newer than the driver'))
         host, port = os.environ.get('MASTER_ADDR', '127.0.0.1'), int(os.environ.get('MASTER_PORT', '0'))
@@ -81,7 +81,7 @@ class Meeting:
             report.bandwidth(nodes, pairs, everywhere, judge(nodes, pairs, self.options.bandwidth))
         print(report.text(), flush=True)
         self._part(len(self.names) - len(report.silent))
-        return 1 if report.unfit else 0
+        return 2 if report.shared else 1 if report.unfit else 0
 
     def _part(self, present: int) -> None:
         """The store ends with this process: let those who are here finish first."""

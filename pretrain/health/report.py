@@ -1,4 +1,4 @@
-"""The result of a health check: a line a check and node, and which nodes are unfit."""
+"""The result of a health check: a line a check and node, which nodes are unfit, and what is no node's own fault."""
 from __future__ import annotations
 
 import time
@@ -10,11 +10,16 @@ ANSWER = 'answer'  # the check that a node fails which does not come at all
 
 
 class Report:
-    """`unfit`: {node: the first reason}. slurm/pretrain.sh looks for the lines `bad node NAME: reason`."""
+    """`unfit`: {node: the first reason}. slurm/pretrain.sh looks for the lines `bad node NAME: reason`.
+
+    `shared`: {check: its result}, of those that are bad on every one of several nodes: the run's disk, the environment, an option of the
+    check. Excluding nodes would not help, and would end with the cluster: so nobody is named, and the user is told.
+    """
 
     def __init__(self, names: list[str]):
         self.results: dict[str, list[Result]] = {name: [] for name in names}
         self.unfit: dict[str, str] = {}
+        self.shared: dict[str, str] = {}
         self._figures: list[str] = []
         self._began = time.monotonic()
 
@@ -31,11 +36,14 @@ class Report:
                 self.unfit.setdefault(name, f'{result.check}: {result.text}')
 
     def compare(self) -> None:
-        """A check of GPUs that only some nodes can make is bad on the others: they have lost their driver."""
+        """When all nodes have spoken. A check of GPUs that only some can make is bad on the others: they have lost their driver."""
         have = [name for name, results in self.results.items() if any(one.check == 'gpu' and one.status == 'ok' for one in results)]
         for name, results in self.results.items():
             if have and any(one.check == 'gpu' and one.status == 'skipped' for one in results):
                 self.add(name, [Result('gpu', 'bad', f'no nvidia-smi, which {have[0]} has')])
+        if len(self.results) > 1:
+            bad = [{one.check: one.text for one in results if one.status == 'bad'} for results in self.results.values()]
+            self.shared = {check: text for check, text in bad[0].items() if all(check in other for other in bad)}
 
     def bandwidth(
         self, nodes: dict[str, float | None], pairs: dict[Pair, float | None], everywhere: float | None, unfit: dict[str, str]
@@ -46,6 +54,8 @@ class Report:
         self._figures = [f'{name:<12} all-reduce {"failed" if figure is None else f"{figure:.2f} GB/s"}' for name, figure in figures]
         for name, reason in unfit.items():
             self.unfit.setdefault(name, reason)
+        if len(unfit) == len(self.results) > 1:
+            self.shared['bandwidth'] = next(iter(unfit.values()))
 
     def text(self) -> str:
         """All of it, to print."""
@@ -53,7 +63,11 @@ class Report:
         lines += self._figures
         if not self._figures:
             lines.append('all-reduce not measured: ' + ('a node is unfit' if self.unfit else 'one process only'))
-        lines += [f'bad node {name}: {reason}' for name, reason in self.unfit.items()]
+        if not self.shared:
+            lines += [f'bad node {name}: {reason}' for name, reason in self.unfit.items()]
+        where = f'on all {len(self.results)} nodes, so it is what they share'
+        remedy = 'mend that, or change the options of the check (HEALTHCHECK)'
+        lines += [f'error: {check}: {text} {where}; {remedy}' for check, text in self.shared.items()]
         fit = len(self.results) - len(self.unfit)
         lines.append(f'health check: {fit} of {len(self.results)} nodes fit, {time.monotonic() - self._began:.1f} s')
         return '\n'.join(lines)

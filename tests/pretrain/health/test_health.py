@@ -50,6 +50,11 @@ def test_a_bad_node_one_that_does_not_come_and_one_that_is_sound(tmp_path: Path)
     assert 'health check: 1 of 3 nodes fit' in printed
 
 
+def test_what_both_nodes_have_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    (code, printed), other = check(range(2), 2, 1, '--folder', '/proc')
+    assert code == 2 and other == (0, '') and 'error: disk /proc: ' in printed and 'bad node' not in printed, printed
+
+
 def test_a_first_node_that_does_not_come_is_named_by_the_others() -> None:
     ((code, printed),) = check(range(1, 2), 2, 1, '--timeout', '2')
     assert code == 1 and printed.startswith('bad node a: nothing answers at 127.0.0.1:') and printed.count('\n') == 1

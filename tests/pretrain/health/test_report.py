@@ -30,3 +30,29 @@ def test_text_ends_with_the_unfit_nodes() -> None:
     assert lines[3:6] == ['a            all-reduce 100.00 GB/s', 'a with c     all-reduce failed', 'all          all-reduce 12.50 GB/s']
     assert lines[6:8] == ['bad node b: disk /tmp: full', 'bad node c: all-reduce with a failed']
     assert lines[8].startswith('health check: 1 of 3 nodes fit')
+
+
+def test_what_is_bad_on_every_node_is_nobodys_own() -> None:
+    report = Report(['a', 'b'])
+    full = Result('disk /runs', 'bad', '1.0 GB free, 5 are needed')
+    report.add('a', [full, Result('xid', 'bad', 'Xid 79')])
+    report.add('b', [full])
+    report.compare()
+    assert list(report.shared) == ['disk /runs']
+    assert 'error: disk /runs: 1.0 GB free, 5 are needed on all 2 nodes' in report.text() and 'bad node' not in report.text()
+
+
+def test_one_node_alone_or_one_of_two_is_unfit_itself() -> None:
+    full = Result('disk /runs', 'bad', 'full')
+    for names in (['a'], ['a', 'b']):
+        report = Report(names)
+        report.add('a', [full])
+        report.compare()
+        assert not report.shared and 'bad node a: disk /runs: full' in report.text()
+
+
+def test_a_bandwidth_that_no_node_has_was_asked_too_high() -> None:
+    report = Report(['a', 'b', 'c'])
+    slow = dict.fromkeys('abc', 'all-reduce at 9.00 GB/s, 99.00 are due')
+    report.bandwidth({}, {('a', 'b'): 9.0}, 9.0, slow)
+    assert 'error: bandwidth: all-reduce at 9.00 GB/s, 99.00 are due on all 3 nodes' in report.text() and 'bad node' not in report.text()
