@@ -1,4 +1,4 @@
-"""What slurm/lib.sh makes of the exit codes of attempts that follow each other. Slurm's answers are given here; the other files ask a real one."""
+"""What slurm/lib.sh makes of the exit codes of attempts in a row. Slurm's answers are given here; the other files ask a real one."""
 from __future__ import annotations
 
 import os
@@ -26,8 +26,8 @@ def attempt(folder: Path, code: int, *progress: str, **variables: str) -> tuple[
     (folder / 'scontrol').write_text(SLURM.replace('$PWD', str(folder)).replace('>>said', f'>>{folder}/said'))
     (folder / 'scontrol').chmod(0o755)
     environment = {
-        'PATH': f'{folder}:{BIN}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '7', 'ROOT': str(ROOT), 'BIN': str(BIN.parent), 'FOLDER': str(folder),
-        **variables,
+        'PATH': f'{folder}:{BIN}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '7', 'ROOT': str(ROOT), 'BIN': str(BIN.parent),
+        'FOLDER': str(folder), **variables,
     }  # fmt: skip
     done = subprocess.run(
         ['bash', '-c', ATTEMPT, 'bash', str(code), *progress], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
