@@ -49,7 +49,7 @@ class Trainer:
         self.manifests = check_run(config, ds_config, self.tokenizer)
         # A run with a checkpoint goes on from it or not at all, and then needs no published weights.
         start = None if checkpoints(self.checkpoints) else Start(config, self.tokenizer)
-        init_distributed()
+        init_distributed(config.watchdog.hang)
         keep_memory(local_device())
         self.control = Control(config.watchdog, local_device(), self._fault)
         torch.manual_seed(config.seed)  # the same initial weights on every rank

@@ -36,8 +36,15 @@ class Slice:
     moments: dict[str, Tensor]  # exp_avg, exp_avg_sq
 
 
-def init_distributed() -> None:
-    """Join the job of the launcher (deepspeed, torchrun, srun), or be a job of one process."""
+SLACK = timedelta(minutes=5)  # for the watchdog's own words, after `hang` seconds
+
+
+def init_distributed(hang: float | None = None) -> None:
+    """Join the job of the launcher (deepspeed, torchrun, srun), or be a job of one process.
+
+    `hang`: after so many seconds the run's watchdog ends it, and names the rank that is to blame. A collective must wait for longer: its
+    time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more.
+    """
     deepspeed = _deepspeed()
     os.environ.setdefault('MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1'))
     os.environ.setdefault('MASTER_PORT', '29500' if 'SLURM_JOB_ID' in os.environ else '0')
@@ -45,7 +52,14 @@ def init_distributed() -> None:
         os.environ.setdefault(name, os.environ.get(slurm, '1' if name == 'WORLD_SIZE' else '0'))
     if os.environ['MASTER_PORT'] == '0':
         os.environ['MASTER_PORT'] = _free_port()
-    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, timeout=_timeout(hang))
+
+
+def _timeout(hang: float | None) -> timedelta:
+    from deepspeed.constants import default_pg_timeout  # DEEPSPEED_TIMEOUT
+
+    default: timedelta = default_pg_timeout
+    return default if hang is None else max(default, timedelta(seconds=hang) + SLACK)
 
 
 def cpu_group(timeout: timedelta) -> torch.distributed.ProcessGroup:

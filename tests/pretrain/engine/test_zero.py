@@ -1,8 +1,7 @@
 """The engine's own promises, without the trainer."""
 from __future__ import annotations
 
-from pathlib import Path
-
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,9 +13,13 @@ from tests.support.synthetic import VOCABULARY, tiny_config
 BACKWARDS = 300
 
 
+HANG = 3600.0  # seconds
+
+
 def many_backwards(out: str) -> dict[str, Tensor]:
     """BACKWARDS times the same gradient of 1 into [MM_CLS], and into one row of the token table by way of its embedding."""
-    init_distributed()
+    init_distributed(HANG)
+    timeout = torch.distributed.distributed_c10d._get_default_group()._get_backend(torch.device('cpu')).options._timeout
     engine = Engine(UniX2(tiny_config(out).model, VOCABULARY), tiny_config(out, precision='bf16'), None)
     with engine.accumulate():
         for _ in range(BACKWARDS):
@@ -24,12 +27,22 @@ def many_backwards(out: str) -> dict[str, Tensor]:
         dtype = engine.module.mm_cls.dtype
         total = engine.module.mm_cls.grad.clone()
     engine.step(0.0)
-    return {'total': total, 'bf16': torch.tensor(dtype == torch.bfloat16), 'norm': torch.tensor(float(engine._zero._global_grad_norm))}
+    norm = torch.tensor(float(engine._zero._global_grad_norm))
+    return {'total': total, 'bf16': torch.tensor(dtype == torch.bfloat16), 'norm': norm, 'timeout': torch.tensor(timeout.total_seconds())}
 
 
-def test_gradients_of_bf16_weights_add_up_in_fp32(tmp_path: Path) -> None:
+@pytest.fixture(scope='module')
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    folder = tmp_path_factory.mktemp('engine')
+    return run_distributed(many_backwards, 1, folder, str(folder))
+
+
+def test_gradients_of_bf16_weights_add_up_in_fp32(result: dict[str, Tensor]) -> None:
     """In bf16 the sum of ones stops at 256, where the next number is 258."""
-    result = run_distributed(many_backwards, 1, tmp_path, str(tmp_path))
     assert result['bf16'] and result['total'].dtype == torch.float32
     assert (result['total'] == BACKWARDS).all()
     assert result['norm'] == BACKWARDS * result['total'].numel() ** 0.5  # what reached the optimizer
+
+
+def test_the_watchdog_speaks_before_the_time_out_of_a_collective(result: dict[str, Tensor]) -> None:
+    assert result['timeout'] > HANG
