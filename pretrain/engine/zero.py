@@ -24,6 +24,7 @@ from pretrain.config import Config
 from pretrain.engine import optimizers
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.host import plain_visual_attention
+from pretrain.engine.network import choose_gloo_interface, master_address
 from pretrain.kernels.registry import Place, choose
 
 
@@ -46,7 +47,8 @@ def init_distributed(hang: float | None = None) -> None:
     time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more.
     """
     deepspeed = _deepspeed()
-    os.environ.setdefault('MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1'))
+    os.environ.setdefault('MASTER_ADDR', master_address())
+    choose_gloo_interface(os.environ['MASTER_ADDR'])
     os.environ.setdefault('MASTER_PORT', '29500' if 'SLURM_JOB_ID' in os.environ else '0')
     for name, slurm in (('RANK', 'SLURM_PROCID'), ('WORLD_SIZE', 'SLURM_NTASKS'), ('LOCAL_RANK', 'SLURM_LOCALID')):
         os.environ.setdefault(name, os.environ.get(slurm, '1' if name == 'WORLD_SIZE' else '0'))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pretrain.engine.network import choose_gloo_interface
 from pretrain.health.bandwidth import Measured, Pair, judge, measure
 from pretrain.health.checks import Result
 from pretrain.health.report import ANSWER, Report
@@ -31,13 +32,14 @@ class Meeting:
         self.rank, self.world = int(os.environ.get('SLURM_PROCID', '0')), int(os.environ.get('SLURM_NTASKS', '1'))
         self.per_node = self.world // len(self.names)
         self.node, self.local = divmod(self.rank, self.per_node)
+        self.host = os.environ.get('MASTER_ADDR', '127.0.0.1')
         self.timeout = timedelta(seconds=options.timeout)
 
     def hold(self) -> int:
         """Exit code: 0, 1 when a node is unfit, 2 when the same is wrong with all of them."""
         if any(one.check == 'gpu' and one.status == 'ok' for one in self.results) and not torch.cuda.is_available():
             self.results.append(Result('torch', 'bad', 'PyTorch cannot use the GPUs: a build for CPUs, or one newer than the driver'))
-        host, port = os.environ.get('MASTER_ADDR', '127.0.0.1'), int(os.environ.get('MASTER_PORT', '0'))
+        host, port = self.host, int(os.environ.get('MASTER_PORT', '0'))
         try:
             # Nobody is waited for here: who does not come is found out one by one.
             self.store = dist.TCPStore(host, port, None, self.rank == 0, self.timeout, wait_for_workers=False)
@@ -109,6 +111,7 @@ class Meeting:
             torch.cuda.set_device(device)
             os.environ['TORCH_NCCL_BLOCKING_WAIT'] = '1'  # a time-out is an exception here, and not the end of the process
         backend = 'nccl' if cuda else 'gloo'
+        choose_gloo_interface(self.host)
         store = dist.PrefixStore('group', self.store)
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=self.timeout)
         return measure(self.names, self.per_node, device, self.options.megabytes or MEGABYTES[device.type], self.timeout)

@@ -11,8 +11,6 @@ from tests.support.distributed import run_distributed
 from tests.support.synthetic import VOCABULARY, tiny_config
 
 BACKWARDS = 300
-
-
 HANG = 3600.0  # seconds
 
 
