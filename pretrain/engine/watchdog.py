@@ -10,10 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from pretrain.engine.zero import cpu_group
@@ -87,6 +90,7 @@ class Watchdog:
                 print(verdict, file=sys.stderr, flush=True)
         if mine.rank == 0:
             self.on_hang(verdict)
+        dump_flight(mine.rank)
         os._exit(EXIT_HUNG)
 
     def _report(self) -> Report:
@@ -94,6 +98,17 @@ class Watchdog:
         waits = any(WAITING.search(frame.filename) for frame in frames[-6:])
         stack = ''.join(traceback.format_list(frames))
         return Report(dist.get_rank(), socket.gethostname(), self._doing, time.monotonic() - self._at, waits, self._beats, stack)
+
+
+def dump_flight(rank: int) -> None:
+    """NCCL's flight recorder (the last collectives of this rank), where its own dump at a time-out would lie: this process ends before
+    that. Nothing without NCCL, or when nobody has named a file.
+    """
+    prefix, nccl = os.environ.get('TORCH_FR_DUMP_TEMP_FILE'), getattr(torch._C._distributed_c10d, '_dump_nccl_trace', None)
+    if not prefix or nccl is None or dist.get_backend() != 'nccl':
+        return
+    with suppress(RuntimeError, OSError):
+        Path(f'{prefix}{rank}').write_bytes(nccl())
 
 
 def judge(reports: list[Report]) -> str:

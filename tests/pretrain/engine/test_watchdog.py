@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
+from torch.distributed.flight_recorder.components.loader import read_dump
 
-from pretrain.engine.watchdog import EXIT_HUNG, Report, judge
+from pretrain.engine.watchdog import EXIT_HUNG, Report, dump_flight, judge
 from tests.support.distributed import free_port
 from tests.support.launch import ROOT, environment
 
@@ -63,3 +65,15 @@ def test_who_does_not_wait_for_others_holds_them_up() -> None:
     assert judge([report(0, True, 7), report(1, False, 7), report(2, True, 7)]) == 'rank 1 on host1 holds the run up, in part 7 for 9 s'
     assert judge([report(0, True, 7), report(1, True, 5)]) == 'rank 1 on host1 holds the run up, in part 5 for 9 s'
     assert judge([report(0, False, 7), report(1, False, 7)]).count('holds the run up') == 2
+
+
+def test_the_flight_record_is_where_a_time_out_would_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PyTorch's own recorder, which is empty here: no NCCL."""
+    monkeypatch.setattr(dist, 'get_backend', lambda: 'nccl')
+    dump_flight(3)
+    monkeypatch.setenv('TORCH_FR_DUMP_TEMP_FILE', str(tmp_path / 'attempt-1.rank-'))
+    dump_flight(3)
+    assert [path.name for path in tmp_path.iterdir()] == ['attempt-1.rank-3']
+    assert 'entries' in read_dump('attempt-1.rank-', str(tmp_path / 'attempt-1.rank-3'))
+    monkeypatch.setenv('TORCH_FR_DUMP_TEMP_FILE', str(tmp_path / 'gone/rank-'))
+    dump_flight(3)
