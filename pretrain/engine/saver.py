@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -103,8 +103,8 @@ class Saver:
                     shutil.rmtree(staging, ignore_errors=True)
             dist.broadcast_object_list(outcome, group=self.group)
             problem = outcome[0]
-        except RuntimeError as error:  # another rank is gone, and with it the run
-            problem = f'checkpoint {target}: {error}'
+        except Exception as error:  # another rank is gone, and with it the run; anything else must not make the save vanish in silence
+            problem = f'checkpoint {target}: {error!r}'
         self._ended = Saved(step, target, stall, time.perf_counter() - began, problem)
 
     def _write_mine(self, staging: Path) -> dict[str, Any]:
@@ -119,19 +119,19 @@ class Saver:
                 if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self._copies.items()):
                     return {'problem': f'{path} does not hold what was written to it; is the disk sound?'}
             return {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in self.engine.slices()]}
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # of whatever kind: the other ranks wait for this one's answer
             return {'problem': described(path, error)}
 
     def _finish(self, staging: Path, target: Path, state: dict[str, Any]) -> str | None:
         """Rank 0, when every rank's file is on the disk: write the state, rename, publish, retire. Returns the problem."""
-        state |= {
-            'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
-            'config': self.config.model_dump(by_alias=True, mode='json'),
-            'manifests': self.manifests,
-            'environment': json.loads(environment()),
-        }
-        state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples
         try:
+            state |= {
+                'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
+                'config': self.config.model_dump(by_alias=True, mode='json'),
+                'manifests': self.manifests,
+                'environment': json.loads(environment()),
+            }
+            state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples
             (staging / STATE).write_text(json.dumps({**state, 'sha256': digest(state)}, indent=1), encoding='utf8')
             sync(staging / STATE)
             sync(staging)
@@ -140,12 +140,12 @@ class Saver:
                 remove(target)
             staging.rename(target)
             sync(self.folder)
-        except OSError as error:
+        except Exception as error:
             return described(target, error)
         try:
             publish(self.folder, target.name)
             retire(self.folder, state['step'], self.config.checkpoint.keep, self.config.checkpoint.forever)
-        except OSError as error:  # the checkpoint is there all the same
+        except Exception as error:  # the checkpoint is there all the same
             return f'{target} is whole, but {described(self.folder / LATEST, error)}'
         return None
 
@@ -161,5 +161,5 @@ def forget(path: Path) -> None:
 
 def described(path: Path, error: Exception) -> str:
     """What hindered a write, in one line."""
-    why = error.strerror if isinstance(error, OSError) and error.strerror else ' '.join(str(error).split())
+    why = error.strerror if isinstance(error, OSError) and error.strerror else ' '.join(str(error).split()) or type(error).__name__
     return f'{path} cannot be written ({why})'

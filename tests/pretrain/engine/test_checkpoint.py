@@ -25,7 +25,9 @@ from pretrain.engine.checkpoint import (
     publish,
     read_state,
     read_weights,
+    retire,
 )
+from pretrain.engine.saver import Saver
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed
 from pretrain.model.unix2 import UniX2
@@ -129,6 +131,14 @@ def load_alone(folder: str) -> dict[str, Tensor]:
     other.model.ffn = 48
     name = 'text_encoder.layers.0.fc1.weight'
     expect(lambda: load_checkpoint(new_engine(other, 0), path), f'another model: it has {name} of 32x16 where this one has {name} of 48x16')
+
+    def odd() -> None:
+        raise ValueError('nobody has thought of it')
+
+    saver = Saver(engine, Path(folder) / 'odd', config, MANIFESTS, odd)
+    saver.save(2, {})
+    saved = saver.ended(wait=True)
+    assert saved and 'step-0000002 cannot be written (nobody has thought of it)' in str(saved.problem) and not checkpoints(saver.folder)
 
     # Before any update was applied, AdamW has no moments: the checkpoint holds zeros.
     fresh = new_engine(config, 3)
@@ -286,3 +296,12 @@ def test_order_and_absence(tmp_path: Path) -> None:
     for name in ('step-9999999', 'step-10000000', 'step-0000010'):
         (tmp_path / name).mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == ['step-0000010', 'step-9999999', 'step-10000000']
+
+
+def test_every_kth_checkpoint_stays_for_ever(tmp_path: Path) -> None:
+    for step in range(1, 14):
+        (tmp_path / f'step-{step:07d}').mkdir()
+    retire(tmp_path, newest=12, keep=2, forever=5)  # that of step 13 was damaged: the run is at 12 again
+    assert [path.name for path in checkpoints(tmp_path)] == ['step-0000005', 'step-0000010', 'step-0000011', 'step-0000012']
+    retire(tmp_path, newest=12, keep=1, forever=0)
+    assert [path.name for path in checkpoints(tmp_path)] == ['step-0000012']
