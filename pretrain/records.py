@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import socket
 import sys
@@ -32,7 +33,7 @@ class RunLock:
         except OSError as error:
             raise UserError(f'{out} cannot be written to ({error.strerror}); choose another `out`') from None
         deadline = time.monotonic() + wait
-        while not self._taken():
+        while not self._taken(out):
             if time.monotonic() > deadline:
                 self._file.seek(0)
                 holder = self._file.read().strip() or 'unknown'
@@ -47,11 +48,15 @@ class RunLock:
     def close(self) -> None:
         self._file.close()
 
-    def _taken(self) -> bool:
+    def _taken(self, out: Path) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:  # ENOSYS, ENOLCK, ENOTSUP
+            self.close()
+            remedy = 'mount it with them (Lustre: -o flock; NFS: with its lock service), or choose another `out`'
+            raise UserError(f'the file system of {out} has no locks ({error.strerror}), which keep a second run out; {remedy}') from None
         return True
 
 
@@ -79,6 +84,7 @@ class Records:
 
     def metrics(self, line: dict[str, Any]) -> None:
         """One optimizer step."""
+        line = strict(line)
         self._write(METRICS, line)
         with self._on_board() as board:
             if board is None:
@@ -87,7 +93,8 @@ class Records:
             for name, value in line.get('examples', {}).items():
                 board.add_scalar(f'examples/{name}', value, step)
             for task, loss in line['loss'].items():
-                board.add_scalar(f'loss/{task}', loss, step)
+                if loss is not None:
+                    board.add_scalar(f'loss/{task}', loss, step)
             for name in ('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'):
                 if line[name] is not None:
                     board.add_scalar(name, line[name], step)
@@ -130,7 +137,7 @@ class Records:
         self._board = None
 
     def _write(self, name: str, line: dict[str, Any]) -> None:
-        self._files[name].write(json.dumps(line, ensure_ascii=False))
+        self._files[name].write(json.dumps(strict(line), ensure_ascii=False, allow_nan=False))
 
     @contextmanager
     def _on_board(self) -> Iterator[Any]:
@@ -182,6 +189,15 @@ class Lines:
             while self._kept:  # a disk that fills up takes part of a line: the next call goes on behind it
                 self._kept = self._kept[self._file.write(self._kept) or 0 :]
             self._told = False
+
+
+def strict(value: Any) -> Any:
+    """The same with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def set_aside(path: Path, done: int | None) -> None:

@@ -1,7 +1,11 @@
 """The files that a run leaves, after an attempt that died."""
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,13 @@ def test_a_run_goes_on_in_its_files(tmp_path: Path) -> None:
     assert list((tmp_path / 'tensorboard').iterdir())
 
 
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    records = Records(tmp_path, 0, tensorboard=False)
+    records.metrics({'step': 1, 'loss': {'mt': math.nan, 'total': -math.inf}, 'grad_norm': math.inf, 'lr': 0.5})
+    records.close()
+    assert read_lines(tmp_path / METRICS) == [{'step': 1, 'loss': {'mt': None, 'total': None}, 'grad_norm': None, 'lr': 0.5}]
+
+
 def test_reading(tmp_path: Path) -> None:
     path = tmp_path / METRICS
     with pytest.raises(UserError, match=f'{path} does not exist; is {tmp_path} the folder of a run'):
@@ -92,3 +103,13 @@ def test_one_run_a_folder(tmp_path: Path) -> None:
         RunLock(tmp_path / 'run', wait=0.1)
     first.close()
     RunLock(tmp_path / 'run', wait=0.1).close()
+
+
+@pytest.mark.parametrize('number', [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with pytest.raises(UserError, match=r'the file system of .*run has no locks .*; mount it with them .*, or choose another `out`'):
+        RunLock(tmp_path / 'run')
