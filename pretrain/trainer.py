@@ -1,7 +1,6 @@
 """A run from start to end: open, resume, train, evaluate, checkpoint, go back when it must, stop when asked."""
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -240,7 +239,7 @@ class Trainer:
                 'step': self.done,
                 'loss': {**result.losses, 'total': result.total},
                 'lr': lr,
-                'grad_norm': result.grad_norm if math.isfinite(result.grad_norm) else None,  # JSON has no infinity
+                'grad_norm': result.grad_norm,
                 'samples': result.samples,
                 'samples_per_s': result.size / seconds,
                 'skipped': result.skipped,
@@ -280,19 +279,22 @@ class Trainer:
         if self.saved != self.done:
             self.checkpoint()
             self._finish_checkpoint()
-        mistake = self.control.mistake if stopping == MISTAKE else None
+        problems = [self.control.mistake] if stopping == MISTAKE and self.control.mistake else []
+        room = f'make room in {self.out} and start the same command again, which resumes'  # said once, after what was lost for lack of it
         if self.saved != self.done:
-            mistake = f'step {self.done} is not saved; make room in {self.out} and start the same command again, which resumes'
-        code = MISTAKE if mistake else stopping
-        self._event('end', step=self.done, code=code, skipped=self.recovery.skipped, **({'problem': mistake} if mistake else {}))
+            problems.append(f'step {self.done} is not saved; {room}')
+        code = MISTAKE if problems else stopping
+        told = {'problem': '; '.join(problems)} if problems else {}
+        self._event('end', step=self.done, code=code, skipped=self.recovery.skipped, **told)
         if self.records:
             try:
                 self.records.close()
             except OSError as error:
-                mistake, code = f'the last lines of the records of {self.out} are lost ({error.strerror})', MISTAKE
+                code, lost = MISTAKE, f'the last lines of the records of {self.out} are lost ({error.strerror})'
+                problems = [lost, *problems] if self.saved != self.done else [*problems, f'{lost}; {room}']
             self._lock.close()
-        if mistake:
-            self._say(f'error: {mistake}')
+        if problems:
+            self._say(f'error: {"; ".join(problems)}')
         elif stopping:
             self._say(f'stopped by {Signals(stopping - 128).name} after step {self.done}; the same command continues')
         else:

@@ -66,6 +66,7 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: 
     printed = started.log.read_text()
     assert code == 2 and 'Traceback' not in printed, printed
     assert 'No space left on device' in printed and 'error: ' in printed.splitlines()[-1], printed
+    assert 'is not saved; make room in ' in printed.splitlines()[-1] and printed.splitlines()[-1].count('make room') == 1, printed
     survivor = newest_valid(out / 'checkpoints')[0]
     assert survivor is not None and survivor.name >= before.name
     done = [line['step'] for line in read_lines(out / METRICS)]

@@ -1,0 +1,47 @@
+"""When a run must go back and cannot; tests/fault has runs that can."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pretrain import trainer
+from pretrain.config import Recovery as Options
+from pretrain.engine.recovery import Recovery
+from pretrain.engine.resume import Found
+from pretrain.trainer import Trainer
+from shards.errors import UserError
+from tests.support.synthetic import tiny_config
+
+
+def run_of(folder: Path, monkeypatch: pytest.MonkeyPatch, found: Path | None, rollbacks: int) -> Trainer:
+    """After step 12, of which the last three updates were skipped; no engine, no ranks."""
+
+    def find(where: Path, up_to: int | None = None) -> Found:
+        assert up_to == 9, 'a checkpoint of skipped updates is none to go back to'
+        return Found(found, [])
+
+    monkeypatch.setattr(trainer, 'find_checkpoint', find)
+    monkeypatch.setattr(Trainer, '_finish_checkpoint', lambda self: None)
+    run = Trainer.__new__(Trainer)
+    run.config, run.out, run.done = tiny_config(str(folder), recovery=Options(rollbacks=2)), folder, 12
+    run.recovery = Recovery(run.config.recovery)
+    run.recovery.streak, run.recovery.rollbacks = 3, rollbacks
+    return run
+
+
+def test_without_a_checkpoint_before_them_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r'3 updates in a row were skipped, .* and there is no checkpoint before them; lower'):
+        run_of(tmp_path, monkeypatch, None, 0)._go_back()
+
+
+def test_going_back_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'step-0000004'
+    with pytest.raises(UserError, match=f'the last at step 12, after going back 2 times to {path}; lower optimizer.lr'):
+        run_of(tmp_path, monkeypatch, path, 2)._go_back()
+    run = run_of(tmp_path, monkeypatch, path, 1)
+    monkeypatch.setattr(trainer, 'load_checkpoint', lambda engine, path: (_ for _ in ()).throw(InterruptedError))
+    run.engine = None  # type: ignore[assignment]
+    with pytest.raises(InterruptedError):  # once more it may
+        run._go_back()
+    assert run.recovery.rollbacks == 2
