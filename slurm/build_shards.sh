@@ -42,15 +42,25 @@ if [[ $1 == finish ]]; then
 fi
 
 [[ -n ${SLURM_ARRAY_JOB_ID:-} ]] || fail 'this is no array job; submit it with sbatch --array=0-15 …'
+elements=$((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
+((SLURM_ARRAY_TASK_COUNT == elements)) ||
+    fail "the array has gaps ($SLURM_ARRAY_TASK_COUNT elements from $SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX), whose shares nobody would build; submit it" \
+        'as --array=FIRST-LAST (what is built is kept)'
 if ((SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
-    # Once, also when this element is requeued. The merge takes its place in the queue now, and starts when every element has succeeded.
+    # Once, also when this element is requeued. The merge takes its place in the queue now, and starts when every element has succeeded. It is
+    # charged as this job is, and may take as long.
     merge=finish-$SLURM_ARRAY_JOB_ID
+    options=(--job-name="$merge" --dependency="afterok:$SLURM_ARRAY_JOB_ID" --kill-on-invalid-dep=yes --array=0 --cpus-per-task=1)
+    options+=(--output="$(dirname "$log")/%x.log" --partition="$SLURM_JOB_PARTITION" --time="$(job_field TimeLimit)")
+    for field in Account QOS; do
+        value=$(job_field "$field")
+        [[ -z $value || $value == '(null)' || $value == N/A ]] || options+=("--${field,,}=$value")
+    done
     if [[ -z $(squeue --noheader --name="$merge" --format=%i) ]]; then
-        sbatch --job-name="$merge" --dependency="afterok:$SLURM_ARRAY_JOB_ID" --kill-on-invalid-dep=yes --array=0 --partition="$SLURM_JOB_PARTITION" \
-            --cpus-per-task=1 --output="$(dirname "$log")/%x.log" slurm/build_shards.sh finish --out "$out" ||
+        sbatch "${options[@]}" slurm/build_shards.sh finish --out "$out" ||
             say "the merge could not be submitted from here; when all are done: sbatch --array=0 slurm/build_shards.sh finish --out $out"
     fi
 fi
 run_attempt data_pipeline build --workers "$SRUN_CPUS_PER_TASK" "$@" \
-    --task $((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN)) --tasks $((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
+    --task $((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN)) --tasks "$elements"
 end_attempt

@@ -87,7 +87,7 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
     out, raw, logs = folder / 'array/shards', ROOT / 'sample/raw/opus', folder / 'array'
     logs.mkdir()
     job = cluster.submit(
-        '--array=0-3', '--partition=other', '--cpus-per-task=1', f'--output={logs}/%x-%A_%a.log',
+        '--array=0-3', '--partition=other', '--cpus-per-task=1', '--time=3:00:00', f'--output={logs}/%x-%A_%a.log',
         'slurm/build_shards.sh', 'opus', '--raw', str(raw), '--out', str(out), '--tokenizer', str(home / 'tokenizer'), folder=ROOT,
     )  # fmt: skip
     built = Array(job, out, raw, logs)

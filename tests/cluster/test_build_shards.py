@@ -46,6 +46,20 @@ def test_killed_and_requeued_elements_run_again(merge: Path, array: Array) -> No
     assert not any('attempt 3' in log for log in (*killed, requeued))
 
 
+def test_the_merge_is_charged_and_limited_as_the_array(cluster: Cluster, merge: Path, array: Array) -> None:
+    jobs = cluster.run('scontrol', '--oneliner', 'show', 'job').splitlines()
+    (merged,) = [line for line in jobs if f'JobName=finish-{array.job} ' in line]
+    assert 'TimeLimit=03:00:00' in merged and 'Partition=other' in merged, merged
+
+
+def test_an_array_with_gaps_is_refused(cluster: Cluster, folder: Path) -> None:
+    arguments = ['slurm/build_shards.sh', 'opus', '--raw', 'r', '--out', 'o']
+    job = cluster.submit('--array=0-4:2', f'--output={folder}/%x-%A_%a.log', *arguments, folder=ROOT)
+    log = folder / f'build_shards-{job}_2.log'
+    told = 'error: the array has gaps (3 elements from 0 to 4)'
+    wait_for(lambda: log.exists() and told in log.read_text(), 'nothing is said', cluster.logs)
+
+
 def test_the_merge_waits_for_all_and_runs_once(merge: Path, array: Array) -> None:
     assert merge.read_text().count(' tasks on ') == 1
     (submitting,) = [number for number in range(4) if 'Submitted batch job' in array.log(number).read_text()]
