@@ -5,7 +5,8 @@
                                [--launcher torchrun|deepspeed]
 
 Two ranks, ZeRO-2, bf16, loader processes, a tiny model. Half of the kills hit a save, at a file operation chosen by tests/fault/crash.cpp.
-After each kill every checkpoint that is there must be whole. The end must be that of the unbroken run, bit by bit.
+A kill counts when it is seen that it happened, and where it should. After each every checkpoint that is there must be whole. The end must
+be that of the unbroken run, bit by bit.
 """
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from pretrain.engine.checkpoint import LATEST, check, checkpoints
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from tests.support.launch import ROOT, Started, command, deepspeed, reproducible, steps, torchrun
 
+FATAL = 'crash.cpp: SIGKILL at'  # its last words
 EVERY = 3  # steps between checkpoints
 SETTINGS = [f'checkpoint.every={EVERY}', 'checkpoint.keep=2', 'eval.every=10', 'eval.samples=64', 'data.workers=1', 'watchdog.hang=60']
 
@@ -61,10 +63,12 @@ class Chaos:
         if phase in SAVE:
             call, path = SAVE[phase]
             run = self.start(LD_PRELOAD=str(self.library), CRASH_CALL=call, CRASH_PATH=path)
+            code = run.end()
+            # A run that ended otherwise (by an error, say) was not killed in a save.
+            assert code and f'{FATAL} {call} ' in run.log.read_text(), run.log.read_text()
         else:
             run = self.start()
-            getattr(self, phase.split(':')[0].replace(' ', '_'))(run, reached)
-        run.end()
+            getattr(self, phase.replace(' ', '_'))(run, reached)
         self.killed[phase] += 1
         print(f'{sum(self.killed.values()):3} {phase:38} at step {steps(self.out)}, {self.verify()}', flush=True)
 
@@ -80,39 +84,51 @@ class Chaos:
         self.redone += max(0, steps(self.out) - newest)
         return f'newest checkpoint {newest}'
 
-    # Phases outside a save, by name.
+    def kill(self, run: Started) -> None:
+        """SIGKILL to all of a run that is alive and well."""
+        log = run.log.read_text()
+        assert run.process.poll() is None and 'Traceback' not in log, log
+        run.kill()
+        assert run.end() == -signal.SIGKILL
+
+    # Phases outside a save, by name. Each returns when the run has ended, and fails when it ended in another way.
 
     def starting(self, run: Started, reached: int) -> None:
         time.sleep(self.random.uniform(1, 8))
-        run.kill()
+        self.kill(run)
 
     def training(self, run: Started, reached: int) -> None:
         goal = reached + self.random.randint(1, 5)
         run.wait_for(lambda: steps(self.out) >= goal)
         time.sleep(self.random.uniform(0, 0.3))
-        run.kill()
+        self.kill(run)
 
     def evaluation(self, run: Started, reached: int) -> None:
         run.wait_for(lambda: steps(self.out) >= reached // 10 * 10 + 10)
-        run.kill()
+        self.kill(run)
 
     def one_rank(self, run: Started, reached: int) -> None:
         run.wait_for(lambda: steps(self.out) > reached)
         os.kill(self.random.choice(run.ranks()), signal.SIGKILL)
+        assert run.end() != 0, run.log.read_text()
 
     def loader_process(self, run: Started, reached: int) -> None:
         run.wait_for(lambda: steps(self.out) > reached and bool(run.loaders()))
         os.kill(self.random.choice(run.loaders()), signal.SIGKILL)
         run.wait_for(lambda: 'a loader process was killed' in run.log.read_text())
-        run.kill()
+        self.kill(run)
 
     def signal(self, run: Started, reached: int) -> None:
         run.wait_for(lambda: steps(self.out) > reached)
-        os.kill(self.random.choice(run.ranks()), self.random.choice([signal.SIGTERM, signal.SIGUSR1]))
+        number = self.random.choice([signal.SIGTERM, signal.SIGUSR1])
+        os.kill(self.random.choice(run.ranks()), number)
+        run.end()
+        assert read_lines(self.out / EVENTS)[-1].get('code') == 128 + number, run.log.read_text()
 
     def launcher(self, run: Started, reached: int) -> None:
         run.wait_for(lambda: steps(self.out) > reached)
         run.process.kill()
+        assert run.end() == -signal.SIGKILL
 
 
 PHASES = ['starting', 'training', 'evaluation', 'one rank', 'loader process', 'signal', 'launcher']
@@ -124,7 +140,7 @@ def main() -> int:
     parser.add_argument('--tokenizer', type=Path, required=True, help='their tokenizer')
     parser.add_argument('--kills', type=int, default=24, help='default 24: about ten minutes')
     parser.add_argument('--seed', type=int, default=0, help='of the moments of the kills')
-    parser.add_argument('--launcher', choices=['torchrun', 'deepspeed'], default='torchrun')
+    parser.add_argument('--launcher', choices=['torchrun', 'deepspeed'], default='deepspeed')
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix='chaos-'))
     library = folder / 'crash.so'

@@ -110,9 +110,13 @@ class Started:
         return self.process.wait(SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL to every process of the group: what a power cut looks like to the files."""
+        """SIGKILL to every process: what a power cut looks like to the files. Those of torchrun are process groups of their own."""
+        below = descendants(self.process.pid)
         with suppress(ProcessLookupError):  # none is left
             os.killpg(self.process.pid, signal.SIGKILL)
+        for process in below:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self.process.wait(SECONDS)
 
 
