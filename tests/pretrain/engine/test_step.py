@@ -1,11 +1,30 @@
-"""What of the step needs no process group; its gradients are in tests/distributed/test_parity.py."""
+"""The step and dropout; its gradients without dropout are in tests/distributed/test_parity.py."""
 from __future__ import annotations
 
-import torch
+from itertools import product
+from pathlib import Path
 
-from pretrain.engine.step import Dropout
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain import kernels
+from pretrain.config import Config, Kernels
+from pretrain.data.packing import StepData
+from pretrain.engine.forwards import TOGETHER
+from pretrain.engine.step import Dropout, train_step
+from pretrain.engine.zero import init_distributed
+from pretrain.kernels.registry import Place
 from pretrain.model.unix2 import UniX2
-from tests.support.synthetic import VOCABULARY, task_batch, tiny_config
+from pretrain.tasks import CONTRASTIVE
+from pretrain.tasks.contrastive import contrastive_loss
+from pretrain.tasks.forward import forward
+from tests.support.distributed import run_distributed
+from tests.support.parity import ReducedByHand
+from tests.support.plain import sides
+from tests.support.synthetic import VOCABULARY, rank_data, task_batch, tiny_config
+
+STEP = 5
 
 
 def test_dropout_is_replayed_and_differs_by_step_task_micro_batch_and_rank() -> None:
@@ -23,3 +42,62 @@ def test_dropout_is_replayed_and_differs_by_step_task_micro_batch_and_rank() -> 
     assert torch.equal(features(1, 'clcl', 0, 0), first)
     for other in ((2, 'clcl', 0, 0), (1, 'cmcl', 0, 0), (1, 'clcl', 1, 0), (1, 'clcl', 0, 1)):
         assert not torch.allclose(features(*other), first)
+
+
+def dropped(recompute: bool, together: bool) -> Config:
+    """Four micro-batches of CMCL, cached, and of MLM, with dropout."""
+    config = tiny_config('', tasks=['cmcl', 'mlm'])
+    model = config.model.model_copy(update={'dropout': 0.3, 'recompute': recompute})
+    return config.model_copy(update={'model': model, 'batch': config.batch.model_copy(update={'together': together})})
+
+
+def new_model(config: Config) -> UniX2:
+    torch.manual_seed(0)
+    return UniX2(config.model, VOCABULARY)
+
+
+def uncached(config: Config, data: StepData) -> UniX2:
+    """The model with the gradient of one graph over all micro-batches, each with the seed that the step gives it."""
+    model = new_model(config)
+    pairs, losses = [], []
+    for micro, batch in enumerate(data['cmcl']):
+        Dropout(config.seed, STEP, 'cmcl', 0).seed(micro)
+        pairs.append(sides(model, 'cmcl', batch))
+    x, y = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+    task = CONTRASTIVE['cmcl']
+    losses.append(contrastive_loss(x, y, model.scale(), task.positives(torch.cat([task.keys(batch) for batch in data['cmcl']]))))
+    tokens = sum(batch.targets for batch in data['mlm'])
+    for micro, batch in enumerate(data['mlm']):
+        Dropout(config.seed, STEP, TOGETHER if config.batch.together else 'mlm', 0).seed(micro)
+        losses.append(forward(model, {'mlm': batch}).total / tokens)
+    (sum(losses, torch.zeros(())) / 2).backward()
+    return model
+
+
+def cached_gradients() -> dict[str, Tensor]:
+    """Ours and the uncached gradient, flat, for every combination."""
+    init_distributed()
+    out = {}
+    for dropout, recompute, together in product(('torch', 'sfc64'), (False, True), (False, True)):
+        kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32'))
+        config = dropped(recompute, together)
+        data = rank_data(['cmcl', 'mlm'], 0, 1, 2)
+        engine = ReducedByHand(new_model(config))
+        assert train_step(engine, config, data, STEP, 1e-2) is not None
+        for name, model in (('ours', engine.module), ('uncached', uncached(config, data))):
+            gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in model.parameters()]
+            out[f'{dropout} {recompute} {together} {name}'] = torch.cat([gradient.flatten() for gradient in gradients])
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_gradient_caching_replays_dropout(tmp_path: Path) -> None:
+    """Units dropped when the features are found are dropped again when their gradient goes through the towers."""
+    found = run_distributed(cached_gradients, 1, tmp_path)
+    cases = [name.removesuffix(' ours') for name in found if name.endswith(' ours')]
+    assert len(cases) == 8
+    for case in cases:
+        wanted = found[f'{case} uncached']
+        assert wanted.norm() > 0.1
+        torch.testing.assert_close(found[f'{case} ours'], wanted, atol=1e-6, rtol=1e-4, msg=lambda text, case=case: f'{case}: {text}')
