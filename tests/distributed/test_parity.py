@@ -31,7 +31,7 @@ CASES = {
     'one task drawn twice': Case(['cmcl', 'mlm'], again=True, together=True),
     'hard negatives': Case(['itm', 'mt'], micro=1, task={'itm_negatives': 'hard'}),
 }
-BF16 = {'bf16': Case(ALL, precision='bf16')}
+BF16 = {'bf16': Case(ALL, precision='bf16'), 'bf16, together': Case(ALL, precision='bf16', together=True, micro=4)}
 OPTIONS = {
     'a weighted pair': Case(['mt', 'itm'], weights={'mt': 3.0, 'itm': 0.5}),
     'a weighted pair, together': Case(['itm', 'mt'], weights={'mt': 3.0, 'itm': 0.5}, together=True),
@@ -105,9 +105,10 @@ def test_contrastive_scale_by_finite_differences(results: dict[int, dict[str, Te
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(norm, rel=1e-3)
 
 
-def test_bf16_follows_fp32(results: dict[int, dict[str, Tensors]]) -> None:
+@pytest.mark.parametrize('name', BF16)
+def test_bf16_follows_fp32(results: dict[int, dict[str, Tensors]], name: str) -> None:
     """bf16 weights and activations; weights of the optimizer, accumulation and reduction in fp32: the gradient points where fp32's does."""
-    half, full = results[2]['bf16'], results[2]['all, zero2']
+    half, full = results[2][name], results[2]['all, zero2']
     flat = [torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith('grad.')]) for tensors in (half, full)]
     assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
     torch.testing.assert_close(half['norm'], full['norm'], rtol=0.05, atol=0)
