@@ -43,6 +43,7 @@ class Example:
     image_id: int | None = None
     text_id: int | None = None
     other_id: int | None = None
+    caption_ids: NDArray[np.int64] | None = None  # ITM with hard negatives: of every caption of the record, as text_id
 
 
 @dataclass
@@ -66,6 +67,7 @@ class TaskBatch:
     image_ids: Tensor | None = None  # (B,) int64, cmcl: equal for the same picture
     text_ids: Tensor | None = None  # (B,) int64, cmcl clcl: equal for the same normalised text
     other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
+    caption_ids: Texts | None = None  # itm with hard negatives: as text_ids, of every caption that the row's picture has
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -115,6 +117,7 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         image_ids=_numbers(examples, 'image_id', torch.int64),
         text_ids=_numbers(examples, 'text_id', torch.int64),
         other_ids=_numbers(examples, 'other_id', torch.int64),
+        caption_ids=_texts(_present(examples, 'caption_ids')),
     )
 
 

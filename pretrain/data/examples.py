@@ -90,7 +90,8 @@ class Examples:
                     break
         parts: dict[str, Any] = {'image': pictured.image(), 'match': match}
         if hard:
-            parts |= {'replace': replace, 'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption)}
+            captions = np.array([text_id(text) for texts in draw.record['captions'].values() for text in texts])
+            parts |= {'replace': replace, 'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption), 'caption_ids': captions}
         return draw.example(language, self._encoded(said, caption, language), **parts)
 
     def _mlm(self, draw: _Draw) -> Example:

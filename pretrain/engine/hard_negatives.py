@@ -24,12 +24,12 @@ def replace_hard(model: UniX2, batches: list[TaskBatch], seed: int, step: int, n
 
     Rank by rank, pictures and texts are broadcast, so that no rank holds more than two ranks' pictures at a time.
     """
-    x, y, keys, marks = _scored(model, batches)
+    x, y, keys, captions, marks = _scored(model, batches)
     rank, world = dist.get_rank(), dist.get_world_size()
     share = len(keys) // world
     own = range(rank * share, (rank + 1) * share)
     draws = torch.tensor([generator(seed, f'{name}/hard', step, position).random() for position in own], dtype=torch.float64)
-    chosen = choose(x, y, model.scale().float().cpu(), keys, marks, draws, own)  # (share,) global rows, -1: nothing is replaced
+    chosen = choose(x, y, model.scale().float().cpu(), keys, captions, marks, draws, own)  # (share,) global rows, -1: nothing is replaced
     pictures, texts = _fetched(batches, chosen, marks[own.start : own.stop])
     out, row = [], 0
     for batch in batches:
@@ -39,16 +39,24 @@ def replace_hard(model: UniX2, batches: list[TaskBatch], seed: int, step: int, n
     return out
 
 
-def choose(x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, marks: Tensor, draws: Tensor, own: range) -> Tensor:
+def choose(
+    x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, captions: Tensor, marks: Tensor, draws: Tensor, own: range
+) -> Tensor:
     """(len(own),) int64: for every row of `own` the row of the global batch whose picture or text replaces its own; -1 for none.
 
-    x, y (N, D) features of pictures and texts; keys (N, 2) their identities; marks (N,) what is replaced; draws (len(own),) uniform in
-    [0, 1). p(j) is proportional to exp(scale * similarity) over the rows that share neither picture nor text with the pair.
+    x, y (N, D) features of pictures and texts; keys (N, 2) their identities; captions (N, C) identities of all texts that belong to the
+    row's picture, its own among them, some perhaps twice; marks (N,) what is replaced; draws (len(own),) uniform in [0, 1). p(j) is
+    proportional to exp(scale * similarity) over the rows whose picture, or text, does not belong to the pair in truth: another caption of
+    a picture is as true as the one that was drawn.
     """
     rows = torch.arange(own.start, own.stop)
     text_side = (marks[rows] == TEXT)[:, None]
     similarity = torch.where(text_side, x[rows] @ y.T, y[rows] @ x.T).double() * scale.double()
-    allowed = ~(same(keys[rows, 0], keys[:, 0]) | same(keys[rows, 1], keys[:, 1])) & (marks[rows] != KEEP)[:, None]
+    text = keys[:, 1]
+    belongs = same(keys[rows, 0], keys[:, 0])
+    for column in captions.T:  # one at a time: (len(own), N, C) is large
+        belongs |= torch.where(text_side, same(column[rows], text), same(text[rows], column))
+    allowed = ~belongs & (marks[rows] != KEEP)[:, None]
     weights = torch.softmax(similarity.masked_fill(~allowed, -torch.inf), 1).nan_to_num(0)
     cumulated = weights.cumsum(1)
     picked = torch.searchsorted(cumulated, (draws * cumulated[:, -1])[:, None], right=True).squeeze(1).clamp(max=len(keys) - 1)
@@ -56,8 +64,9 @@ def choose(x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, marks: Tensor, dra
 
 
 @torch.no_grad()
-def _scored(model: UniX2, batches: list[TaskBatch]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features of pictures and texts, identities and marks of the global batch, on the CPU. Without dropout: it is a choice of data."""
+def _scored(model: UniX2, batches: list[TaskBatch]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Features of pictures and texts, identities, captions and marks of the global batch, on the CPU. Without dropout: it is a choice of
+    data."""
     training = model.training
     model.eval()
     pairs, keys, marks = [], [], []
@@ -68,7 +77,16 @@ def _scored(model: UniX2, batches: list[TaskBatch]) -> tuple[Tensor, Tensor, Ten
         marks.append(batch.replace)
     model.train(training)
     x, y = (gather(torch.cat([pair[side] for pair in pairs])).cpu() for side in (0, 1))
-    return x, y, gather(torch.cat(keys)).cpu(), gather(torch.cat(marks)).cpu()
+    return x, y, gather(torch.cat(keys)).cpu(), _captions(batches), gather(torch.cat(marks)).cpu()
+
+
+def _captions(batches: list[TaskBatch]) -> Tensor:
+    """(N, C) identities of all captions of every row of the global batch, on the CPU; C is the most that a row has."""
+    rows = [row for batch in batches if batch.caption_ids for row in batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())]
+    most = torch.tensor(max(map(len, rows)), device=rows[0].device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    filled = [torch.cat([row, row[-1:].expand(int(most) - len(row))]) for row in rows]
+    return gather(torch.stack(filled)).cpu()
 
 
 def _fetched(batches: list[TaskBatch], chosen: Tensor, marks: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -76,9 +94,8 @@ def _fetched(batches: list[TaskBatch], chosen: Tensor, marks: Tensor) -> tuple[l
     pictures = [picture for batch in batches if batch.images is not None for picture in batch.images]
     texts = [row for batch in batches for row in batch.text.ids.split(batch.text.lengths.tolist())]
     own_pictures, own_lengths, own_ids = torch.stack(pictures), torch.tensor([len(row) for row in texts]), torch.cat(texts)
-    device = own_ids.device
-    for source in range(dist.get_world_size()):
-        lengths = gather(own_lengths.to(device)).view(-1, len(own_lengths))[source].cpu()
+    every = gather(own_lengths.to(own_ids.device)).view(-1, len(own_lengths)).cpu()
+    for source, lengths in enumerate(every):
         ids, seen = own_ids, own_pictures
         if source != dist.get_rank():
             ids, seen = own_ids.new_empty(int(lengths.sum())), torch.empty_like(own_pictures)

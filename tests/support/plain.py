@@ -75,13 +75,17 @@ def plain_contrastive(model: UniX2, task: str, batch: TaskBatch, ignore_doubles:
 def with_hard_negatives(model: UniX2, batch: TaskBatch, seed: int, step: int) -> TaskBatch:
     """The batch after its marked sides are replaced, chosen one row at a time by walking along the probabilities."""
     assert batch.images is not None and batch.replace is not None and batch.image_ids is not None and batch.text_ids is not None
+    assert batch.caption_ids is not None
+    every = [set(row.tolist()) for row in batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())]
+    drawn = batch.text_ids.tolist()
     with torch.no_grad():
         pictures, captions = sides(model, 'cmcl', batch)
     scale = float(model.logit_scale.detach().exp())
     images, rows = batch.images.clone(), list(batch.text.ids.split(batch.text.lengths.tolist()))
     match = torch.ones(len(batch))
     for i, mark in enumerate(batch.replace.tolist()):
-        others = [j for j in range(len(batch)) if batch.image_ids[i] != batch.image_ids[j] and batch.text_ids[i] != batch.text_ids[j]]
+        others = [j for j in range(len(batch)) if batch.image_ids[i] != batch.image_ids[j]]
+        others = [j for j in others if (drawn[j] not in every[i] if mark == TEXT else drawn[i] not in every[j])]
         if mark == 0 or not others:
             continue
         weights = [float(torch.exp(scale * (pictures[i] @ captions[j] if mark == TEXT else captions[i] @ pictures[j]))) for j in others]

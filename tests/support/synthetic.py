@@ -59,6 +59,11 @@ def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
     batch.text_ids[2 % count] = batch.text_ids[1 % count]
     if task == 'clcl':
         batch.other = texts(target)
+    if task == 'itm':  # with hard negatives: all captions of a row's picture. What 3 and 4 say is also said, undrawn, of 5's and 6's
+        captions = [[row[0] + 300, row[1]] for row in enumerate(batch.text_ids.tolist())]
+        for row, said in ((5, 3), (6, 4)):
+            captions[row % count].append(int(batch.text_ids[said % count]))
+        batch.caption_ids = texts([torch.tensor(row) for row in captions])
     return batch
 
 
@@ -72,7 +77,7 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
         return None if value is None else value[low:high]
 
     out = TaskBatch(batch.task, batch.sample_ids[low:high], batch.languages[low:high], part(batch.text) or texts([]))
-    out.other, out.decoder_input = part(batch.other), part(batch.decoder_input)
+    out.other, out.decoder_input, out.caption_ids = part(batch.other), part(batch.decoder_input), part(batch.caption_ids)
     for name in ('match', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids'):
         setattr(out, name, rows(getattr(batch, name)))
     if batch.images is not None and batch.image_rows is not None:

@@ -12,6 +12,7 @@ from pretrain.data.examples import Examples
 from pretrain.data.order import TaskOrder
 from pretrain.data.packing import pack, unpack
 from pretrain.data.rng import generator
+from pretrain.data.sequences import text_id
 from pretrain.data.streams import Catalog
 from shards.tokenizer import Tokenizer
 
@@ -62,6 +63,21 @@ def test_collated_examples_come_apart_again(config: Config, tokenizer: Tokenizer
             assert torch.equal(labels, inputs.roll(-1))
     targets = sum(len(part) for part in (batch.labels, batch.masked) if part is not None)
     assert batch.targets == (targets if task in ('mlm', 'plm', 'vplm', 'mt', 'mmmt') else 16)
+
+
+def test_hard_negatives_bring_every_caption_of_the_record(config: Config, tokenizer: Tokenizer) -> None:
+    hard = config.model_copy(update={'task': config.task.model_copy(update={'itm_negatives': 'hard'})})
+    pool = TaskOrder(hard, Catalog(hard.data.shards, tokenizer), 'itm').batch(0)
+    made = [Examples(hard, tokenizer).make('itm', pool, position, generator(0, 'itm', position)) for position in range(len(pool))]
+    whole = collate('itm', made)
+    (batch,) = unpack(pack({'itm': [whole]}))['itm']
+    assert batch.text_ids is not None and batch.caption_ids is not None
+    rows = batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())
+    for located, row, drawn in zip(pool, rows, batch.text_ids.tolist(), strict=True):
+        captions = located.stream.record(located.record)['captions']
+        assert row.tolist() == [text_id(text) for texts in captions.values() for text in texts]
+        assert drawn in row.tolist()
+    assert max(map(len, rows)) > 1
 
 
 def spans(texts: Texts) -> list[tuple[int, int]]:
