@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,9 @@ OPTIONS = {
     'mean': Case(['cmcl', 'clcl'], micro=1, model={'text_pooling': 'mean'}),
     'mean, together': Case(['clcl', 'mlm', 'cmcl'], model={'text_pooling': 'mean'}, together=True),
 }
+PAIRS = {f'{one} and {other}': Case([one, other], together=number % 2 == 1) for number, (one, other) in enumerate(combinations(ALL, 2))}
 MANY = {'many, cached': Case(['cmcl'], micro=64, samples=256), 'many': Case(['cmcl'], micro=256, samples=256)}
-RUN: dict[int, dict[str, Case]] = {1: CASES | MANY, 2: CASES | BF16, 4: CASES | OPTIONS}
+RUN: dict[int, dict[str, Case]] = {1: CASES | OPTIONS | MANY, 2: CASES | OPTIONS | PAIRS | BF16, 4: CASES | OPTIONS}
 
 
 @pytest.fixture(scope='module')
