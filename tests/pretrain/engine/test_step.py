@@ -1,8 +1,10 @@
 """The step and dropout; its gradients without dropout are in tests/distributed/test_parity.py."""
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +84,7 @@ def cached_gradients() -> dict[str, Tensor]:
         kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32'))
         config = dropped(recompute, together)
         data = rank_data(['cmcl', 'mlm'], 0, 1, 2)
-        engine = ReducedByHand(new_model(config))
+        engine: Any = ReducedByHand(new_model(config))
         assert train_step(engine, config, data, STEP, 1e-2) is not None
         for name, model in (('ours', engine.module), ('uncached', uncached(config, data))):
             gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in model.parameters()]
@@ -100,4 +102,4 @@ def test_gradient_caching_replays_dropout(tmp_path: Path) -> None:
     for case in cases:
         wanted = found[f'{case} uncached']
         assert wanted.norm() > 0.1
-        torch.testing.assert_close(found[f'{case} ours'], wanted, atol=1e-6, rtol=1e-4, msg=lambda text, case=case: f'{case}: {text}')
+        torch.testing.assert_close(found[f'{case} ours'], wanted, atol=1e-6, rtol=1e-4, msg=partial('{}: {}'.format, case))
