@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,6 +231,8 @@ def _deepspeed() -> Any:
     """Import DeepSpeed, quietly, and without the shared-memory kernel that it would compile on a CPU for an operation that
     training never calls."""
     os.environ.setdefault('DS_ACCELERATOR', 'cuda' if torch.cuda.is_available() else 'cpu')
+    # DeepSpeed calls collectives by names that torch has for old.
+    warnings.filterwarnings('ignore', r'`torch\.distributed\.\w+` is deprecated', FutureWarning)
     import deepspeed
     from deepspeed.runtime import compiler
 
