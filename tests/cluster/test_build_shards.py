@@ -38,12 +38,11 @@ def test_shards_are_those_of_a_local_build(merge: Path, array: Array, home: Path
 
 
 def test_killed_and_requeued_elements_run_again(merge: Path, array: Array) -> None:
-    whole, *killed, requeued = (array.log(element).read_text() for element in (0, 1, 3, 2))
-    for log in killed:
-        assert 'attempt 1: failed with exit code 137; failure 1 without progress' in log and 'attempt 2: done' in log
+    killed, requeued = (array.log(element).read_text() for element in (1, 2))
+    assert 'attempt 1: failed with exit code 137; failure 1 without progress' in killed and 'attempt 2: done' in killed
     assert 'DUE TO JOB REQUEUE' in requeued and 'attempt 2: done' in requeued
-    assert 'attempt 1: done' in whole and 'attempt 2' not in whole, 'the last element, whose job id is that of the array, requeued all'
-    assert not any('attempt 3' in log for log in (*killed, requeued))
+    for element in (0, 3):
+        assert 'attempt 1: done' in array.log(element).read_text()
 
 
 def test_the_merge_is_charged_and_limited_as_the_array(cluster: Cluster, merge: Path, array: Array) -> None:
