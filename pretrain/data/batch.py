@@ -18,10 +18,10 @@ class Texts:
     """Rows of token ids, one after the other."""
 
     ids: Tensor  # (T,) int64
-    lengths: Tensor  # (B,) int64
+    lengths: Tensor  # (B,) int64; stays on the host, where layouts are made of it
 
     def to(self, device: torch.device | str) -> Texts:
-        return Texts(self.ids.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+        return Texts(self.ids.to(device, non_blocking=True), self.lengths)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class TaskBatch:
     languages: list[str]  # (B) for reports: language of the text; of the target for mt and mmmt
     text: Texts  # encoder input
     images: Tensor | None = None  # (Bi, 3, H, W) uint8
-    image_rows: Tensor | None = None  # (Bi,) int64, the row of `text` that image i belongs to
+    image_rows: Tensor | None = None  # (Bi,) int64, the row of `text` that image i belongs to; stays on the host
     other: Texts | None = None  # clcl: the other side
     decoder_input: Texts | None = None  # plm vplm mt mmmt
     labels: Tensor | None = None  # (T_dec,) int64, aligned with decoder_input.ids; every position is a target
@@ -84,7 +84,7 @@ class TaskBatch:
         moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and field.name != 'image_rows':
                 moved[field.name] = value.to(device, non_blocking=True)
             elif isinstance(value, Texts):
                 moved[field.name] = value.to(device)

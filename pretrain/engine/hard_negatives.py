@@ -112,4 +112,4 @@ def _fetched(batches: list[TaskBatch], chosen: Tensor, marks: Tensor) -> tuple[l
 
 
 def _texts(rows: list[Tensor]) -> Texts:
-    return Texts(torch.cat(rows), torch.tensor([len(row) for row in rows], device=rows[0].device))
+    return Texts(torch.cat(rows), torch.tensor([len(row) for row in rows]))

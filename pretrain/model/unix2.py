@@ -181,7 +181,7 @@ class UniX2(nn.Module):
         lengths = text.layout.lengths + 1
         if visual is not None:
             assert image_rows is not None
-            rows, patches = image_rows.cpu(), visual.shape[1]
+            rows, patches = image_rows.cpu(), visual.shape[1]  # already there, as a batch has them
             lengths = lengths.index_add(0, rows, torch.full_like(rows, patches))
         layout = Layout.of(lengths, device)
         parts = [
@@ -190,7 +190,8 @@ class UniX2(nn.Module):
         ]
         if visual is not None and image_rows is not None:
             states = self.visual_norm(self.visual_bridge(visual)) + self.modality[2]
-            first = layout.starts[image_rows] + 1 + text.layout.lengths.to(device, non_blocking=True)[image_rows]
+            before = 1 + text.layout.lengths[rows]
+            first = layout.starts[rows.to(device, non_blocking=True)] + before.to(device, non_blocking=True)
             parts.append((states.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
         return Encoded(self.cross_encoder(place(parts, layout.total), layout), layout)
 

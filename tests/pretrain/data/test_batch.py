@@ -15,6 +15,7 @@ from pretrain.data.rng import generator
 from pretrain.data.sequences import text_id
 from pretrain.data.streams import Catalog
 from shards.tokenizer import Tokenizer
+from tests.support.synthetic import task_batch
 
 FIELDS = {
     'cmcl': {'images', 'image_rows', 'image_ids', 'text_ids'},
@@ -78,6 +79,14 @@ def test_hard_negatives_bring_every_caption_of_the_record(config: Config, tokeni
         assert row.tolist() == [text_id(text) for texts in captions.values() for text in texts]
         assert drawn in row.tolist()
     assert max(map(len, rows)) > 1
+
+
+def test_what_layouts_are_made_of_stays_on_the_host() -> None:
+    """Read back from a device they would make the host wait for it at every forward."""
+    batch = task_batch('vplm').to('meta')
+    assert batch.text.ids.is_meta and batch.images is not None and batch.images.is_meta and batch.image_rows is not None
+    assert batch.decoder_input is not None
+    assert not any(kept.is_meta for kept in (batch.text.lengths, batch.decoder_input.lengths, batch.image_rows))
 
 
 def spans(texts: Texts) -> list[tuple[int, int]]:
