@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,11 +120,14 @@ def stuck(cluster: Cluster, home: Path, folder: Path) -> Path:  # noqa: F811
 
 def hang(*pids: int) -> None:
     """Keep processes from going on until they are killed: Slurm sends SIGCONT with every signal."""
-    with suppress(ProcessLookupError):
-        while True:
-            for pid in pids:
+    left = set(pids)
+    while left:
+        for pid in sorted(left):
+            try:
                 os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.05)
+            except ProcessLookupError:  # one of them may end by itself, as a shell does; the others are still to be held
+                left.remove(pid)
+        time.sleep(0.05)
 
 
 def task_of(cluster: Cluster, array_job: str) -> list[int]:
