@@ -95,8 +95,10 @@ def _moses(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str
                     raise UserError(f'{bitext.path}: {told}; refused as a decompression bomb')
             with archive.open(members[0]) as first, archive.open(members[1]) as second:
                 yield from _aligned(bitext.path, members, cast(BinaryIO, first), cast(BinaryIO, second), drops)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{bitext.path} is truncated, damaged or no zip ({error}); download it again') from None
+    except RuntimeError as error:  # how zipfile refuses an encrypted member, or a compression that it does not know
+        raise UserError(f'{bitext.path} cannot be unpacked ({error}); download it again') from None
 
 
 def _iitb(bitext: Bitext, threshold: float, drops: Drops) -> Iterator[tuple[str, str]]:

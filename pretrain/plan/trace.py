@@ -22,7 +22,7 @@ from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
 from pretrain.plan.counters import FlashAttention, MemoryCounter
 from pretrain.tasks import token_loss
-from pretrain.tasks.contrastive import feature_gradient
+from pretrain.tasks.contrastive import FeatureGradient, feature_gradient
 from pretrain.tasks.forward import features
 from pretrain.tasks.forward import forward as run_forward
 
@@ -64,12 +64,13 @@ class Tracer:
         flash, flops, memory = FlashAttention(), FlopCounterMode(display=False), MemoryCounter(self.vocabulary)
         memory.ignore(tensor for tensor in known if tensor is not None)
         with self._kernels(flash), flops, memory:
+            gradients: dict[str, FeatureGradient] = {}
             for forward in forwards(data, self.config.batch.together):
                 if forward.cached:
                     with torch.no_grad():
                         for batch in data[forward.name]:
                             features(self.model, batch)
-                self._backward(forward, data, world)
+                self._backward(forward, data, world, gradients)
         workspace, token_loss._workspace = token_loss._workspace.nbytes(), Workspace()
         counted = flops.get_total_flops() + flash.flops
         return Trace(counted, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'], workspace)
@@ -78,14 +79,16 @@ class Tracer:
         """`step` with one task alone."""
         return self.step({batches[0].task: batches}, world)
 
-    def _backward(self, forward: Forward, data: StepData, world: int) -> None:
-        """As pretrain/engine/step.py does it."""
+    def _backward(self, forward: Forward, data: StepData, world: int, gradients: dict[str, FeatureGradient]) -> None:
+        """As pretrain/engine/step.py does it; `gradients` of contrastive parts are taken once a step."""
         outcome = run_forward(self.model, forward.batches)
         total = outcome.total
         for part, pair in outcome.features.items():
-            samples = world * sum(map(len, data[part]))
-            x, y = (side.detach().new_empty(samples, side.shape[1]) for side in pair)
-            gradient = feature_gradient(x, y, self.model.scale(), torch.eye(samples, dtype=torch.bool, device=x.device))
+            if part not in gradients:
+                samples = world * sum(map(len, data[part]))
+                x, y = (side.detach().new_empty(samples, side.shape[1]) for side in pair)
+                gradients[part] = feature_gradient(x, y, self.model.scale(), torch.eye(samples, dtype=torch.bool, device=x.device))
+            gradient = gradients[part]
             own = [side[: len(pair[0])] for side in (gradient.x, gradient.y)]
             total = total + (pair[0] * own[0]).sum() + (pair[1] * own[1]).sum() + (self.model.scale() * gradient.scale).sum()
         total.backward()

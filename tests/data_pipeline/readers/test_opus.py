@@ -105,6 +105,21 @@ def test_broken_zips(tmp_path: Path) -> None:
         read(moses(tmp_path / 'de-en.txt.zip', b'1\n', b'1\n', ('X.de-en.de', 'X.de-en.fr')))
 
 
+@pytest.mark.parametrize(('local', 'central', 'value'), [(6, 8, 1), (8, 10, 99)], ids=['encrypted', 'another compression'])
+def test_a_zip_that_cannot_be_unpacked(tmp_path: Path, local: int, central: int, value: int) -> None:
+    """`value` where the headers of every member have its flags, or its compression."""
+    path = moses(tmp_path / 'de-en.txt.zip', b'eins\n', b'one\n')
+    data = bytearray(path.read_bytes())
+    for magic, offset in ((b'PK\x03\x04', local), (b'PK\x01\x02', central)):
+        at = data.find(magic)
+        while at >= 0:
+            data[at + offset : at + offset + 2] = value.to_bytes(2, 'little')
+            at = data.find(magic, at + 1)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r'de-en\.txt\.zip cannot be unpacked \(.*download it again'):
+        read(path)
+
+
 def test_wikimatrix() -> None:
     path = RAW / 'WikiMatrix/WikiMatrix.en-ja.tsv.gz'
     rows = [line.split('\t') for line in gzip.decompress(path.read_bytes()).decode().rstrip('\n').split('\n')]
