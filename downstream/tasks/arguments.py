@@ -1,0 +1,36 @@
+"""What the benchmarks' commands have in common."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shards.arguments import Parser
+
+
+def task(tasks: Any, name: str, text: str) -> Any:
+    """Adds a benchmark to the command line; returns where its verbs are added."""
+    return tasks.add_parser(name, help=text).add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
+
+
+def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int | None], data: str) -> Any:
+    """Adds a verb with the flags that every one has; returns its parser. `run` gets the parsed flags and returns the exit code (none: 0)."""
+    parser = verbs.add_parser(name, help=text, description=text)
+    add = parser.add_argument
+    add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')
+    add('--data', type=Path, required=True, metavar='DIR', help=data)
+    add('--languages', nargs='+', metavar='CODE', help='any spelling, apart by spaces or commas; default: all that DATA has')
+    add('--out', type=Path, metavar='DIR', help='for result.json and what belongs to it; default: MODEL/downstream/TASK/…')
+    parser.set_defaults(run=run)
+    return parser
+
+
+def languages(options: argparse.Namespace) -> list[str] | None:
+    """The languages asked for; none: all."""
+    return [code for entry in options.languages or [] for code in entry.split(',') if code] or None
+
+
+def out_folder(options: argparse.Namespace, name: str) -> Path:
+    """OUT, or MODEL/downstream/TASK/`name`."""
+    return Path(options.out or options.model / 'downstream' / options.task / name)
