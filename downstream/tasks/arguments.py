@@ -15,7 +15,7 @@ def task(tasks: Any, name: str, text: str) -> Any:
 
 
 def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int | None], data: str) -> Any:
-    """Adds a verb with the flags that every one has; returns its parser. `run` gets the parsed flags and gives the exit code."""
+    """Adds a verb with the flags that every one has; returns its parser. `run` gets the parsed flags and returns the exit code (none: 0)."""
     parser = verbs.add_parser(name, help=text, description=text)
     add = parser.add_argument
     add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')

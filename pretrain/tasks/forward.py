@@ -1,7 +1,7 @@
 """The forward of micro-batches, of one task or of several: every part of the model runs once, over the rows of all of them.
 
     texts    -> text_encoder   --+---------------> contrastive features
-    pictures -> visual_encoder --+                     +--> heads: ITM, MLM, classes
+    pictures -> visual_encoder --+                     +--> ITM and MLM heads
                                  +--> cross_encoder ---+--> decoder --> token loss
 """
 from __future__ import annotations
@@ -55,7 +55,6 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
         _written(model, terms, rows, stream),
         _masked(model, terms, rows, source, stream),
         _matched(model, terms, rows, stream),
-        _classified(model, terms, rows, stream),
     ]
     return Outcome(torch.stack([total for total in totals if total is not None]).sum(), terms.sums, features)
 
@@ -186,21 +185,4 @@ def _matched(model: UniX2, terms: _Terms, rows: _Rows, stream: Encoded) -> Tenso
     sums = torch.stack([loss.sum() for loss in losses])
     terms.add('matched', sums.detach())
     factors = [segment.factor for segment in terms.segments('matched', map(len, match))]
-    return (sums * torch.tensor(factors, device=sums.device)).sum()
-
-
-def _classified(model: UniX2, terms: _Terms, rows: _Rows, stream: Encoded) -> Tensor | None:
-    """Cross-entropy of the classes on [MM_CLS]."""
-    parts = terms.parts('classified')
-    if not parts:
-        return None
-    classes = [cast(Tensor, terms.batches[part].classes) for part in parts]
-    logits = model.class_logits(take(stream.states, torch.cat([stream.layout.starts[rows.at[part]] for part in parts])))
-    losses = []
-    for part, scores, target in zip(parts, logits.split([len(target) for target in classes]), classes, strict=True):
-        exclusive = SUMMED[terms.batches[part].task].exclusive
-        losses.append((F.cross_entropy if exclusive else F.binary_cross_entropy_with_logits)(scores, target, reduction='sum'))
-    sums = torch.stack(losses)
-    terms.add('classified', sums.detach())
-    factors = [segment.factor for segment in terms.segments('classified', map(len, classes))]
     return (sums * torch.tensor(factors, device=sums.device)).sum()
