@@ -14,14 +14,17 @@ def task(tasks: Any, name: str, text: str) -> Any:
     return tasks.add_parser(name, help=text).add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
 
 
-def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int | None], data: str) -> Any:
-    """Adds a verb with the flags that every one has; returns its parser. `run` gets the parsed flags and returns the exit code (none: 0)."""
+def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str) -> Any:
+    """Adds a verb with the flags that every one has; returns its parser.
+
+    `run` gets the parsed flags; `data` says what --data is, `out` how the folder of results is called by default.
+    """
     parser = verbs.add_parser(name, help=text, description=text)
     add = parser.add_argument
     add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')
     add('--data', type=Path, required=True, metavar='DIR', help=data)
     add('--languages', nargs='+', metavar='CODE', help='any spelling, apart by spaces or commas; default: all that DATA has')
-    add('--out', type=Path, metavar='DIR', help='for result.json and what belongs to it; default: MODEL/downstream/TASK/…')
+    add('--out', type=Path, metavar='DIR', help=f'for result.json and what belongs to it; default: MODEL/downstream/TASK/{out}')
     parser.set_defaults(run=run)
     return parser
 

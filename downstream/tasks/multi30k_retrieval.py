@@ -13,7 +13,7 @@ LAYOUT = 'laid out as github.com/multi30k/dataset, with the pictures in images/'
 def register(tasks: Any) -> None:
     """Adds the benchmark to the command line."""
     verbs = task(tasks, 'multi30k-retrieval', 'image-text retrieval, recall both ways')
-    add = verb(verbs, 'evaluate', 'ranks with the dual encoder, as the model is', _evaluate, LAYOUT).add_argument
+    add = verb(verbs, 'evaluate', 'zero-shot, with the dual encoder', _evaluate, LAYOUT, 'DATA-SPLIT').add_argument
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
     add('--split', default='test_2016_flickr', help='name of the image list and the caption files; default: %(default)s')
 
