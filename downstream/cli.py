@@ -4,11 +4,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from downstream.tasks import multi30k_retrieval
+from downstream.tasks import multi30k_retrieval, tatoeba
 from shards.arguments import Parser
 from shards.errors import run_command
 
-TASKS = (multi30k_retrieval,)  # each registers its verbs
+TASKS = (multi30k_retrieval, tatoeba)  # each registers its verbs
 
 
 def parser() -> Parser:

@@ -4,14 +4,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pretrain.evaluation.multi30k import Captions, Split
+from pretrain.evaluation.multi30k import Split
 from pretrain.model.load import Loaded, embed_images, embed_texts
 from shards.errors import UserError
 
@@ -36,12 +35,27 @@ def embed_split(loaded: Loaded, split: Split) -> Embeddings:
         images = _distinct(keys, lambda rows: _embed_pictures(loaded, split, rows), PICTURES_A_CALL, progress.update)
         texts = {}
         for language, captions in split.captions.items():
-            embed = partial(_embed_captions, loaded, captions)
-            texts[language] = _distinct(captions.texts, embed, TEXTS_A_CALL, progress.update)
+            texts[language] = embed_distinct_texts(loaded, captions.texts, language, progress.update)
     for what, array in [('pictures', images), *texts.items()]:
-        if not np.isfinite(array).all():
-            raise UserError(f'embeddings of {split.root} ({what}) are not finite: the model has diverged; take an earlier checkpoint')
+        check_finite(array, f'{split.root} ({what})')
     return Embeddings(images, texts)
+
+
+def embed_distinct_texts(
+    loaded: Loaded, texts: Sequence[str], language: str, advance: Callable[[int], object], limit: int | None = None
+) -> NDArray[np.float32]:
+    """(T, D) of texts in one language, each cut to `limit` tokens (none: a caption's). `advance` is told how many are done."""
+
+    def embed(rows: list[int]) -> torch.Tensor:
+        return embed_texts(loaded, [texts[row] for row in rows], language, limit)
+
+    return _distinct(texts, embed, TEXTS_A_CALL, advance)
+
+
+def check_finite(array: NDArray[np.float32], what: str) -> None:
+    """Raises UserError when the model gave anything but numbers."""
+    if not np.isfinite(array).all():
+        raise UserError(f'embeddings of {what} are not finite: the model has diverged; take an earlier checkpoint')
 
 
 def _embed_pictures(loaded: Loaded, split: Split, rows: list[int]) -> torch.Tensor:
@@ -55,10 +69,6 @@ def _embed_pictures(loaded: Loaded, split: Split, rows: list[int]) -> torch.Tens
             except OSError as error:
                 raise UserError(f'picture {split.paths[row]} cannot be decoded ({error}); replace it by the original') from None
         raise
-
-
-def _embed_captions(loaded: Loaded, captions: Captions, rows: list[int]) -> torch.Tensor:
-    return embed_texts(loaded, [captions.texts[row] for row in rows], captions.language)
 
 
 def _distinct(

@@ -1,8 +1,6 @@
 """Zero-shot image-text retrieval on Multi30k with the dual encoder (paper, section 4.2): mR is the mean of R@1, R@5 and R@10 both ways."""
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from downstream.embed import Embeddings, embed_split
 from downstream.report import PAPER_LANGUAGES, percent, table, write_array, write_json
+from downstream.result import RANKING, describe
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, mean_recall, text_to_image
 from pretrain.model.load import load_model
@@ -27,20 +26,15 @@ def evaluate(
     pictures = read_split(data, split, languages, images)
     loaded = load_model(model)
     embeddings = embed_split(loaded, pictures)
-    result = {
-        'task': 'multi30k-retrieval',
-        'setting': 'zero-shot',
-        'model': {'folder': str(model), 'sha256': loaded.sha256, 'config': loaded.config.model_dump(by_alias=True, mode='json')},
-        'data': {
-            'folder': str(data),
-            'split': split,
-            'pictures': len(pictures.names),
-            'sha256': pictures.sha256(),
-            'captions': {language: captions.sources for language, captions in pictures.captions.items()},
-        },
-        **score(pictures, embeddings),
-        'versions': {name: version(name) for name in ('torch', 'numpy', 'timm')} | {'python': platform.python_version()},
+    about = {
+        'folder': str(data),
+        'split': split,
+        'pictures': len(pictures.names),
+        'sha256': pictures.sha256(),
+        'captions': {language: captions.sources for language, captions in pictures.captions.items()},
     }
+    metric = f'recall@{",".join(map(str, KS))}|{RANKING}|image-query:best-caption'
+    result = describe('multi30k-retrieval', 'zero-shot', model, loaded, about, metric, score(pictures, embeddings))
     write_array(out / 'images.npy', embeddings.images)
     for language, texts in embeddings.texts.items():
         write_array(out / f'texts.{language}.npy', texts)

@@ -13,14 +13,15 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretrain.evaluation.lines import STRIPPED, stripped_lines, text_lines
 from shards.errors import UserError
 from shards.languages import canonical
+
+SOURCE = 'github.com/multi30k/dataset'
 
 # Task 2 names the Flickr test set of 2016 without its source, and has no other test set.
 TASK2_SPLITS = {'train': 'train', 'val': 'val', 'test_2016_flickr': 'test_2016'}
 TASK2_CAPTIONS = 5
-# What the captions carry around them: U+00A0 is white space to `strip`, U+200B is not.
-STRIPPED = ' \t\r\v\f\u00a0\u200b\ufeff'
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read_split(root: Path, split: str = 'test_2016_flickr', languages: list[str]
     Raises UserError for a folder in another layout, unequal counts, empty captions, missing pictures, a language that is not there.
     """
     if not root.is_dir():
-        raise UserError(f'{root} is no folder; --data takes a folder laid out as github.com/multi30k/dataset')
+        raise UserError(f'{root} is no folder; --data takes a folder laid out as {SOURCE}')
     names = _names(root / 'data' / 'task1' / 'image_splits' / f'{split}.txt', root)
     found = _caption_files(root, split)
     wanted = sorted(found) if not languages else list(dict.fromkeys(map(_wanted, languages)))
@@ -85,14 +86,14 @@ def _names(path: Path, root: Path) -> list[str]:
     """The image list: one picture a line."""
     if not path.is_file():
         splits = sorted(other.stem for other in path.parent.glob('*.txt'))
-        hint = f'the folder has {" ".join(splits)}' if splits else f'{root} is not in the layout of github.com/multi30k/dataset'
+        hint = f'the folder has {" ".join(splits)}' if splits else f'{root} is not in the layout of {SOURCE}'
         raise UserError(f'{path} is missing; {hint}')
-    names = [line.split('#')[0].strip(STRIPPED) for line in _lines(path, path.read_bytes())]
+    names = [line.split('#')[0].strip(STRIPPED) for line in text_lines(path, path.read_bytes(), SOURCE)]
     for number, name in enumerate(names, 1):
         if not name or '/' in name or name in ('.', '..'):
-            raise UserError(f'{path}:{number}: {name!r} is no picture file name; take this file from github.com/multi30k/dataset again')
+            raise UserError(f'{path}:{number}: {name!r} is no picture file name; take this file from {SOURCE} again')
     if not names:
-        raise UserError(f'{path} is empty; take this file from github.com/multi30k/dataset again')
+        raise UserError(f'{path} is empty; take this file from {SOURCE} again')
     return names
 
 
@@ -139,15 +140,11 @@ def _captions(root: Path, split: str, language: str, paths: list[Path], names: l
             raise UserError(f'{own} lists {strangers[0]}, which task 1 does not list for {split}; take both files from one release')
         order = [row_of[name] for name in listed]
     for path in paths:
-        lines = _lines(path, _gunzip(path))
+        lines = stripped_lines(path, _gunzip(path), SOURCE, 'caption')
         if len(lines) != len(order):
             raise UserError(f'{path} has {len(lines)} captions, the image list of {split} {len(order)}; take both from one release')
-        for number, (line, row) in enumerate(zip(lines, order, strict=True), 1):
-            text = line.strip(STRIPPED)
-            if not text:
-                raise UserError(f'{path}:{number}: the caption is empty; take this file from github.com/multi30k/dataset again')
-            texts.append(text)
-            rows.append(row)
+        texts += lines
+        rows += order
     return Captions(language, texts, rows, [str(path.relative_to(root)) for path in paths])
 
 
@@ -160,19 +157,8 @@ def _paths(names: list[str], folder: Path) -> list[Path]:
     return paths
 
 
-def _lines(path: Path, data: bytes) -> list[str]:
-    """Lines of a UTF-8 file, split on the line feed alone: captions may hold U+2028 and U+0085."""
-    try:
-        text = data.decode('utf8')
-    except UnicodeDecodeError as error:
-        line = data.count(b'\n', 0, error.start) + 1
-        raise UserError(f'{path}:{line}: not UTF-8; take this file from github.com/multi30k/dataset again') from None
-    lines = text.split('\n')
-    return lines[:-1] if lines[-1] == '' else lines
-
-
 def _gunzip(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f'{path} is no whole gzip file ({error}); take it from github.com/multi30k/dataset again') from None
+        raise UserError(f'{path} is no whole gzip file ({error}); take it from {SOURCE} again') from None

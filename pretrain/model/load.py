@@ -55,9 +55,12 @@ def embed_images(loaded: Loaded, pictures: Sequence[bytes]) -> Tensor:
 
 
 @torch.no_grad()
-def embed_texts(loaded: Loaded, texts: Sequence[str], language: str) -> Tensor:
-    """Unit vectors (N, projection) of texts in one language, fp32. Raises UserError for a language without a code."""
-    limit = loaded.config.data.caption_tokens
+def embed_texts(loaded: Loaded, texts: Sequence[str], language: str, limit: int | None = None) -> Tensor:
+    """Unit vectors (N, projection) of texts in one language, fp32, each cut to `limit` tokens (none: data.caption_tokens).
+
+    Raises UserError for a language without a code.
+    """
+    limit = limit or loaded.config.data.caption_tokens
     rows = [encoder_input(ids, loaded.tokenizer, language, limit) for ids in loaded.tokenizer.encode_batch(list(texts))]
     lengths = torch.tensor([len(row) for row in rows])
     return loaded.model.text_features(Texts(torch.tensor([token for row in rows for token in row]), lengths))

@@ -1,0 +1,26 @@
+"""The paper's figures of its Tables 1, 2, 7 and 8, in percent, as far as its source still shows them; they stand beside ours.
+
+`paper_tables.json` has them by table and system; `paper` and `ours_paper` are ERNIE-UniX2.
+"""
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name('paper_tables.json')
+PAPER = 'paper'
+
+
+@cache
+def paper_tables() -> dict[str, Any]:
+    """{'table1': …, 'table2': …, 'table7': …, 'table8': …} as the file has them."""
+    tables: dict[str, Any] = json.loads(FILE.read_text(encoding='utf8'))
+    return tables
+
+
+def by_language(rows: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """{system: {language: figure}} of a table whose `langs` name the columns."""
+    systems = {name: figures for name, figures in rows.items() if name not in ('langs', 'note')}
+    return {name: dict(zip(rows['langs'], figures, strict=True)) for name, figures in systems.items()}

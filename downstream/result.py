@@ -1,0 +1,31 @@
+"""What every result.json holds besides its scores: which model, which data, measured how, with which versions."""
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pretrain.model.load import Loaded
+
+RANKING = 'similarity:cosine|sums:float64|ties:expected'  # pretrain/evaluation/retrieval.py
+
+
+def describe(
+    task: str, setting: str, model: Path, loaded: Loaded, data: dict[str, Any], metric: str, scores: dict[str, Any],
+    packages: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The content of result.json.
+
+    data: the folder, the hash of all that was read and what it holds; metric: the signature of how the figures were computed; scores:
+    further entries; packages: those whose versions belong to the figures, besides torch, numpy and timm.
+    """  # fmt: skip
+    return {
+        'task': task,
+        'setting': setting,
+        'model': {'folder': str(model), 'sha256': loaded.sha256, 'config': loaded.config.model_dump(by_alias=True, mode='json')},
+        'data': data,
+        'metric': metric,
+        **scores,
+        'versions': {name: version(name) for name in ('torch', 'numpy', 'timm', *packages)} | {'python': platform.python_version()},
+    }
