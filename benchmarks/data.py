@@ -81,7 +81,7 @@ def text(folder: Path, rounds: int, size: int) -> dict[str, Any]:
 
     raw = fresh(folder / 'cc100')
     size = generate_spliced(raw, size)
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / 'tokenizer' / MODEL))
+    model: Any = sentencepiece.SentencePieceProcessor(model_file=str(folder / 'tokenizer' / MODEL))
 
     def peer(encode: Callable[[list[bytes]], object]) -> None:
         for path in sorted(raw.glob('*.xz')):

@@ -38,8 +38,9 @@ class Bucket:
 def buckets_of(layout: Layout, memory: Layout) -> list[Bucket]:
     """All rows of `layout`, each attending to the row of the same number in `memory`, in buckets. All layers of a stack ask it."""
     lengths, widths = layout.lengths, memory.lengths
-    order = sorted(range(layout.rows), key=lambda row: (-int(widths[row]), -int(lengths[row]), row))
-    return [_bucket(sorted(rows), layout, memory) for rows in _groups(order, lengths.tolist(), widths.tolist())]
+    queries, keys = lengths.tolist(), widths.tolist()
+    order = sorted(range(layout.rows), key=lambda row: (queries[row] == 1, -keys[row], -queries[row], row))  # of one query: apart
+    return [_bucket(sorted(rows), layout, memory) for rows in _groups(order, queries, keys)]
 
 
 def _groups(order: list[int], lengths: list[int], widths: list[int]) -> list[list[int]]:
@@ -49,11 +50,11 @@ def _groups(order: list[int], lengths: list[int], widths: list[int]) -> list[lis
     for row in order:
         area = lengths[row] * widths[row]
         if groups:
-            padded = (len(groups[-1]) + 1) * max(longest, lengths[row]) * widest
+            padded = (len(groups[-1]) + 1) * max(longest, lengths[row]) * max(widest, widths[row])
             wasted = padded - used - area
             if wasted <= max(WASTED, WASTED_SHARE * used):
                 groups[-1].append(row)
-                used, longest = used + area, max(longest, lengths[row])
+                used, longest, widest = used + area, max(longest, lengths[row]), max(widest, widths[row])
                 continue
         groups.append([row])
         used, longest, widest = area, lengths[row], widths[row]

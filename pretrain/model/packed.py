@@ -68,6 +68,18 @@ class Layout:
         return Layout(lengths, width, tokens, len(positions), index, starts, positions, valid)
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The tokens whose states are wanted from a layer that sees others too."""
+
+    index: Tensor  # (N,) int64: their packed places in the layer's input
+    layout: Layout  # of its output: as many rows as the input has
+
+    def of(self, x: Tensor) -> Tensor:
+        """(total of the input, D) -> (total of the output, D)."""
+        return take(x, self.index, self.layout.total)
+
+
 def pad(packed: Tensor, layout: Layout) -> Tensor:
     """(total, …) -> (B, width, …), zeros where a row has ended."""
     out: Tensor = _Scatter.apply(packed, layout.index, layout.rows * layout.width)

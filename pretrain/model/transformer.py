@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pretrain import kernels
 from pretrain.model.gradients import Embedding
-from pretrain.model.packed import Layout
+from pretrain.model.packed import Kept, Layout
 
 POSITION_OFFSET = 2  # fairseq's, kept by mBART: position i uses row i + 2
 
@@ -51,11 +51,19 @@ class Attention(nn.Module):
             self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x_TD: Tensor, layout: Layout, memory_SD: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
-        """States (T, D) -> (T, D)."""
+    def forward(
+        self, x_TD: Tensor, layout: Layout, memory_SD: Tensor | None = None, memory_layout: Layout | None = None, kept: Kept | None = None
+    ) -> Tensor:
+        """States (T, D) -> (T, D); with `kept`, of those queries only (not for a causal or a cross-attention)."""
         if self.cross:
             assert memory_SD is not None and memory_layout is not None
             out = kernels.attention(self.q_proj(x_TD), self.heads, layout, False, self.kv_proj(memory_SD), memory_layout)
+        elif kept is not None:
+            assert not self.causal
+            dim = x_TD.shape[1]
+            (q_weight, kv_weight), (q_bias, kv_bias) = (part.split([dim, 2 * dim]) for part in (self.qkv_proj.weight, self.qkv_proj.bias))
+            queries, keys = F.linear(kept.of(x_TD), q_weight, q_bias), F.linear(x_TD, kv_weight, kv_bias)
+            out = kernels.attention(queries, self.heads, kept.layout, False, keys, layout)
         else:
             out = kernels.attention(self.qkv_proj(x_TD), self.heads, layout, self.causal)
         return self.out_proj(out)
@@ -76,8 +84,12 @@ class Layer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
         self.final_layer_norm = Norm(dim)
 
-    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
-        x = x + self._drop(self.self_attn(self.self_attn_layer_norm(x), layout))
+    def forward(
+        self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None, kept: Kept | None = None
+    ) -> Tensor:
+        """The states of the `kept` tokens; None: of all."""
+        attended = self.self_attn(self.self_attn_layer_norm(x), layout, kept=kept)
+        x = (x if kept is None else kept.of(x)) + self._drop(attended)
         if self.decoder:
             x = x + self._drop(self.encoder_attn(self.encoder_attn_layer_norm(x), layout, memory, memory_layout))
         return x + self._drop(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
@@ -97,9 +109,11 @@ class PostNormLayer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, ffn), nn.Linear(ffn, dim)
         self.final_layer_norm = StreamNorm(dim)
 
-    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, kept: Kept | None = None) -> Tensor:
+        """The states of the `kept` tokens; None: of all."""
         precision = self.fc1.weight.dtype
-        x = self.self_attn_layer_norm(x + kernels.dropout(self.self_attn(x.to(precision), layout), self.dropout, self.training))
+        attended = self.self_attn(x.to(precision), layout, kept=kept)
+        x = self.self_attn_layer_norm((x if kept is None else kept.of(x)) + kernels.dropout(attended, self.dropout, self.training))
         return self.final_layer_norm(x + kernels.dropout(self.fc2(F.gelu(self.fc1(x.to(precision)))), self.dropout, self.training))
 
 
@@ -113,13 +127,14 @@ class PostNormStack(nn.Module):
         self.layernorm_embedding = Norm(dim) if embedded else None
         self.layers = nn.ModuleList(PostNormLayer(dim, heads, ffn, dropout) for _ in range(layers))
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, kept: Kept | None = None) -> Tensor:
+        """States of all tokens, or of those that are `kept`, to which the last layer then confines itself."""
         if self.layernorm_embedding is not None:
             x = kernels.dropout(self.layernorm_embedding(x), self.dropout, self.training)
         precision, x = x.dtype, x.float()
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = run(layer, self.recompute, x, layout)
-        return x.to(precision)
+        return run(self.layers[-1], self.recompute, x, layout, kept).to(precision)
 
 
 class Stack(nn.Module):
@@ -133,11 +148,14 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, heads, ffn, dropout, decoder) for _ in range(layers))
         self.layer_norm = Norm(dim)
 
-    def forward(self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, layout: Layout, memory: Tensor | None = None, memory_layout: Layout | None = None, kept: Kept | None = None
+    ) -> Tensor:
+        """States of all tokens, or of those that are `kept`, to which the last layer then confines itself."""
         x = kernels.dropout(self.layernorm_embedding(x), self.dropout, self.training).float()  # the residual stream
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = run(layer, self.recompute, x, layout, memory, memory_layout)
-        return self.layer_norm(x)
+        return self.layer_norm(run(self.layers[-1], self.recompute, x, layout, memory, memory_layout, kept))
 
 
 def run(layer: nn.Module, recompute: bool, *inputs: Any) -> Tensor:

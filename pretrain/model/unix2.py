@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
-from pretrain.model.packed import Layout, place, rounded, take
+from pretrain.model.packed import Kept, Layout, place, rounded, take
 from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from shards.errors import UserError
 
@@ -124,11 +124,30 @@ class UniX2(nn.Module):
         """Token embeddings (total, D) of packed ids (T,); idle tokens are <pad>."""
         return embed(F.pad(ids, (0, layout.total - layout.tokens), value=PAD), self.embed_tokens, scale=self.config.family != 'xlm-r')
 
-    def encode_texts(self, texts: Texts) -> Encoded:
+    def encode_texts(self, texts: Texts, whole: int | None = None) -> Encoded:
+        """States of every token of the first `whole` rows (none: of all rows). Of the other rows only what stands for the text comes
+        back, as a row of one token: most of the last layer is not computed for them. (With model.text_pooling=mean they come back whole.)
+
+        Raises UserError for a text that is too long.
+        """
         layout = Layout.of(texts.lengths, texts.ids.device)
         if layout.width > self.config.max_positions:
             raise UserError(f'a text of {layout.width} tokens is longer than model.max_positions = {self.config.max_positions}')
-        return Encoded(self.text_encoder(self.embed(texts.ids, layout) + self.text_positions(layout), layout), layout)
+        kept = None if whole is None else self._kept(texts, layout, whole)
+        states = self.text_encoder(self.embed(texts.ids, layout) + self.text_positions(layout), layout, kept=kept)
+        return Encoded(states, layout if kept is None else kept.layout)
+
+    def _kept(self, texts: Texts, layout: Layout, whole: int) -> Kept | None:
+        pooling = self.config.text_pooling
+        if whole == layout.rows or pooling == 'mean':
+            return None
+        places = layout.starts
+        if pooling == 'eos':  # the last one, as a text may hold more
+            at_end = torch.where(texts.ids == EOS, layout.positions[: layout.tokens], 0)
+            places = places + torch.zeros_like(places).scatter_reduce(0, layout.row_of_token, at_end, 'amax')
+        every = torch.arange(int(layout.lengths[:whole].sum()), device=places.device)
+        lengths = torch.cat([layout.lengths[:whole], torch.ones_like(layout.lengths[whole:])])
+        return Kept(torch.cat([every, places[whole:]]), Layout.of(lengths, places.device))
 
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> unit vectors (B, projection), fp32."""
@@ -136,7 +155,7 @@ class UniX2(nn.Module):
 
     def text_features(self, texts: Texts) -> Tensor:
         """Unit vectors (B, projection), fp32."""
-        return self.project_texts(self.pooled(self.encode_texts(texts), texts))
+        return self.project_texts(self.pooled(self.encode_texts(texts, whole=0)))
 
     def project_images(self, visual: Tensor) -> Tensor:
         """States (B, 1 + P, visual D) -> unit vectors (B, projection), fp32."""
@@ -146,19 +165,15 @@ class UniX2(nn.Module):
         """(B, D) -> unit vectors (B, projection), fp32."""
         return F.normalize(self.text_projection(pooled).float(), dim=-1)
 
-    def pooled(self, encoded: Encoded, texts: Texts) -> Tensor:
-        """(B, D): what stands for a text (`model.text_pooling`)."""
-        if self.config.text_pooling == 'cls':
-            return encoded.first()
+    def pooled(self, encoded: Encoded, whole: int = 0) -> Tensor:
+        """(B - whole, D): what stands for each text behind the first `whole` ones (`model.text_pooling`); of what
+        `encode_texts(texts, whole)` gave."""
         layout = encoded.layout
-        row = torch.repeat_interleave(layout.lengths).to(texts.ids.device)
-        if self.config.text_pooling == 'mean':
-            states = encoded.tokens.float()
-            sums = states.new_zeros(layout.rows, states.shape[1]).index_add(0, row, states)
-            return (sums / layout.lengths.to(row.device)[:, None]).to(encoded.states.dtype)
-        at_end = torch.where(texts.ids == EOS, layout.positions[: layout.tokens], 0)
-        ends = torch.zeros_like(layout.starts).scatter_reduce(0, row, at_end, 'amax')
-        return take(encoded.states, layout.starts + ends)
+        if self.config.text_pooling != 'mean':
+            return take(encoded.states, layout.starts[whole:])
+        states = encoded.tokens.float()
+        sums = states.new_zeros(layout.rows, states.shape[1]).index_add(0, layout.row_of_token, states)
+        return (sums / layout.lengths.to(sums.device)[:, None]).to(encoded.states.dtype)[whole:]
 
     def scale(self) -> Tensor:
         """(1,) inverse temperature, clamped."""

@@ -43,7 +43,7 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
     fused = [part for part in order if batches[part].task in SUMMED]
     contrasted = order[len(fused) :]
     rows = _Rows(order, batches)
-    text = model.encode_texts(rows.texts)
+    text = model.encode_texts(rows.texts, whole=rows.before[len(fused)])
     visual = _encoded_pictures(model, batches, fused, contrasted)
     features = _features(model, batches, contrasted, rows, text, visual)
     if not fused:
@@ -135,12 +135,14 @@ def _features(
 ) -> dict[str, Pair]:
     if not contrasted:
         return {}
-    pooled = model.pooled(text, rows.texts)
+    whole = min(rows.at[part].start for part in contrasted)  # rows of fused parts lie before
+    pooled = model.pooled(text, whole)
 
     def side(part: str, name: str) -> Tensor:
         if name == 'image':
             return model.project_images(visual[part])
-        return model.project_texts(pooled[(rows.at if name == 'text' else rows.others)[part]])
+        at = (rows.at if name == 'text' else rows.others)[part]
+        return model.project_texts(pooled[at.start - whole : at.stop - whole])
 
     sides = {part: CONTRASTIVE[batches[part].task].sides for part in contrasted}
     return {part: (side(part, one), side(part, other)) for part, (one, other) in sides.items()}

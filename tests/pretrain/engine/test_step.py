@@ -20,10 +20,9 @@ from pretrain.kernels.registry import Place
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE
 from pretrain.tasks.contrastive import contrastive_loss
-from pretrain.tasks.forward import forward
+from pretrain.tasks.forward import features, forward
 from tests.support.distributed import run_distributed
 from tests.support.parity import ReducedByHand
-from tests.support.plain import sides
 from tests.support.synthetic import VOCABULARY, rank_data, task_batch, tiny_config
 
 STEP = 5
@@ -64,7 +63,7 @@ def uncached(config: Config, data: StepData) -> UniX2:
     pairs, losses = [], []
     for micro, batch in enumerate(data['cmcl']):
         Dropout(config.seed, STEP, 'cmcl', 0).seed(micro)
-        pairs.append(sides(model, 'cmcl', batch))
+        pairs.append(features(model, batch))
     x, y = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
     task = CONTRASTIVE['cmcl']
     losses.append(contrastive_loss(x, y, model.scale(), task.positives(torch.cat([task.keys(batch) for batch in data['cmcl']]))))

@@ -100,6 +100,7 @@ def test_xlmr_layers(home: Path, published: Published) -> None:
     packed = texts(rows)
     text = model.encode_texts(packed)
     torch.testing.assert_close(text.tokens, hidden[2][mask.bool()], **CLOSE)
+    torch.testing.assert_close(model.pooled(model.encode_texts(packed, whole=0)), hidden[2][:, 0], **CLOSE)
     top = model.cross_encoder(text.states, text.layout)
     torch.testing.assert_close(top[: len(packed.ids)], hidden[4][mask.bool()], **CLOSE)
 

@@ -14,7 +14,7 @@ from transformers import MBartConfig
 from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
 from pretrain.model.packed import Layout, pack, pad
-from pretrain.model.unix2 import UniX2
+from pretrain.model.unix2 import EOS, UniX2
 from pretrain.tasks.token_loss import token_loss
 from tests.support.copying import PAD, copy_stack, mbart_of
 
@@ -53,6 +53,38 @@ def test_text_encoder_is_mbarts(model: Any, reference: Any, lengths: list[int]) 
     texts, padded, mask = ragged(lengths)
     theirs = reference.model.encoder(input_ids=padded, attention_mask=mask).last_hidden_state[mask.bool()]
     torch.testing.assert_close(model.encode_texts(texts).tokens, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('whole', [0, 2, 5])
+@pytest.mark.parametrize('pooling', ['cls', 'eos'])
+def test_one_token_of_the_later_rows_is_mbarts(model: Any, reference: Any, whole: int, pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are only contrasted leave the last layer as one token; that and the whole rows before them are as when all are computed,
+    and so are the gradients."""
+    monkeypatch.setattr(model, 'config', SMALL.model_copy(update={'text_pooling': pooling}))
+    texts, padded, mask = ragged([7, 3, 12, 1, 9])
+    ends = [4, 2, 0, 0, 8]  # of row 2 none: its first token stands for it
+    for row, end in enumerate(ends):
+        if end:
+            padded[row, [end - 1, end]] = EOS
+    texts = Texts(padded[mask.bool()], texts.lengths)
+    encoded = model.encode_texts(texts, whole=whole)
+    states = reference.model.encoder(input_ids=padded, attention_mask=mask).last_hidden_state
+    places = ends if pooling == 'eos' else [0] * 5
+    theirs = torch.cat([states[row, :length] if row < whole else states[row, places[row]][None] for row, length in enumerate(texts.lengths)])
+    torch.testing.assert_close(encoded.tokens, theirs, atol=1e-5, rtol=1e-5)
+    pooled = model.pooled(encoded, whole) if whole < 5 else encoded.tokens
+    torch.testing.assert_close(pooled, theirs[-len(pooled) :], atol=1e-5, rtol=1e-5)
+
+    weights = torch.randn_like(theirs)
+    ours, wanted = (
+        torch.autograd.grad((values * weights).sum(), [*parameters])
+        for values, parameters in (
+            (encoded.tokens, (model.embed_tokens, model.text_encoder.layers[1].fc1.weight, model.text_encoder.layers[0].fc1.weight)),
+            (theirs, (reference.model.shared.weight, *(reference.model.encoder.layers[layer].fc1.weight for layer in (1, 0)))),
+        )
+    )
+    for one, other in zip(ours, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_decoder_loss_and_gradients_are_mbarts(model: Any, reference: Any) -> None:
