@@ -17,13 +17,9 @@ class Estimate:
 
     parameters: int
     traces: dict[str, Trace]  # by task
+    flops: int  # of the matrix products of the step
     memory: Memory  # at the highest moment of all
     moments: dict[str, Memory]  # of the reduction, and of each task's backward, or of that of all together
-
-    @property
-    def flops(self) -> int:
-        """Of the matrix products of all tasks."""
-        return sum(trace.flops for trace in self.traces.values())
 
 
 def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_config: dict[str, Any], gpu: bool) -> Estimate:
@@ -33,11 +29,12 @@ def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_confi
     traces: dict[str, Trace] = {task: tracer.task(batches, world) for task, batches in data.items()}
     held = max(trace.workspace for trace in traces.values())  # a step's other tasks have it too
     traces = {task: replace(trace, logits=trace.logits + held - trace.workspace) for task, trace in traces.items()}
-    highest_traces = {TOGETHER: tracer.step(data, world)} if config.batch.together else traces
+    ran = {TOGETHER: tracer.step(data, world)} if config.batch.together else traces
     largest = max(parameter.numel() for parameter in tracer.model.parameters())
     moments: dict[str, Memory] = {
         name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits)
-        for name, trace in highest_traces.items()
+        for name, trace in ran.items()
     }
     moments['reduction'] = reduction(tracer.parameters, largest, world, config.precision, ds_config)
-    return Estimate(tracer.parameters, traces, highest(list(moments.values())), moments)
+    flops = sum(trace.flops for trace in ran.values())
+    return Estimate(tracer.parameters, traces, flops, highest(list(moments.values())), moments)

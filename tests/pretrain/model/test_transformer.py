@@ -57,7 +57,9 @@ def test_text_encoder_is_mbarts(model: Any, reference: Any, lengths: list[int]) 
 
 @pytest.mark.parametrize('whole', [0, 2, 5])
 @pytest.mark.parametrize('pooling', ['cls', 'eos'])
-def test_one_token_of_the_later_rows_is_mbarts(model: Any, reference: Any, whole: int, pooling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_token_of_the_later_rows_is_mbarts(
+    model: Any, reference: Any, whole: int, pooling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that are only contrasted leave the last layer as one token; that and the whole rows before them are as when all are computed,
     and so are the gradients."""
     monkeypatch.setattr(model, 'config', SMALL.model_copy(update={'text_pooling': pooling}))
@@ -70,7 +72,8 @@ def test_one_token_of_the_later_rows_is_mbarts(model: Any, reference: Any, whole
     encoded = model.encode_texts(texts, whole=whole)
     states = reference.model.encoder(input_ids=padded, attention_mask=mask).last_hidden_state
     places = ends if pooling == 'eos' else [0] * 5
-    theirs = torch.cat([states[row, :length] if row < whole else states[row, places[row]][None] for row, length in enumerate(texts.lengths)])
+    lengths = texts.lengths.tolist()
+    theirs = torch.cat([states[row, :length] if row < whole else states[row, places[row]][None] for row, length in enumerate(lengths)])
     torch.testing.assert_close(encoded.tokens, theirs, atol=1e-5, rtol=1e-5)
     pooled = model.pooled(encoded, whole) if whole < 5 else encoded.tokens
     torch.testing.assert_close(pooled, theirs[-len(pooled) :], atol=1e-5, rtol=1e-5)
