@@ -1,19 +1,22 @@
 """`downstream TASK VERB --model DIR --data DIR`."""
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
-from downstream.tasks import multi30k_retrieval, tatoeba
+from downstream.tasks import multi30k_retrieval, multi30k_translation, tatoeba
+from pretrain.mistakes import said_once
 from shards.arguments import Parser
 from shards.errors import run_command
 
-TASKS = (multi30k_retrieval, tatoeba)  # each registers its verbs
+TASKS = (multi30k_retrieval, multi30k_translation, tatoeba)  # each registers its verbs
 
 
 def parser() -> Parser:
     """The command line of `downstream`."""
     top = Parser('downstream', description=__doc__)
+    top.add_argument('--local_rank', type=int, help=argparse.SUPPRESS)  # the deepspeed launcher passes it
     tasks = top.add_subparsers(dest='task', metavar='TASK', required=True, parser_class=Parser)
     for task in TASKS:
         task.register(tasks)
@@ -22,7 +25,7 @@ def parser() -> Parser:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    return run_command(run)
+    return run_command(lambda: said_once(run))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from downstream import ranks
+from downstream.pictures import picture_batch
 from pretrain.evaluation.multi30k import Split
-from pretrain.model.load import Loaded, embed_images, embed_texts
+from pretrain.model.load import Loaded, embed_texts
 from shards.errors import UserError
 
 PICTURES_A_CALL = 64
@@ -29,7 +30,7 @@ class Embeddings:
 def embed_split(loaded: Loaded, split: Split) -> Embeddings:
     """Embed a split's pictures and captions. Raises UserError for a picture that does not decode and a model whose output is not finite."""
     total = len(split.names) + sum(len(captions.texts) for captions in split.captions.values())
-    with torch.inference_mode(), tqdm(total=total, desc=f'embedding {split.root.name}', unit='input') as progress:
+    with torch.inference_mode(), ranks.progress_bar(total, f'embedding {split.root.name}', 'input') as progress:
         # Equal inputs are embedded once: in another batch they could differ in the last bit, and ties would not be ties.
         keys = [hashlib.sha256(split.picture(row)).digest() for row in range(len(split.names))]
         images = _distinct(keys, lambda rows: _embed_pictures(loaded, split, rows), PICTURES_A_CALL, progress.update)
@@ -59,31 +60,28 @@ def check_finite(array: NDArray[np.float32], what: str) -> None:
 
 
 def _embed_pictures(loaded: Loaded, split: Split, rows: list[int]) -> torch.Tensor:
-    pictures = [split.picture(row) for row in rows]
-    try:
-        return embed_images(loaded, pictures)
-    except OSError:  # Pillow's for what it cannot decode: find the one
-        for row, picture in zip(rows, pictures, strict=True):
-            try:
-                embed_images(loaded, [picture])
-            except OSError as error:
-                raise UserError(f'picture {split.paths[row]} cannot be decoded ({error}); replace it by the original') from None
-        raise
+    return loaded.model.image_features(picture_batch(loaded, [split.paths[row] for row in rows]))
 
 
 def _distinct(
     keys: Sequence[Hashable], embed: Callable[[list[int]], torch.Tensor], size: int, advance: Callable[[int], object]
 ) -> NDArray[np.float32]:
-    """Embed the first row of each distinct key, `size` rows a call; the result has a row for every key."""
+    """Embed the first row of each distinct key, `size` rows a call, shared among ranks; every rank has the result, a row for every key."""
     place: dict[Hashable, int] = {}
     distinct: list[int] = []
     for row, key in enumerate(keys):
         if key not in place:
             place[key] = len(distinct)
             distinct.append(row)
-    parts = []
-    for start in range(0, len(distinct), size):
-        parts.append(embed(distinct[start : start + size]).float().cpu().numpy())
-        advance(len(parts[-1]))
-    advance(len(keys) - len(distinct))
-    return np.concatenate(parts)[[place[key] for key in keys]]
+    calls = [distinct[start : start + size] for start in range(0, len(distinct), size)]
+
+    def work() -> dict[int, NDArray[np.float32]]:
+        parts: dict[int, NDArray[np.float32]] = {}
+        for call in ranks.share(range(len(calls))):
+            parts[call] = embed(calls[call]).float().cpu().numpy()
+            advance(len(calls[call]))
+        return parts
+
+    whole = np.concatenate(ranks.gather(work, len(calls)))
+    advance((len(keys) - len(distinct)) // ranks.world())
+    return whole[[place[key] for key in keys]]

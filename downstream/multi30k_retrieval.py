@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from downstream import ranks
 from downstream.embed import Embeddings, embed_split
 from downstream.report import PAPER_LANGUAGES, percent, table, write_array, write_json
 from downstream.result import RANKING, describe
@@ -25,6 +26,7 @@ def evaluate(
     """
     pictures = read_split(data, split, languages, images)
     loaded = load_model(model)
+    loaded.model.to(ranks.join())
     embeddings = embed_split(loaded, pictures)
     about = {
         'folder': str(data),
@@ -35,10 +37,11 @@ def evaluate(
     }
     metric = f'recall@{",".join(map(str, KS))}|{RANKING}|image-query:best-caption'
     result = describe('multi30k-retrieval', 'zero-shot', model, loaded, about, metric, score(pictures, embeddings))
-    write_array(out / 'images.npy', embeddings.images)
-    for language, texts in embeddings.texts.items():
-        write_array(out / f'texts.{language}.npy', texts)
-    write_json(out / 'result.json', result)
+    if ranks.leads():
+        write_array(out / 'images.npy', embeddings.images)
+        for language, texts in embeddings.texts.items():
+            write_array(out / f'texts.{language}.npy', texts)
+        write_json(out / 'result.json', result)
     return result
 
 

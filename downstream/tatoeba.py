@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from downstream import ranks
 from downstream.data.tatoeba import LANGUAGES, Pairs, read_tatoeba, sha256
 from downstream.embed import check_finite, embed_distinct_texts
 from downstream.paper import PAPER, by_language, paper_tables
@@ -30,13 +30,15 @@ def evaluate(model: Path, data: Path, out: Path, languages: list[str] | None = N
     """
     pairs = read_tatoeba(data, languages)
     loaded = load_model(model)
+    loaded.model.to(ranks.join())
     sides = embed_pairs(loaded, pairs)
     about = {'folder': str(data), 'sha256': sha256(pairs), 'files': {language: both.sources for language, both in pairs.items()}}
     result = describe('tatoeba', 'zero-shot', model, loaded, about, f'accuracy@1|{RANKING}', score(sides))
-    for language, (texts, english) in sides.items():
-        write_array(out / f'{language}.npy', texts)
-        write_array(out / f'{language}.english.npy', english)
-    write_json(out / 'result.json', result)
+    if ranks.leads():
+        for language, (texts, english) in sides.items():
+            write_array(out / f'{language}.npy', texts)
+            write_array(out / f'{language}.english.npy', english)
+        write_json(out / 'result.json', result)
     return result
 
 
@@ -47,7 +49,7 @@ def embed_pairs(loaded: Loaded, pairs: dict[str, Pairs]) -> Sides:
     limit = loaded.config.data.text_tokens
     sides: Sides = {}
     total = sum(2 * len(both.texts) for both in pairs.values())
-    with torch.inference_mode(), tqdm(total=total, desc='embedding', unit='sentence') as progress:
+    with torch.inference_mode(), ranks.progress_bar(total, 'embedding', 'sentence') as progress:
         for language, both in pairs.items():
             texts = embed_distinct_texts(loaded, both.texts, language, progress.update, limit)
             english = embed_distinct_texts(loaded, both.english, 'en', progress.update, limit)

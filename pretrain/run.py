@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -15,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # a script's own folder comes first on the path: pretrain/ must not be where `import data` or `import config` look
 
 from pretrain.config import dump_config, load_config  # noqa: E402
+from pretrain.mistakes import said_once  # noqa: E402
 from shards.arguments import Parser  # noqa: E402
-from shards.errors import UserError, run_command  # noqa: E402
+from shards.errors import run_command  # noqa: E402
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -49,26 +49,5 @@ def main() -> int:
     return Trainer(config, arguments.deepspeed).run()
 
 
-def quiet_main() -> int:
-    """Of the processes that meet the user's mistake, one says it."""
-    try:
-        return main()
-    except UserError:
-        if first_to_say():
-            raise
-        return 2
-
-
-def first_to_say() -> bool:
-    """Whether this process is the one that reports: all may meet the same mistake, or one alone (a broken shard that only it reads)."""
-    distributed = sys.modules.get('torch.distributed')
-    if distributed is None or not distributed.is_initialized():  # the processes do not know of each other yet: one on each machine
-        return int(os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))) == 0
-    try:
-        return bool(distributed.distributed_c10d._get_default_store().add('mistakes', 1) == 1)
-    except RuntimeError:  # the store ended with the process that held it, which had the same to say
-        return False
-
-
 if __name__ == '__main__':
-    sys.exit(run_command(quiet_main))
+    sys.exit(run_command(lambda: said_once(main)))

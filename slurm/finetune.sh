@@ -5,8 +5,7 @@
 #     sbatch --dependency=afterok:JOB slurm/finetune.sh …      # behind a pre-training
 #     for language in de fr cs; do sbatch slurm/finetune.sh …; done
 #
-# `downstream --help` lists what there is. Today that is the zero-shot evaluation of multi30k-retrieval; fine-tuning comes with its own commands, which
-# this script will run as they are.
+# `downstream --help` lists what there is. Fine-tuning comes with its own commands, which this script will run as they are.
 #
 # Stopped by Slurm or with its node lost it is requeued, and the same command runs again: it continues if the command can, else it starts over.
 #SBATCH --job-name=finetune

@@ -14,16 +14,20 @@ def task(tasks: Any, name: str, text: str) -> Any:
     return tasks.add_parser(name, help=text).add_subparsers(dest='verb', metavar='VERB', required=True, parser_class=Parser)
 
 
-def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str) -> Any:
+ALL = 'any spelling, apart by spaces or commas; default: all that DATA has'
+
+
+def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str, languages: str = ALL) -> Any:
     """Adds a verb with the flags that every one has; returns its parser.
 
-    `run` gets the parsed flags; `data` says what --data is, `out` how the folder of results is called by default.
+    `run` gets the parsed flags; `data` says what --data is, `languages` what --languages is, `out` how the folder of results is called
+    by default.
     """
     parser = verbs.add_parser(name, help=text, description=text)
     add = parser.add_argument
     add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')
     add('--data', type=Path, required=True, metavar='DIR', help=data)
-    add('--languages', nargs='+', metavar='CODE', help='any spelling, apart by spaces or commas; default: all that DATA has')
+    add('--languages', nargs='+', metavar='CODE', help=languages)
     add('--out', type=Path, metavar='DIR', help=f'for result.json and what belongs to it; default: MODEL/downstream/TASK/{out}')
     parser.set_defaults(run=run)
     return parser
@@ -37,3 +41,12 @@ def languages(options: argparse.Namespace) -> list[str] | None:
 def out_folder(options: argparse.Namespace, name: str) -> Path:
     """OUT, or MODEL/downstream/TASK/`name`."""
     return Path(options.out or options.model / 'downstream' / options.task / name)
+
+
+def report(text: str, out: Path) -> None:
+    """Print a result's table and where the result is; one rank of several does."""
+    from downstream import ranks
+
+    if ranks.leads():
+        print(text)
+        print(f'written: {out / "result.json"}')

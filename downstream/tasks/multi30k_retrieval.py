@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import languages, out_folder, task, verb
+from downstream.tasks.arguments import languages, out_folder, report, task, verb
 
 LAYOUT = 'laid out as github.com/multi30k/dataset, with the pictures in images/'
 
@@ -23,5 +23,4 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     out = out_folder(options, f'{options.data.resolve().name}-{options.split}')
     result = evaluate(options.model, options.data, out, options.split, languages(options), options.images)
-    print(show(result))
-    print(f'written: {out / "result.json"}')
+    report(show(result), out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from downstream.tasks.arguments import languages, out_folder, task, verb
+from downstream.tasks.arguments import languages, out_folder, report, task, verb
 
 LAYOUT = "LASER's data/tatoeba/v1: tatoeba.<xxx>-eng.<xxx> and tatoeba.<xxx>-eng.eng"
 
@@ -20,5 +20,4 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     out = out_folder(options, options.data.resolve().name)
     result = evaluate(options.model, options.data, out, languages(options))
-    print(show(result))
-    print(f'written: {out / "result.json"}')
+    report(show(result), out)

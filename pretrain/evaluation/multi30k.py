@@ -41,7 +41,7 @@ class Split:
     root: Path
     name: str
     names: list[str]  # picture file names, one a row
-    paths: list[Path]
+    paths: list[Path]  # none when it was read without pictures
     captions: dict[str, Captions]  # canonical language -> captions
 
     def picture(self, row: int) -> bytes:
@@ -55,23 +55,28 @@ class Split:
         """Hash of all that an evaluation of this split depends on: names, bytes of the pictures, captions and their pictures."""
         digest = hashlib.sha256()
         for row, name in enumerate(self.names):
-            digest.update(f'{name}\0{hashlib.sha256(self.picture(row)).hexdigest()}\n'.encode())
+            picture = hashlib.sha256(self.picture(row)).hexdigest() if self.paths else ''
+            digest.update(f'{name}\0{picture}\n'.encode())
         for language, captions in sorted(self.captions.items()):
             for text, row in zip(captions.texts, captions.rows, strict=True):
                 digest.update(f'{language}\0{row}\0{text}\n'.encode())
         return digest.hexdigest()
 
 
-def read_split(root: Path, split: str = 'test_2016_flickr', languages: list[str] | None = None, images: Path | None = None) -> Split:
+def read_split(
+    root: Path, split: str = 'test_2016_flickr', languages: list[str] | None = None, images: Path | None = None,
+    translations: bool = False, pictures: bool = True,
+) -> Split:  # fmt: skip
     """A split with the captions of the named languages (none: all that it has), pictures from `images` (none: ROOT/images).
 
     English and German take task 2's five captions a picture where they are there, as the literature's retrieval does; others task 1's one.
+    With `translations` it is task 1's for all, which are each other's translation. Without `pictures` none need be there.
     Raises UserError for a folder in another layout, unequal counts, empty captions, missing pictures, a language that is not there.
     """
     if not root.is_dir():
         raise UserError(f'{root} is no folder; --data takes a folder laid out as {SOURCE}')
     names = _names(root / 'data' / 'task1' / 'image_splits' / f'{split}.txt', root)
-    found = _caption_files(root, split)
+    found = _caption_files(root, split, translations)
     wanted = sorted(found) if not languages else list(dict.fromkeys(map(_wanted, languages)))
     for language in wanted:
         if language not in found:
@@ -79,7 +84,7 @@ def read_split(root: Path, split: str = 'test_2016_flickr', languages: list[str]
     if not wanted:
         raise UserError(f'{root / "data/task1/raw"} has no {split}.<language>.gz; --split names the split')
     captions = {language: _captions(root, split, language, found[language], names) for language in wanted}
-    return Split(root, split, names, _paths(names, images or root / 'images'), captions)
+    return Split(root, split, names, _paths(names, images or root / 'images') if pictures else [], captions)
 
 
 def _names(path: Path, root: Path) -> list[str]:
@@ -97,10 +102,10 @@ def _names(path: Path, root: Path) -> list[str]:
     return names
 
 
-def _caption_files(root: Path, split: str) -> dict[str, list[Path]]:
+def _caption_files(root: Path, split: str, translations: bool) -> dict[str, list[Path]]:
     """Canonical language -> its caption files: task 2's five where all are there, else task 1's one."""
     found = {_language(path, 1): [path] for path in sorted((root / 'data/task1/raw').glob(f'{split}.*.gz'))}
-    if split in TASK2_SPLITS:
+    if split in TASK2_SPLITS and not translations:
         raw = root / 'data/task2/raw'
         for first in sorted(raw.glob(f'{TASK2_SPLITS[split]}.1.*.gz')):
             code = first.name.split('.')[2]

@@ -35,9 +35,16 @@ class Loaded:
     config: Config
     sha256: str  # of the weights' file, or of the checkpoint's state.json, which holds the hashes of its files
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and so where its inputs must be."""
+        return self.model.embed_tokens.device
+
 
 def load_model(folder: str | Path) -> Loaded:
-    """Load a run or an export, fp32, on the CPU. Raises UserError when the folder is neither, or a file of it is damaged."""
+    """Load a run or an export, fp32, on the CPU (`.model.to` moves it). Raises UserError when the folder is neither, or a file of it is
+    damaged.
+    """
     folder = Path(folder)
     if (folder / CONFIG).is_file():
         return _load_export(folder)
@@ -51,7 +58,7 @@ def load_model(folder: str | Path) -> Loaded:
 def embed_images(loaded: Loaded, pictures: Sequence[bytes]) -> Tensor:
     """Unit vectors (N, projection) of encoded pictures (JPEG, PNG, WebP), fp32. Raises OSError for bytes that are no picture."""
     size = loaded.config.model.visual.image_size
-    return loaded.model.image_features(torch.stack([evaluation_image(picture, size) for picture in pictures]))
+    return loaded.model.image_features(torch.stack([evaluation_image(picture, size) for picture in pictures]).to(loaded.device))
 
 
 @torch.no_grad()
@@ -63,7 +70,7 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], language: str, limit: int 
     limit = limit or loaded.config.data.caption_tokens
     rows = [encoder_input(ids, loaded.tokenizer, language, limit) for ids in loaded.tokenizer.encode_batch(list(texts))]
     lengths = torch.tensor([len(row) for row in rows])
-    return loaded.model.text_features(Texts(torch.tensor([token for row in rows for token in row]), lengths))
+    return loaded.model.text_features(Texts(torch.tensor([token for row in rows for token in row], device=loaded.device), lengths))
 
 
 def export(run: str | Path, out: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""A small untrained model, exported, with a tokenizer of the sample's captions."""
+"""Small untrained models, exported, with a tokenizer of the sample's captions."""
 from __future__ import annotations
 
 import io
@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from pretrain.config import Config
 from pretrain.evaluation.multi30k import read_split
+from pretrain.model.load import load_model
 from pretrain.model.unix2 import UniX2
 from shards.tokenizer import save_tokenizer
+from tests.support.published import scrambled
 
 SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation'
 
@@ -21,7 +23,23 @@ SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation'
 @pytest.fixture(scope='session')
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `pretrain export` writes it."""
-    folder = tmp_path_factory.mktemp('export')
+    return made(tmp_path_factory.mktemp('export'))
+
+
+@pytest.fixture(scope='session')
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a model whose texts depend on all before them, and end early and late."""
+    folder = made(tmp_path_factory.mktemp('writer'))
+    loaded = load_model(folder)
+    model = scrambled(loaded.model, seed=1, std=0.7)
+    model.embed_tokens.data /= 7
+    model.embed_tokens.data[loaded.tokenizer.eos] *= 2
+    model.decoder.layer_norm.bias.data.zero_()
+    save(folder, model)
+    return folder
+
+
+def made(folder: Path) -> Path:
     captions = read_split(SAMPLE / 'multi30k_seen').captions.values()
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -39,7 +57,10 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )  # fmt: skip
     torch.manual_seed(0)
-    weights = {name: tensor.detach().contiguous() for name, tensor in UniX2(config.model, tokenizer.vocabulary).named_parameters()}
-    save_file(weights, folder / 'model.safetensors')
+    save(folder, UniX2(config.model, tokenizer.vocabulary))
     (folder / 'config.json').write_text(json.dumps({'run': config.model_dump(by_alias=True, mode='json')}))
     return folder
+
+
+def save(folder: Path, model: UniX2) -> None:
+    save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, folder / 'model.safetensors')

@@ -53,4 +53,4 @@ StepBatches.step_data = step_data  # type: ignore[method-assign]
 plain, forward._written = forward._written, written
 
 if __name__ == '__main__':
-    sys.exit(run.run_command(run.quiet_main))
+    sys.exit(run.run_command(lambda: run.said_once(run.main)))

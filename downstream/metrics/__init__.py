@@ -1,0 +1,1 @@
+"""Figures from texts: scores with the signature of how they came about. None needs a model."""
