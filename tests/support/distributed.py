@@ -91,8 +91,9 @@ def _rank(rank: int, call: bytes) -> int:
         value = function(*arguments)
         if rank == 0:
             torch.save(value, result)
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():  # a whole run has left the group itself
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
     except BaseException:
         traceback.print_exc()
         return 1
