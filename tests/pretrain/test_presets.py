@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import math
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from pretrain.model.unix2 import UniX2
 from pretrain.records import EVALUATION, METRICS, read_lines
 from shards.tokenizer import Tokenizer
 from tests.support.distributed import run_distributed
-from tests.support.launch import ROOT, tiny
+from tests.support.launch import ROOT, run_here, tiny
 
 PRESETS = sorted(path.relative_to(ROOT) for folder in ('baselines', 'ablations') for path in (ROOT / 'configs' / folder).glob('*.yaml'))
 PRESETS += [Path('configs/comparable.yaml')]
@@ -36,14 +34,6 @@ REACHED = {
 }  # fmt: skip
 
 
-def command(arguments: list[str]) -> None:
-    """`python pretrain/run.py …`, but that what it imports has been imported."""
-    sys.argv = ['run.py', *arguments]
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / 'pretrain/run.py'), run_name='__main__')
-    assert ended.value.code == 0
-
-
 @pytest.mark.slow
 @pytest.mark.launcher
 @pytest.mark.parametrize('preset', PRESETS, ids=str)
@@ -51,7 +41,7 @@ def test_preset_trains(preset: Path, home: Path, tmp_path: Path) -> None:
     """One update: a finite loss of every task, the merged one their mean, a gradient in all that they run through, and in no more."""
     out = tmp_path / 'run'
     settings = [*tiny(home, out), *SETTINGS]
-    run_distributed(command, 1, tmp_path, ['--config', str(ROOT / preset), *settings])
+    run_distributed(run_here, 1, tmp_path, ['--config', str(ROOT / preset), *settings])
     config = load_config(ROOT / preset, settings)
     (line,) = read_lines(out / METRICS)
     assert list(line['loss']) == [*config.tasks, 'total'] and line['skipped'] is False

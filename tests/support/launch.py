@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -45,6 +46,15 @@ def command(launcher: list[str], home: Path, out: Path, *settings: str, script: 
 def tiny(home: Path, out: Path) -> list[str]:
     """Settings of a tiny model on the shards and tokenizer of `home`."""
     return [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}']
+
+
+def run_here(arguments: list[str]) -> None:
+    """`python pretrain/run.py …` in this process, to its end: for a rank of `run_distributed`, which has imported everything."""
+    sys.argv = ['run.py', *arguments]
+    try:
+        runpy.run_path(str(ROOT / 'pretrain/run.py'), run_name='__main__')
+    except SystemExit as ended:
+        assert ended.code == 0, f'exit code {ended.code}'
 
 
 def environment() -> dict[str, str]:
