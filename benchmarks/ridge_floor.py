@@ -75,7 +75,7 @@ def floor(raw: Path, multi30k: Path, split: str = 'test_2016_flickr', ridge: flo
     fitted = fit(raw, ridge, side)
     ranks = fitted.rank(read_split(multi30k, split))
     mean = np.mean(list(ranks['text_to_image'].values()), 0).tolist()
-    return {'pictures': fitted.pictures, 'chance_r10': chance(ranks['pool'], 1)[0]['R@10'], **ranks, 'mean': mean}
+    return {'pictures': fitted.pictures, 'chance_r10': chance(np.ones(ranks['pool'], np.int64))[0]['R@10'], **ranks, 'mean': mean}
 
 
 def pixels(data: bytes, side: int = 16) -> Floats:

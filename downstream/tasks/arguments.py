@@ -17,17 +17,20 @@ def task(tasks: Any, name: str, text: str) -> Any:
 ALL = 'any spelling, apart by spaces or commas; default: all that DATA has'
 
 
-def verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str, languages: str = ALL) -> Any:
+def verb(
+    verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str, languages: str | None = ALL
+) -> Any:
     """Adds a verb with the flags that every one has; returns its parser.
 
-    `run` gets the parsed flags; `data` says what --data is, `languages` what --languages is, `out` how the folder of results is called
-    by default.
+    `run` gets the parsed flags; `data` says what --data is, `languages` what --languages is (None: there is no such flag), `out` how the
+    folder of results is called by default.
     """
     parser = verbs.add_parser(name, help=text, description=text)
     add = parser.add_argument
     add('--model', type=Path, required=True, metavar='DIR', help='a run (its newest checkpoint) or an export')
     add('--data', type=Path, required=True, metavar='DIR', help=data)
-    add('--languages', nargs='+', metavar='CODE', help=languages)
+    if languages:
+        add('--languages', nargs='+', metavar='CODE', help=languages)
     add('--out', type=Path, metavar='DIR', help=f'for result.json and what belongs to it; default: MODEL/downstream/TASK/{out}')
     parser.set_defaults(run=run)
     return parser
@@ -43,10 +46,10 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
     return Path(options.out or options.model / 'downstream' / options.task / name)
 
 
-def report(text: str, out: Path) -> None:
-    """Print a result's table and where the result is; one rank of several does."""
+def report(show: Callable[[dict[str, Any]], str], result: dict[str, Any], out: Path) -> None:
+    """Print a result and where it is; one rank of several does."""
     from downstream import ranks
 
     if ranks.leads():
-        print(text)
+        print(show(result))
         print(f'written: {out / "result.json"}')

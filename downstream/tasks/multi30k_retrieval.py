@@ -23,4 +23,4 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     out = out_folder(options, f'{options.data.resolve().name}-{options.split}')
     result = evaluate(options.model, options.data, out, options.split, languages(options), options.images)
-    report(show(result), out)
+    report(show, result, out)

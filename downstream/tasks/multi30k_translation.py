@@ -31,4 +31,4 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.model, options.data, out, options.split, options.source, languages(options), options.images, options.text_only,
         options.beams,
     )  # fmt: skip
-    report(show(result), out)
+    report(show, result, out)

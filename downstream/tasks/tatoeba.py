@@ -20,4 +20,4 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     out = out_folder(options, options.data.resolve().name)
     result = evaluate(options.model, options.data, out, languages(options))
-    report(show(result), out)
+    report(show, result, out)

@@ -49,10 +49,13 @@ def image_to_text(images: Floats, texts: Floats, rows: NDArray[np.int64], ks: tu
     return _named(hits / max(1, queries), ks)
 
 
-def chance(images: int, captions: int, ks: tuple[int, ...] = KS) -> tuple[dict[str, float], dict[str, float]]:
-    """Expected (text->image, image->text) recall of random scores, for `captions` a picture."""
-    texts = images * captions
-    return _named([min(1.0, k / images) for k in ks], ks), _named([_expected_hit(k, captions, texts - captions) for k in ks], ks)
+def chance(captions: NDArray[np.int64], ks: tuple[int, ...] = KS) -> tuple[dict[str, float], dict[str, float]]:
+    """Expected (text->image, image->text) recall of random scores. captions (I,): how many each picture has."""
+    images, texts = len(captions), int(captions.sum())
+    counts, pictures = np.unique(captions[captions > 0], return_counts=True)
+    shares = dict(zip(counts.tolist(), pictures / pictures.sum(), strict=True))
+    back = [sum(_expected_hit(k, own, texts - own) * share for own, share in shares.items()) for k in ks]
+    return _named([min(1.0, k / images) for k in ks], ks), _named(back, ks)
 
 
 def mean_recall(forth: dict[str, float], back: dict[str, float]) -> float:

@@ -51,17 +51,27 @@ def test_agrees_with_brute_force(data: st.DataObject) -> None:
 def test_equal_scores_give_chance(captions: int) -> None:
     images, texts = np.ones((40, 8), np.float32), np.ones((40 * captions, 8), np.float32)
     rows = np.arange(len(texts)) // captions
-    forth, back = chance(40, captions)
+    forth, back = chance(np.full(40, captions))
     assert text_to_image(texts, images, rows) == pytest.approx(forth)
     assert image_to_text(images, texts, rows) == pytest.approx(back)
     assert forth['R@10'] == 0.25
+
+
+def test_equal_scores_give_chance_with_uneven_captions() -> None:
+    """A picture without a caption asks nothing, and is in the way all the same."""
+    rows = np.array([0, 0, 0, 1, 3, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9])
+    forth, back = chance(np.bincount(rows, minlength=10))
+    images, texts = np.ones((10, 4), np.float32), np.ones((len(rows), 4), np.float32)
+    assert text_to_image(texts, images, rows) == pytest.approx(forth)
+    assert image_to_text(images, texts, rows) == pytest.approx(back)
+    assert 1 / 15 < back['R@1'] < 4 / 15
 
 
 def test_random_embeddings_are_at_chance() -> None:
     generator = np.random.default_rng(0)
     images, texts = generator.normal(size=(500, 16)).astype(np.float32), generator.normal(size=(2500, 16)).astype(np.float32)
     rows = np.arange(2500) // 5
-    forth, back = chance(500, 5)
+    forth, back = chance(np.full(500, 5))
     for found, expected, queries in ((text_to_image(texts, images, rows), forth, 2500), (image_to_text(images, texts, rows), back, 500)):
         for name, value in found.items():
             # Caption queries share pictures, so their hits are not independent: six deviations of independent ones.

@@ -1,0 +1,29 @@
+"""The flags that `downstream coco` and `downstream coco-cn` share."""
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from downstream.tasks.arguments import out_folder, report, verb
+
+
+def add_evaluate(verbs: Any, benchmark: str, layout: str) -> None:
+    """Adds the verb `evaluate` of a benchmark, named as in downstream/coco.py."""
+    text = 'write captions by beam search, and rank pictures and captions with the dual encoder; on several ranks under a launcher'
+    add = verb(verbs, 'evaluate', text, partial(_evaluate, benchmark), layout, 'DATA-SPLIT', None).add_argument
+    add('--images', type=Path, metavar='DIR', help="folder that holds COCO's train2014/ and val2014/, if not DATA")
+    add('--split', default='test', choices=('test', 'val', 'train'), metavar='SPLIT', help='test, val or train; default: %(default)s')
+    add('--beams', type=int, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
+    add('--only', choices=('captioning', 'retrieval'), metavar='PART', help='captioning or retrieval; default: both')
+
+
+def _evaluate(benchmark: str, options: argparse.Namespace) -> None:
+    from downstream import coco
+
+    out = out_folder(options, f'{options.data.resolve().name}-{options.split}')
+    parts = [options.only] if options.only else coco.PARTS
+    kind = getattr(coco, benchmark)
+    result = coco.evaluate(kind, options.model, options.data, out, options.split, options.images, options.beams, parts)
+    report(coco.show, result, out)
