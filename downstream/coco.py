@@ -90,7 +90,7 @@ def evaluate(
         save_captions(out, pictures, hypotheses, references)
     if embeddings is not None:
         scores['retrieval'] = ranking(ranked, embeddings, benchmark.language)
-        retrieval.save_embeddings(out, embeddings)
+        retrieval.save_embeddings(out, ranked, embeddings)
     about = {
         'folder': str(data), 'split': split, 'pictures': len(pictures.names), 'sha256': pictures.sha256(),
         'captions': pictures.captions[benchmark.language].sources,

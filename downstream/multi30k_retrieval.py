@@ -32,7 +32,7 @@ def evaluate(
     }
     result = describe('multi30k-retrieval', 'zero-shot', model, loaded, about, retrieval.METRIC, score(pictures, embeddings))
     if ranks.leads():
-        retrieval.save_embeddings(out, embeddings)
+        retrieval.save_embeddings(out, pictures, embeddings)
         write_json(out / 'result.json', result)
     return result
 

@@ -38,9 +38,9 @@ def percent(value: float | None) -> str:
     return '-' if value is None else f'{100 * value:.1f}'
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
     """Write JSON so that a reader finds the old file or the whole new one."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + '\n')
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=indent) + '\n')
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,18 +7,24 @@ from typing import Any
 import numpy as np
 
 from downstream.embed import Embeddings
-from downstream.report import percent, write_array
+from downstream.report import percent, write_array, write_json
 from downstream.result import RANKING
 from pretrain.evaluation.multi30k import Split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, mean_recall, text_to_image
 
+INPUTS = 'inputs.json'
 WAYS = ('text_to_image', 'image_to_text')
 METRIC = f'recall@{",".join(map(str, KS))}|{RANKING}|image-query:best-caption'
 HEADER = ('captions', *(f'{way} R@{k}' for way in ('t->i', 'i->t') for k in KS), 'mR', 'chance mR')
 
 
-def save_embeddings(out: Path, embeddings: Embeddings) -> None:
-    """OUT/images.npy and OUT/texts.<language>.npy."""
+def save_embeddings(out: Path, split: Split, embeddings: Embeddings) -> None:
+    """OUT/images.npy and OUT/texts.<language>.npy, and OUT/inputs.json: of which picture and text each row is.
+
+    {'pictures': [path], 'texts': {language: [[row of its picture, text]]}}
+    """
+    asked = {language: list(zip(own.rows, own.texts, strict=True)) for language, own in split.captions.items()}
+    write_json(out / INPUTS, {'pictures': [str(path.resolve()) for path in split.paths], 'texts': asked}, indent=None)
     write_array(out / 'images.npy', embeddings.images)
     for language, texts in embeddings.texts.items():
         write_array(out / f'texts.{language}.npy', texts)

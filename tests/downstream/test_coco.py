@@ -119,7 +119,7 @@ def test_two_ranks_give_the_same(writer: Path, data: Path, coco: Path, tmp_path:
 def test_one_part_alone(writer: Path, data: Path, tmp_path: Path) -> None:
     run(arguments('coco-cn', writer, data, tmp_path / 'a', '--only', 'retrieval', '--split', 'val'))
     assert 'captioning' not in result_of(tmp_path / 'a')
-    assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == ['images.npy', 'result.json', 'texts.zh.npy']
+    assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == ['images.npy', 'inputs.json', 'result.json', 'texts.zh.npy']
     run(arguments('coco-cn', writer, data, tmp_path / 'b', '--only', 'captioning', '--split', 'val', '--beams', '1'))
     assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['captions.jsonl', 'result.json']
     assert 'retrieval' not in show(result_of(tmp_path / 'b'))

@@ -49,7 +49,8 @@ def test_saved_embeddings_give_the_result(evaluated: tuple[Path, dict[str, Any]]
     rows = np.arange(37)
     assert text_to_image(texts, images, rows) == result['languages']['de']['text_to_image']
     assert image_to_text(images, texts, rows) == result['languages']['de']['image_to_text']
-    assert sorted(path.name for path in out.iterdir()) == ['images.npy', 'result.json', 'texts.de.npy', 'texts.en.npy', 'texts.zh.npy']
+    files = ['images.npy', 'inputs.json', 'result.json', *(f'texts.{language}.npy' for language in ('de', 'en', 'zh'))]
+    assert sorted(path.name for path in out.iterdir()) == files
 
 
 def test_rows_are_those_of_single_inputs(export: Path, evaluated: tuple[Path, dict[str, Any]]) -> None:

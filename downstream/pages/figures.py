@@ -1,0 +1,120 @@
+"""The figures that the tables take out of results, in percent, with marks for what differs from the paper's protocol."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from downstream.data.tatoeba import LANGUAGES
+from downstream.pages.collect import ZERO_SHOT, Result
+from downstream.paper import paper_tables
+from downstream.report import PAPER_LANGUAGES
+
+ZERO, OTHER_DATA, NO_PTB = '†', '§', '‡'
+MARKS = {
+    ZERO: 'zero-shot, where the paper fine-tuned',
+    OTHER_DATA: "not the benchmark's own number of examples, so other data than the paper's",
+    NO_PTB: "words cut without Java's PTB tokenizer: not comparable",
+}
+# Examples of the benchmarks as published (formats of their repositories); XVNLI's are those with a label.
+EXAMPLES = {'coco': 5000, 'coco-cn': 1000, 'multi30k-retrieval': 1000, 'multi30k-translation': 1000, 'xvnli': 1150, 'xgqa': 9666}
+FEWER_PAIRS = {'jv': 205, 'ka': 746, 'kk': 575, 'ml': 687, 'sw': 390, 'ta': 307, 'te': 234, 'th': 548}  # of Tatoeba; others have 1,000
+FINE_TUNED = ('coco', 'coco-cn', 'multi30k-translation')  # by the paper
+PUBLISHED = {'coco': 'test', 'coco-cn': 'test', 'multi30k-retrieval': 'test_2016_flickr', 'multi30k-translation': 'test_2016_flickr'}
+
+Figure = Callable[[Result], float | None]
+
+
+def published_split(result: Result) -> bool:
+    """Whether a result is of the split that the paper reports."""
+    return result.split == PUBLISHED.get(result.task, result.split)
+
+
+def cell(result: Result | None, figure: Figure, language: str | None = None) -> str:
+    """A figure with its marks; empty where nothing was run."""
+    value = None if result is None else figure(result)
+    if result is None or value is None:
+        return ''
+    return f'{value:.1f}' + ''.join(marks(result, language))
+
+
+def marks(result: Result, language: str | None = None) -> list[str]:
+    """What must be said beside a figure of this result (of Tatoeba's: in this language; none: in all)."""
+    found = []
+    if result.task in FINE_TUNED and result.setting == ZERO_SHOT:
+        found.append(ZERO)
+    if not _whole(result, language):
+        found.append(OTHER_DATA)
+    if result.task == 'coco' and 'PTB' not in next(iter(result.content['captioning']['tokens'])).split():
+        found.append(NO_PTB)
+    return found
+
+
+def accuracy(language: str) -> Figure:
+    """Of XVNLI and xGQA in a language."""
+    return lambda result: _percent(result.content['languages'].get(language, {}).get('accuracy'))
+
+
+def mean_accuracy(task: str) -> Figure:
+    """Over the paper's languages other than English; None when one is missing."""
+    languages = paper_tables()['table7'][task]['langs']
+    return lambda result: _mean([accuracy(language)(result) for language in languages])
+
+
+def tatoeba(language: str) -> Figure:
+    """xx->en accuracy in a language, the headline."""
+    return lambda result: _percent(result.content['languages'].get(language, {}).get('to_english'))
+
+
+def mean_tatoeba(result: Result) -> float | None:
+    """Over XTREME's 36 languages; None when one is missing."""
+    return _mean([tatoeba(language)(result) for language in LANGUAGES])
+
+
+def mean_recall(result: Result) -> float | None:
+    """mR over Multi30k's own four languages; None when one is missing."""
+    return _mean([_percent(result.content['languages'].get(language, {}).get('mR')) for language in PAPER_LANGUAGES])
+
+
+def caption_score(metric: str) -> Figure:
+    """Times 100, by the headline's words."""
+
+    def figure(result: Result) -> float | None:
+        scores = result.content.get('captioning')
+        return None if scores is None else _percent(next(iter(scores['tokens'].values()))[metric])
+
+    return figure
+
+
+def translation(result: Result) -> float | None:
+    """The literature's BLEU from English into German with the picture; None when that was not run."""
+    if result.content['data']['source'] != 'en':
+        return None
+    found = result.content['languages'].get('de', {}).get('with_picture', {}).get('tokenised')
+    return None if found is None else float(found['score'])
+
+
+def _whole(result: Result, language: str | None) -> bool:
+    scores: dict[str, Any] = result.content.get('languages', {})
+    if result.task == 'tatoeba':
+        asked = LANGUAGES if language is None else [language]
+        return all(scores.get(code, {}).get('sentences') == FEWER_PAIRS.get(code, 1000) for code in asked)
+    if result.task not in EXAMPLES:
+        return True
+    if result.task in ('xvnli', 'xgqa'):
+        counts = {entry['rows'] for entry in scores.values()}
+    elif result.task == 'multi30k-translation':
+        counts = {entry['sentences'] for entry in scores.values()}
+    else:
+        counts = {result.content['data']['pictures']}
+    return counts == {EXAMPLES[result.task]}
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

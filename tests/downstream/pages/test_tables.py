@@ -1,0 +1,101 @@
+"""The four tables: the paper's figures where it prints them, ours below, empty cells where nothing was run, marks where ours differ."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from downstream.data.tatoeba import LANGUAGES
+from downstream.pages.collect import collect
+from downstream.pages.tables import Grid, list_of_results, paper_grids
+from tests.downstream.pages import results
+
+
+def grids(*folders: Path) -> list[Grid]:
+    return paper_grids(collect(list(map(str, folders))))
+
+
+def cells(grid: Grid, name: str) -> list[str]:
+    found = [row for row in grid.rows if row.name == name]
+    assert len(found) == 1, [row.name for row in grid.rows]
+    return found[0].cells
+
+
+def test_the_papers_own_rows(tmp_path: Path) -> None:
+    results.tatoeba(tmp_path / 'm')
+    table1, table2, table7, first, second = grids(tmp_path / 'm')
+    assert cells(table1, 'UC2') == ['76.38', '62.05', '55.19', '29.35', '', '', '', '']
+    assert cells(table1, 'ERNIE-UniX2 (paper)') == ['87.73', '77.42', '56.68', '40.63', '', '', '', '93.82']
+    assert cells(table2, 'ERNIE-ViLG') == ['', '', '', '', '50.0', '31.6', '60.3', '138.2', '']
+    assert cells(table2, 'ERNIE-UniX2 (paper)') == ['40.7', '39.8', '133.1', '27.0', '48.3', '30.1', '58.7', '133.5', '49.3']
+    assert table7.header == ['ar', 'es', 'fr', 'ru', 'bn', 'de', 'id', 'ko', 'pt', 'ru', 'zh']
+    assert cells(table7, 'M3P') == ['55.24', '58.85', '56.36', '62.54', '19.2', '35.6', '29.6', '28.5', '35.7', '32.9', '31.1']
+    assert cells(first, 'VECO')[:2] == ['80.9', '85.1']
+    assert cells(second, 'ERNIE-UniX2 (paper)')[-2:] == ['96.7', '93.8']
+    for grid in (table1, table2, table7, first, second):
+        assert sum(span for _, span in grid.groups) == len(grid.header)
+        assert {len(row.cells) for row in grid.rows} == {len(grid.header)}
+
+
+def test_ours_stand_below(tmp_path: Path) -> None:
+    folder = tmp_path / 'm'
+    results.tatoeba(folder / 'tatoeba')
+    results.xvnli(folder / 'xvnli', en=0.5, ar=0.1, es=0.2, fr=0.3, ru=0.4)
+    results.retrieval(folder / 'r', en=0.4, de=0.3, fr=0.2, cs=0.1, zh=0.9)
+    results.retrieval(folder / 's', 'fine-tuned on all languages', en=0.8, de=0.8, fr=0.8, cs=0.8)
+    results.coco(folder / 'coco')
+    results.coco(folder / 'cn', 'coco-cn', tokens='jieba', pictures=1000)
+    results.translation(folder / 'mt')
+    table1, table2, table7, first, second = grids(folder)
+    assert cells(table1, 'm') == ['50.0', '25.0', '', '', '25.0', '', '80.0', '17.5']
+    assert cells(table2, 'm') == ['12.3', '', '123.4', '', '12.3', '', '45.6', '123.4', '33.3']
+    assert cells(table7, 'm') == ['10.0', '20.0', '30.0', '40.0', *[''] * 7]
+    assert cells(first, 'm') == [f'{number}.0' for number in range(18)]
+    assert cells(second, 'm') == [*(f'{number}.0' for number in range(18, 36)), '17.5']
+    assert not [note for grid in (table1, table2) for note in grid.notes if note[0] in '†§‡']
+
+
+def test_marks_say_what_differs(tmp_path: Path) -> None:
+    folder = tmp_path / 'm'
+    results.tatoeba(folder / 'tatoeba', sentences=300)
+    results.coco(folder / 'coco', setting='zero-shot', tokens='words (no Java: not comparable with PTB)', pictures=79)
+    results.xvnli(folder / 'xvnli', rows=60, en=0.5)
+    results.translation(folder / 'mt', sentences=56)
+    table1, table2, _, first, _ = grids(folder)
+    assert cells(table1, 'm') == ['50.0§', '', '', '', '', '', '', '17.5§']  # no mean without all languages
+    assert cells(table2, 'm')[0] == '12.3†§‡' and cells(table2, 'm')[-1] == '33.3§'
+    assert cells(first, 'm')[3] == '3.0§'
+    assert [note[0] for note in table2.notes if note[0] in '†§‡'] == ['†', '§', '‡']
+
+
+def test_a_language_missing_leaves_cells_empty(tmp_path: Path) -> None:
+    results.tatoeba(tmp_path / 'm', tuple(language for language in LANGUAGES if language != 'th'))
+    table1, _, _, _, second = grids(tmp_path / 'm')
+    assert [row.name for row in table1.rows if row.ours] == []
+    assert cells(second, 'm')[second.header.index('th')] == '' and cells(second, 'm')[-1] == ''
+    assert cells(second, 'm')[second.header.index('tr')] == '32.0'
+
+
+def test_several_results_for_one_cell_are_rows_of_their_own(tmp_path: Path) -> None:
+    results.retrieval(tmp_path / 'm/1', en=0.1, de=0.1, fr=0.1, cs=0.1)
+    folder = results.retrieval(tmp_path / 'm/2', en=0.2, de=0.2, fr=0.2, cs=0.2)
+    (folder / 'result.json').write_text((folder / 'result.json').read_text().replace('/data/multi30k-retrieval', '/data/emoji'))
+    results.retrieval(tmp_path / 'm/3', split='val', en=0.3, de=0.3, fr=0.3, cs=0.3)  # not what the paper reports
+    table1 = grids(tmp_path / 'm')[0]
+    assert [(row.name, row.cells[4]) for row in table1.rows if row.ours] == [
+        ('m (zero-shot, multi30k-retrieval)', '10.0'), ('m (zero-shot, emoji)', '20.0'),
+    ]  # fmt: skip
+    assert len(list_of_results(collect([str(tmp_path / 'm')])).rows) == 3
+
+
+def test_other_languages_than_the_papers_are_no_translation(tmp_path: Path) -> None:
+    results.translation(tmp_path / 'm', source='cs')
+    assert [row for row in grids(tmp_path / 'm')[1].rows if row.ours] == []
+
+
+@pytest.mark.parametrize('names', [('a', 'b'), ('b', 'a')])
+def test_runs_in_the_order_given(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        results.tatoeba(tmp_path / name)
+    table8 = grids(*(tmp_path / name for name in names))[3]
+    assert [row.name for row in table8.rows if row.ours] == list(names)
