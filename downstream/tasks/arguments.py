@@ -46,6 +46,13 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
     return Path(options.out or options.model / 'downstream' / options.task / name)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 1 on')
+    return int(text)
+
+
 def report(show: Callable[[dict[str, Any]], str], result: dict[str, Any], out: Path) -> None:
     """Print a result and where it is; one rank of several does."""
     from downstream import ranks

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import out_folder, report, verb
+from downstream.tasks.arguments import out_folder, positive, report, verb
 
 
 def add_evaluate(verbs: Any, benchmark: str, layout: str) -> None:
@@ -15,7 +15,7 @@ def add_evaluate(verbs: Any, benchmark: str, layout: str) -> None:
     add = verb(verbs, 'evaluate', text, partial(_evaluate, benchmark), layout, 'DATA-SPLIT', None).add_argument
     add('--images', type=Path, metavar='DIR', help="folder that holds COCO's train2014/ and val2014/, if not DATA")
     add('--split', default='test', choices=('test', 'val', 'train'), metavar='SPLIT', help='test, val or train; default: %(default)s')
-    add('--beams', type=int, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
+    add('--beams', type=positive, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
     add('--only', choices=('captioning', 'retrieval'), metavar='PART', help='captioning or retrieval; default: both')
 
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import languages, out_folder, report, task, verb
+from downstream.tasks.arguments import languages, out_folder, positive, report, task, verb
 
 LAYOUT = 'laid out as github.com/multi30k/dataset, with the pictures in images/'
 
@@ -20,7 +20,7 @@ def register(tasks: Any) -> None:
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
     add('--text-only', action='store_true', help='without pictures alone; they need not be there')
     add('--split', default='test_2016_flickr', help='name of the image list and the caption files; default: %(default)s')
-    add('--beams', type=int, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
+    add('--beams', type=positive, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
