@@ -145,9 +145,7 @@ def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:
     """The streams of a task and their weights. Raises UserError naming what the task lacks."""
     sources: list[Source] = []
     for group in CORPORA[task]:
-        share = 1.0
-        if task == 'mlm':
-            share = config.task.mlm_text_share if group == 'cc100' else 1 - config.task.mlm_text_share
+        share = _share(config, task, group)
         if share == 0:
             continue
         part = _pictures(config, catalog, task) if group == 'pictures' else _texts(config, catalog, task, group)
@@ -156,13 +154,20 @@ def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:
     return sources
 
 
+def _share(config: Config, task: str, group: str) -> float:
+    """Share of a task's samples that come from `group`, one of CORPORA[task]."""
+    if task != 'mlm':
+        return 1.0
+    return config.task.mlm_text_share if group == 'cc100' else 1 - config.task.mlm_text_share
+
+
 def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
     """Picture corpora, p proportional to n^corpus_alpha, n being the records that the task can use."""
     sources = []
     for corpus in config.data.pictures:
         found = catalog.streams(corpus, 'train')
         if not found:
-            raise _missing(config, task, corpus, ', or take it out of data.pictures')
+            raise _missing(config, catalog, task, corpus)
         for stream in found:
             subset = stream.multilingual() if task in BILINGUAL else None
             size = len(stream if subset is None else subset)
@@ -171,7 +176,7 @@ def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
     if not sources:
         raise UserError(
             f'task {task} needs pictures with captions in two languages, and no picture under {config.data.shards} has them; '
-            'build cc3m or cc12m with their translations, or take the task out of `tasks`'
+            f'build cc3m or cc12m with their translations{_instead(config, catalog)}'
         )
     return sources
 
@@ -180,13 +185,28 @@ def _texts(config: Config, catalog: Catalog, task: str, corpus: str) -> list[Sou
     """Languages of CC100 by tokens, pairs of OPUS by number, p proportional to n^language_alpha."""
     found = catalog.streams(corpus, 'train')
     if not found:
-        raise _missing(config, task, corpus, '')
+        raise _missing(config, catalog, task, corpus)
     sizes = [stream.manifest.tokens[stream.languages[0]] if corpus == 'cc100' else len(stream) for stream in found]
     return [Source(stream, size**config.data.language_alpha) for stream, size in zip(found, sizes, strict=True)]
 
 
-def _missing(config: Config, task: str, corpus: str, otherwise: str) -> UserError:
-    root = config.data.shards
-    tokenizer = '' if KINDS[corpus] == 'pictures' else f' --tokenizer {config.data.tokenizer}'
-    command = f'data_pipeline build {corpus} --raw DIR --out {root}{tokenizer}'
-    return UserError(f'task {task} needs {corpus}, and {root}/{corpus}/train has no samples; build it with `{command}`{otherwise}')
+def _missing(config: Config, catalog: Catalog, task: str, corpus: str) -> UserError:
+    root, pictures = config.data.shards, KINDS[corpus] == 'pictures'
+    command = f'data_pipeline build {corpus} --raw DIR --out {root}' + ('' if pictures else f' --tokenizer {config.data.tokenizer}')
+    remedy = f'build it with `{command}`' + (', take it out of data.pictures' if pictures else '') + _instead(config, catalog)
+    return UserError(f'task {task} needs {corpus}, and {root}/{corpus}/train has no samples; {remedy}')
+
+
+def _instead(config: Config, catalog: Catalog) -> str:
+    """Which of the asked tasks can be trained on what is there, as the last of several remedies."""
+
+    def there(task: str) -> bool:
+        groups = [group for group in CORPORA[task] if _share(config, task, group)]
+        corpora = [corpus for group in groups for corpus in (config.data.pictures if group == 'pictures' else [group])]
+        streams = [stream for corpus in corpora for stream in catalog.streams(corpus, 'train')]
+        if task in BILINGUAL and not any(len(stream.multilingual()) for stream in streams):
+            return False
+        return {stream.corpus for stream in streams} == {*corpora}
+
+    possible = [task for task in config.tasks if there(task)]
+    return f', or set tasks=[{", ".join(possible)}], which can be trained on what is there' if possible else ''

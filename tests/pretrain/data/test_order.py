@@ -138,9 +138,13 @@ def test_all_data_is_there(config: Config, tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(
     ('missing', 'message'),
     [
-        ('cc12m', r'task cmcl needs cc12m, and .*/cc12m/train has no samples; .*`data_pipeline build cc12m --raw DIR --out .*`, or'),
-        ('opus', r'task clcl needs opus, .*`data_pipeline build opus --raw DIR --out .* --tokenizer .*`$'),
-        ('cc100', r'task mlm needs cc100, '),
+        (
+            'cc12m',
+            r'task cmcl needs cc12m, and .*/cc12m/train has no samples; build it with `data_pipeline build cc12m --raw DIR --out .*`, '
+            r'take it out of data\.pictures, or set tasks=\[clcl, plm, mt\], which can be trained on what is there$',
+        ),
+        ('opus', r'task clcl needs opus, .*`data_pipeline build opus --raw DIR --out .* --tokenizer .*`, or set tasks=\[cmcl, itm, mlm,'),
+        ('cc100', r'task mlm needs cc100, .*, or set tasks=\[cmcl, clcl, itm, vplm, mt, mmmt\], which'),
     ],
 )
 def test_a_missing_corpus_is_named_with_its_command(home: Path, tmp_path: Path, tokenizer: Tokenizer, missing: str, message: str) -> None:
@@ -158,5 +162,6 @@ def test_mmmt_without_a_second_language_is_an_error(home: Path, tmp_path: Path, 
     english = [{**record, 'captions': {'en': ['a dog']}} for record in pictures[:5]]
     write_pictures(tmp_path / 'cc3m' / 'train', 'cc3m', english)
     config = make_config(home, data={'shards': str(tmp_path), 'pictures': ['cc3m']}, tasks=['cmcl', 'mmmt'])
-    with pytest.raises(UserError, match='task mmmt needs pictures with captions in two languages'):
+    message = r'task mmmt needs pictures with captions in two languages, .* translations, or set tasks=\[cmcl\], which'
+    with pytest.raises(UserError, match=message):
         check_data(config, tokenizer)
