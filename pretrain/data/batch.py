@@ -43,7 +43,8 @@ class Example:
     image_id: int | None = None
     text_id: int | None = None
     other_id: int | None = None
-    caption_ids: NDArray[np.int64] | None = None  # ITM with hard negatives: of every caption of the record, as text_id
+    own_image_id: int | None = None  # ITM: of the record's picture, as image_id, ...
+    own_text_ids: NDArray[np.int64] | None = None  # ... and of each of its captions, as text_id
 
 
 @dataclass
@@ -64,10 +65,11 @@ class TaskBatch:
     prefix: Tensor | None = None  # (B,) int64, plm vplm: T_p
     match: Tensor | None = None  # (B,) float32, itm: 1 where picture and text belong together
     replace: Tensor | None = None  # (B,) int64, itm with hard negatives: KEEP, PICTURE or TEXT, what engine/hard_negatives.py replaces
-    image_ids: Tensor | None = None  # (B,) int64, cmcl: equal for the same picture
-    text_ids: Tensor | None = None  # (B,) int64, cmcl clcl: equal for the same normalised text
+    image_ids: Tensor | None = None  # (B,) int64, cmcl itm: equal for the same picture
+    text_ids: Tensor | None = None  # (B,) int64, cmcl clcl itm: equal for the same normalised text
     other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
-    caption_ids: Texts | None = None  # itm with hard negatives: as text_ids, of every caption that the row's picture has
+    own_image_ids: Tensor | None = None  # (B,) int64, itm: the picture of the row's record, whatever replaces it in `images`, ...
+    own_text_ids: Texts | None = None  # ... and all captions of that record
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -117,7 +119,8 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         image_ids=_numbers(examples, 'image_id', torch.int64),
         text_ids=_numbers(examples, 'text_id', torch.int64),
         other_ids=_numbers(examples, 'other_id', torch.int64),
-        caption_ids=_texts(_present(examples, 'caption_ids')),
+        own_image_ids=_numbers(examples, 'own_image_id', torch.int64),
+        own_text_ids=_texts(_present(examples, 'own_text_ids')),
     )
 
 

@@ -88,11 +88,12 @@ class Examples:
                 elif not _belongs(caption, other.record, draw.record):
                     pictured, match = other, False
                     break
-        parts: dict[str, Any] = {'image': pictured.image(), 'match': match}
-        if hard:
-            captions = np.array([text_id(text) for texts in draw.record['captions'].values() for text in texts])
-            parts |= {'replace': replace, 'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption), 'caption_ids': captions}
-        return draw.example(language, self._encoded(said, caption, language), **parts)
+        parts: dict[str, Any] = {'image': pictured.image(), 'match': match, 'replace': replace if hard else None}
+        return draw.example(
+            language, self._encoded(said, caption, language), **parts,
+            image_id=hash63(pictured.record['image_id']), text_id=text_id(caption), own_image_id=hash63(draw.record['image_id']),
+            own_text_ids=np.array([text_id(text) for texts in draw.record['captions'].values() for text in texts]),
+        )  # fmt: skip
 
     def _mlm(self, draw: _Draw) -> Example:
         ratio = self.config.task.mask_ratio

@@ -15,6 +15,7 @@ from torch import Tensor
 from pretrain.data.batch import KEEP, TEXT, TaskBatch, Texts
 from pretrain.data.rng import generator
 from pretrain.engine.collectives import gather
+from pretrain.engine.known_pairs import all_captions
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks.contrastive import same
 
@@ -31,12 +32,21 @@ def replace_hard(model: UniX2, batches: list[TaskBatch], seed: int, step: int, n
     draws = torch.tensor([generator(seed, f'{name}/hard', step, position).random() for position in own], dtype=torch.float64)
     chosen = choose(x, y, model.scale().float().cpu(), keys, captions, marks, draws, own)  # (share,) global rows, -1: nothing is replaced
     pictures, texts = _fetched(batches, chosen, marks[own.start : own.stop])
+    shown = _shown(keys, chosen, marks, own).to(batches[0].text.ids.device)
     out, row = [], 0
     for batch in batches:
         rows = slice(row, row := row + len(batch))
         match = (chosen[rows] < 0).float().to(batch.text.ids.device)
-        out.append(replace(batch, images=torch.stack(pictures[rows]), text=_texts(texts[rows]), match=match))
+        images, text = torch.stack(pictures[rows]), _texts(texts[rows])
+        out.append(replace(batch, images=images, text=text, match=match, image_ids=shown[rows, 0], text_ids=shown[rows, 1]))
     return out
+
+
+def _shown(keys: Tensor, chosen: Tensor, marks: Tensor, own: range) -> Tensor:
+    """(len(own), 2): identities of picture and text of every row of `own` with what replaces them."""
+    rows = torch.arange(own.start, own.stop)
+    other, text = torch.where(chosen < 0, rows, chosen), marks[rows] == TEXT
+    return torch.stack([keys[torch.where(text, rows, other), 0], keys[torch.where(text, other, rows), 1]], 1)
 
 
 def choose(
@@ -71,22 +81,13 @@ def _scored(model: UniX2, batches: list[TaskBatch]) -> tuple[Tensor, Tensor, Ten
     model.eval()
     pairs, keys, marks = [], [], []
     for batch in batches:
-        assert batch.images is not None and batch.image_ids is not None and batch.text_ids is not None and batch.replace is not None
+        assert batch.images is not None and batch.own_image_ids is not None and batch.text_ids is not None and batch.replace is not None
         pairs.append((model.image_features(batch.images), model.text_features(batch.text)))
-        keys.append(torch.stack([batch.image_ids, batch.text_ids], 1))
+        keys.append(torch.stack([batch.own_image_ids, batch.text_ids], 1))
         marks.append(batch.replace)
     model.train(training)
     x, y = (gather(torch.cat([pair[side] for pair in pairs])).cpu() for side in (0, 1))
-    return x, y, gather(torch.cat(keys)).cpu(), _captions(batches), gather(torch.cat(marks)).cpu()
-
-
-def _captions(batches: list[TaskBatch]) -> Tensor:
-    """(N, C) identities of all captions of every row of the global batch, on the CPU; C is the most that a row has."""
-    rows = [row for batch in batches if batch.caption_ids for row in batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())]
-    most = torch.tensor(max(map(len, rows)), device=rows[0].device)
-    dist.all_reduce(most, dist.ReduceOp.MAX)
-    filled = [torch.cat([row, row[-1:].expand(int(most) - len(row))]) for row in rows]
-    return gather(torch.stack(filled)).cpu()
+    return x, y, gather(torch.cat(keys)).cpu(), all_captions(batches, gather, keys[0].device).cpu(), gather(torch.cat(marks)).cpu()
 
 
 def _fetched(batches: list[TaskBatch], chosen: Tensor, marks: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -18,6 +18,7 @@ from pretrain.engine.contrasted import Contrasted
 from pretrain.engine.counts import Counts, global_counts, summed, task_of
 from pretrain.engine.forwards import Forward, forwards
 from pretrain.engine.hard_negatives import replace_hard
+from pretrain.engine.known_pairs import with_known_pairs
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE
@@ -61,9 +62,11 @@ def train_step(
     """
     model: UniX2 = engine.module
     tasks = {part: task_of(micro_batches) for part, micro_batches in data.items()}
-    if config.task.itm_negatives == 'hard':
-        for part in (part for part, task in tasks.items() if task == 'itm'):
-            data = {**data, part: replace_hard(model, [batch.to(engine.device) for batch in data[part]], config.seed, step, part)}
+    for part in (part for part, task in tasks.items() if task == 'itm'):
+        batches = data[part]
+        if config.task.itm_negatives == 'hard':
+            batches = replace_hard(model, [batch.to(engine.device) for batch in batches], config.seed, step, part)
+        data = {**data, part: with_known_pairs(batches, gather, engine.device)}
     counts, examples = global_counts(data, engine.device)
     weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
     contrasts = {part: Contrasted(engine, model, data[part], Contrast.of(config)) for part, task in tasks.items() if task in CONTRASTIVE}

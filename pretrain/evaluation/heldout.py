@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from pretrain.data.batch import TaskBatch
+from pretrain.engine.known_pairs import with_known_pairs
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
@@ -47,6 +48,8 @@ def language_loss(
 ) -> float:
     """Loss of one task over all of `batches`."""
     batches = [batch.to(device) for batch in batches]
+    if task == 'itm':
+        batches = with_known_pairs(batches, lambda own: own, device)
     if task in CONTRASTIVE:
         contrastive = CONTRASTIVE[task]
         pairs = [features(model, batch) for batch in batches]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss
 from pretrain.tasks.forward import features, forward
+from tests.support.plain import true_match
 from tests.support.synthetic import VOCABULARY, micro_batches, task_batch, tiny_config
 
 BETA1 = 0.9
@@ -173,6 +174,8 @@ def ddp(case: Case) -> Tensors:
 
 def ddp_loss(model: UniX2, task: str, batch: TaskBatch, whole: TaskBatch, world: int) -> Tensor:
     """A rank's loss such that the mean over ranks is the loss of the global batch `whole`."""
+    if task == 'itm':
+        batch = replace(batch, match=true_match(batch, whole))
     if task in SUMMED:
         counts = SUMMED[task].counts(whole)
         return world * forward(model, {task: batch}, {task: {name: 1 / count for name, count in counts.items()}}).total

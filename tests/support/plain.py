@@ -19,9 +19,9 @@ def plain_loss(model: UniX2, task: str, batch: TaskBatch, ignore_doubles: bool =
         return plain_contrastive(model, task, batch, ignore_doubles, factor)
     encoded = model.fuse(batch.text, batch.images, batch.image_rows)
     if task == 'itm':
-        assert batch.match is not None
+        match = true_match(batch, batch)
         probability = torch.sigmoid(model.itm_head(encoded.states[encoded.layout.starts]).squeeze(1))
-        return -(batch.match * probability.log() + (1 - batch.match) * (1 - probability).log()).mean()
+        return -(match * probability.log() + (1 - match) * (1 - probability).log()).mean()
     loss = torch.zeros((), dtype=model.embed_tokens.dtype)
     if batch.masked is not None and batch.masked_labels is not None:
         states = encoded.states[text_places(model.encode_texts(batch.text).layout, encoded.layout)[batch.masked]]
@@ -74,26 +74,43 @@ def plain_contrastive(model: UniX2, task: str, batch: TaskBatch, ignore_doubles:
 
 def with_hard_negatives(model: UniX2, batch: TaskBatch, seed: int, step: int) -> TaskBatch:
     """The batch after its marked sides are replaced, chosen one row at a time by walking along the probabilities."""
-    assert batch.images is not None and batch.replace is not None and batch.image_ids is not None and batch.text_ids is not None
-    assert batch.caption_ids is not None
-    every = [set(row.tolist()) for row in batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())]
-    drawn = batch.text_ids.tolist()
+    assert batch.images is not None and batch.replace is not None and batch.own_image_ids is not None and batch.text_ids is not None
+    assert batch.own_text_ids is not None
+    every = [set(row.tolist()) for row in batch.own_text_ids.ids.split(batch.own_text_ids.lengths.tolist())]
+    seen, drawn = batch.own_image_ids.tolist(), batch.text_ids.tolist()
     with torch.no_grad():
         pictures, captions = sides(model, 'cmcl', batch)
     scale = float(model.logit_scale.detach().exp())
     images, rows = batch.images.clone(), list(batch.text.ids.split(batch.text.lengths.tolist()))
     match = torch.ones(len(batch))
     for i, mark in enumerate(batch.replace.tolist()):
-        others = [j for j in range(len(batch)) if batch.image_ids[i] != batch.image_ids[j]]
+        others = [j for j in range(len(batch)) if seen[i] != seen[j]]
         others = [j for j in others if (drawn[j] not in every[i] if mark == TEXT else drawn[i] not in every[j])]
         if mark == 0 or not others:
             continue
         weights = [float(torch.exp(scale * (pictures[i] @ captions[j] if mark == TEXT else captions[i] @ pictures[j]))) for j in others]
         draw = generator(seed, 'itm/hard', step, i).random() * sum(weights)
         j = next(j for number, j in enumerate(others) if draw < sum(weights[: number + 1]))
-        match[i] = 0
+        pair = (seen[i], drawn[j]) if mark == TEXT else (seen[j], drawn[i])
+        match[i] = pair in true_pairs(batch)
         if mark == TEXT:
             rows[i] = batch.text.ids.split(batch.text.lengths.tolist())[j]
         else:
             images[i] = batch.images[j]
     return TaskBatch('itm', batch.sample_ids, batch.languages, texts(rows), images, batch.image_rows, match=match)
+
+
+def true_match(batch: TaskBatch, whole: TaskBatch) -> Tensor:
+    """(B,) `match`, with 1 also where a record of ITM's global batch `whole` has what the row shows."""
+    assert batch.match is not None
+    if batch.image_ids is None or batch.text_ids is None:  # of `with_hard_negatives`, which has seen to it
+        return batch.match
+    shown = zip(batch.image_ids.tolist(), batch.text_ids.tolist(), strict=True)
+    return torch.tensor([float(bool(match) or pair in true_pairs(whole)) for match, pair in zip(batch.match, shown, strict=True)])
+
+
+def true_pairs(batch: TaskBatch) -> set[tuple[int, int]]:
+    """(picture, text) that a record of ITM's global batch has together."""
+    assert batch.own_image_ids is not None and batch.own_text_ids is not None
+    captions = batch.own_text_ids.ids.split(batch.own_text_ids.lengths.tolist())
+    return {(picture, text) for picture, row in zip(batch.own_image_ids.tolist(), captions, strict=True) for text in row.tolist()}

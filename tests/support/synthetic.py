@@ -18,7 +18,7 @@ def tiny_config(out: str, precision: str = 'fp32', micro: int = 2, **changes: ob
         dim=16, heads=2, ffn=32, text_layers=1, cross_layers=1, decoder_layers=1, max_positions=32, dropout=0.0, projection=8,
         token_std=0.2,
     )  # fmt: skip
-    data = Data(workers=0, caption_tokens=32, text_tokens=32)
+    data = Data(workers=0, caption_tokens=16, text_tokens=32)
     settings = {'out': out, 'precision': precision, 'model': model, 'data': data, 'batch': Batch(**{'global': 8}, micro=micro)}
     return Config(**{**settings, 'optimizer': Optimizer(lr=1e-2, clip=1e9, warmup=0), **changes})
 
@@ -37,17 +37,18 @@ def texts(rows: list[Tensor]) -> Texts:
 
 def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
     """`count` samples of a task; rows 0 and 3 have the same picture, rows 1 and 2 the same text (contrastive duplicates)."""
-    generator = torch.Generator().manual_seed(seed * 100 + TASKS.index(task))
+    number = [*TASKS, 'vtlm'].index(task)
+    generator = torch.Generator().manual_seed(seed * 100 + number)
     source, target = rows_of(generator, count), rows_of(generator, count)
-    batch = TaskBatch(task=task, sample_ids=torch.arange(count) + 1000 * TASKS.index(task), languages=['en'] * count, text=texts(source))
-    if task in ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt'):
+    batch = TaskBatch(task=task, sample_ids=torch.arange(count) + 1000 * number, languages=['en'] * count, text=texts(source))
+    if task in ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt', 'vtlm'):
         rows = torch.arange(count)[1::2] if task in ('mlm', 'mmmt') else torch.arange(count)
         batch.images = torch.randint(0, 256, (len(rows), 3, 16, 16), generator=generator, dtype=torch.uint8)
         batch.image_rows = rows
     if task in ('plm', 'vplm', 'mt', 'mmmt'):
         batch.decoder_input = texts([torch.cat([row[-1:], row[:-1]]) for row in target])
         batch.labels = torch.cat(target)
-    if task in ('mlm', 'mmmt'):
+    if task in ('mlm', 'mmmt', 'vtlm'):
         batch.masked = (batch.text.lengths.cumsum(0) - 1)[: count - 1]  # the last token of every row but one
         batch.masked_labels = batch.text.ids[batch.masked].clone()
         batch.text.ids[batch.masked] = MASK
@@ -59,11 +60,17 @@ def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
     batch.text_ids[2 % count] = batch.text_ids[1 % count]
     if task == 'clcl':
         batch.other = texts(target)
-    if task == 'itm':  # with hard negatives: all captions of a row's picture. What 3 and 4 say is also said, undrawn, of 5's and 6's
+    if task == 'itm':
+        # All captions of a row's record. What 3 and 4 say is also said, undrawn, by 5's and 6's, and what 4 says by 0's.
         captions = [[row[0] + 300, row[1]] for row in enumerate(batch.text_ids.tolist())]
-        for row, said in ((5, 3), (6, 4)):
+        for row, said in ((5, 3), (6, 4), (0, 4)):
             captions[row % count].append(int(batch.text_ids[said % count]))
-        batch.caption_ids = texts([torch.tensor(row) for row in captions])
+        batch.own_text_ids, batch.own_image_ids = texts([torch.tensor(row) for row in captions]), batch.image_ids
+        # Where nothing matches, the picture was replaced; in 4 by 3's, which is 0's too: so it is true, as neither 3 nor 4 can know.
+        assert batch.match is not None
+        batch.match[4 % count] = 0
+        batch.image_ids = batch.image_ids + 900 * (batch.match == 0)
+        batch.image_ids[4 % count] = batch.own_image_ids[3 % count]
     return batch
 
 
@@ -77,8 +84,8 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
         return None if value is None else value[low:high]
 
     out = TaskBatch(batch.task, batch.sample_ids[low:high], batch.languages[low:high], part(batch.text) or texts([]))
-    out.other, out.decoder_input, out.caption_ids = part(batch.other), part(batch.decoder_input), part(batch.caption_ids)
-    for name in ('match', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids'):
+    out.other, out.decoder_input, out.own_text_ids = part(batch.other), part(batch.decoder_input), part(batch.own_text_ids)
+    for name in ('match', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids', 'own_image_ids'):
         setattr(out, name, rows(getattr(batch, name)))
     if batch.images is not None and batch.image_rows is not None:
         keep = (batch.image_rows >= low) & (batch.image_rows < high)

@@ -11,7 +11,7 @@ from pretrain.data.batch import TaskBatch, Texts, collate
 from pretrain.data.examples import Examples
 from pretrain.data.order import TaskOrder
 from pretrain.data.packing import pack, unpack
-from pretrain.data.rng import generator
+from pretrain.data.rng import generator, hash63
 from pretrain.data.sequences import text_id
 from pretrain.data.streams import Catalog
 from shards.tokenizer import Tokenizer
@@ -20,7 +20,7 @@ from tests.support.synthetic import task_batch
 FIELDS = {
     'cmcl': {'images', 'image_rows', 'image_ids', 'text_ids'},
     'clcl': {'other', 'text_ids', 'other_ids'},
-    'itm': {'images', 'image_rows', 'match'},
+    'itm': {'images', 'image_rows', 'match', 'image_ids', 'text_ids', 'own_image_ids', 'own_text_ids'},
     'mlm': {'images', 'image_rows', 'masked', 'masked_labels'},
     'plm': {'decoder_input', 'labels', 'prefix'},
     'vplm': {'images', 'image_rows', 'decoder_input', 'labels', 'prefix'},
@@ -66,19 +66,24 @@ def test_collated_examples_come_apart_again(config: Config, tokenizer: Tokenizer
     assert batch.targets == (targets if task in ('mlm', 'plm', 'vplm', 'mt', 'mmmt') else 16)
 
 
-def test_hard_negatives_bring_every_caption_of_the_record(config: Config, tokenizer: Tokenizer) -> None:
-    hard = config.model_copy(update={'task': config.task.model_copy(update={'itm_negatives': 'hard'})})
-    pool = TaskOrder(hard, Catalog(hard.data.shards, tokenizer), 'itm').batch(0)
-    made = [Examples(hard, tokenizer).make('itm', pool, position, generator(0, 'itm', position)) for position in range(len(pool))]
+@pytest.mark.parametrize('negatives', ['random', 'hard'])
+def test_matching_brings_every_caption_of_the_record(config: Config, tokenizer: Tokenizer, negatives: str) -> None:
+    """And the identities of what is shown: of the record itself, or of what replaces one side of it."""
+    config = config.model_copy(update={'task': config.task.model_copy(update={'itm_negatives': negatives})})
+    pool = TaskOrder(config, Catalog(config.data.shards, tokenizer), 'itm').batch(0)
+    made = [Examples(config, tokenizer).make('itm', pool, position, generator(0, 'itm', position)) for position in range(len(pool))]
     whole = collate('itm', made)
     (batch,) = unpack(pack({'itm': [whole]}))['itm']
-    assert batch.text_ids is not None and batch.caption_ids is not None
-    rows = batch.caption_ids.ids.split(batch.caption_ids.lengths.tolist())
-    for located, row, drawn in zip(pool, rows, batch.text_ids.tolist(), strict=True):
-        captions = located.stream.record(located.record)['captions']
-        assert row.tolist() == [text_id(text) for texts in captions.values() for text in texts]
-        assert drawn in row.tolist()
-    assert max(map(len, rows)) > 1
+    assert batch.image_ids is not None and batch.text_ids is not None and batch.own_image_ids is not None and batch.match is not None
+    assert batch.own_text_ids is not None
+    rows = batch.own_text_ids.ids.split(batch.own_text_ids.lengths.tolist())
+    for position, (located, captions) in enumerate(zip(pool, rows, strict=True)):
+        record = located.stream.record(located.record)
+        assert captions.tolist() == [text_id(text) for texts in record['captions'].values() for text in texts]
+        assert batch.own_image_ids[position] == hash63(record['image_id'])
+        own = batch.image_ids[position] == batch.own_image_ids[position], batch.text_ids[position] in captions
+        assert all(own) if batch.match[position] else sum(own) == 1
+    assert max(map(len, rows)) > 1 and (batch.match.all() if negatives == 'hard' else not batch.match.all())
 
 
 def test_what_layouts_are_made_of_stays_on_the_host() -> None:

@@ -51,10 +51,10 @@ def samples(data: StepData) -> dict[str, list[dict[str, object]]]:
         for batch in batches:
             pairs = zip(batch.sample_ids.tolist(), batch.languages, strict=True)
             rows: list[dict[str, object]] = [{'id': sample, 'language': language} for sample, language in pairs]
-            for name in ('match', 'image_ids', 'text_ids', 'other_ids'):
+            for name in ('match', 'image_ids', 'text_ids', 'other_ids', 'own_image_ids'):
                 for row, value in zip(rows, getattr(batch, name) if getattr(batch, name) is not None else [], strict=False):
                     row[name] = value.item()
-            for name in ('text', 'other', 'decoder_input'):
+            for name in ('text', 'other', 'decoder_input', 'own_text_ids'):
                 if (texts := getattr(batch, name)) is not None:
                     for row, ids in zip(rows, texts.ids.split(texts.lengths.tolist()), strict=True):
                         row[name] = ids.tolist()
