@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 ALL = [*TASKS]
 # At every number of ranks. Micro-batches of 2 samples: 1 a rank at 4 ranks, 2 at 2, 4 at 1; of 1 sample: some without a picture or a mask.
 CASES = {
-    **{task: Case([task]) for task in ALL},
+    **{task: Case([task]) for task in (*ALL, 'vtlm')},
     'all, zero2': Case(ALL),
     'all, zero1': Case(ALL, how='zero1'),
     'all, ddp': Case(ALL, how='ddp'),

@@ -55,6 +55,18 @@ def test_mbart_states_and_loss(home: Path, published: Published, family: str) ->
     torch.testing.assert_close(token_loss(states, targets, model.embed_tokens)[0] / len(targets), loss, **CLOSE)
 
 
+def test_the_pickle_of_mbart_cc25_gives_the_same(home: Path, published: Published, tmp_path: Path) -> None:
+    """In the older layout of pytorch_model.bin, where every tied embedding stands under its own name."""
+    theirs, folder = published['mbart-cc25']
+    (tmp_path / 'config.json').write_bytes((folder / 'config.json').read_bytes())
+    state = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    assert {'model.shared.weight', 'model.encoder.embed_tokens.weight', 'lm_head.weight', 'final_logits_bias'} <= state.keys()
+    torch.save(state, tmp_path / 'pytorch_model.bin', _use_new_zipfile_serialization=False)
+    (ours, _), (same, _) = started(home, 'mbart-cc25', tmp_path), started(home, 'mbart-cc25', folder)
+    for (name, parameter), other in zip(ours.named_parameters(), same.parameters(), strict=True):
+        assert torch.equal(parameter, other), name
+
+
 @torch.no_grad()
 def test_cross_encoder_is_a_second_copy_of_the_encoder(home: Path, published: Published) -> None:
     theirs, folder = published['mbart-cc25']

@@ -17,6 +17,7 @@ from pretrain.model.unix2 import Encoded, UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss, feature_gradient
 from pretrain.tasks.forward import features, forward
+from pretrain.tasks.token_loss import token_loss
 from tests.support.synthetic import VOCABULARY, task_batch, tiny_config
 
 IGNORED = -100
@@ -227,3 +228,46 @@ def test_scale_is_learnt_up_to_100(model: UniX2) -> None:
             torch.testing.assert_close(gradient, torch.tensor([slope]))
     finally:
         model.logit_scale.data.copy_(before)
+
+
+@pytest.fixture(scope='module')
+def half() -> UniX2:
+    """A model as bf16 training runs it."""
+    torch.manual_seed(0)
+    return UniX2(tiny_config('').model, VOCABULARY).bfloat16()
+
+
+@pytest.mark.parametrize('task', CONTRASTIVE)
+def test_contrast_of_a_bf16_model_runs_in_fp32(half: UniX2, task: str) -> None:
+    """From the division by the length on: bf16 would be off by 0.4 % there, and at a scale of 100 by half a nat in the softmax."""
+    batch = task_batch(task)
+    x, y = features(half, batch)
+    assert x.dtype == y.dtype == half.scale().dtype == torch.float32
+    for side in (x, y):
+        torch.testing.assert_close(side.norm(dim=1), torch.ones(8), atol=1e-6, rtol=0)
+    scale, positives = torch.tensor([100.0]), CONTRASTIVE[task].positives(CONTRASTIVE[task].keys(batch))
+    got = feature_gradient(x, y, scale, positives)
+    leaves = [tensor.detach().double().requires_grad_() for tensor in (x, y, scale)]
+    wanted = plain_contrastive(leaves[0], leaves[1], leaves[2], [set(row.nonzero().flatten().tolist()) for row in positives])
+    torch.testing.assert_close(got.loss.double(), wanted.detach(), atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip((got.x, got.y, got.scale), torch.autograd.grad(wanted, leaves), strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_sums_of_a_bf16_model_run_in_fp32(half: UniX2) -> None:
+    """What the output layer gives is bf16; the softmax over it, its logarithm and the sum over hundreds of tokens are not."""
+    generator = torch.Generator().manual_seed(3)
+    states, labels = torch.randn(700, 16, generator=generator).bfloat16(), torch.randint(0, VOCABULARY, (700,), generator=generator)
+    total, sums = token_loss(states, labels, half.embed_tokens, half.mlm_bias)
+    logits = (states @ half.embed_tokens.T).double() + half.mlm_bias.double()
+    assert total.dtype == sums.dtype == torch.float32
+    torch.testing.assert_close(total.double(), F.cross_entropy(logits, labels, reduction='sum'), atol=0, rtol=1e-5)
+    batch = task_batch('itm')
+    assert batch.match is not None
+    first = half.fuse(batch.text, batch.images, batch.image_rows).first()
+    wanted = F.binary_cross_entropy_with_logits(half.itm_head(first).squeeze(1).double(), batch.match.double(), reduction='sum')
+    (found,) = forward(half, {'itm': batch}).sums['itm'].values()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, atol=0, rtol=1e-6)
