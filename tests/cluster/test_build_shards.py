@@ -1,4 +1,4 @@
-"""slurm/build_shards.sh as users submit it: an array with a killed and a requeued element builds what one process builds."""
+"""slurm/build_shards.sh as users submit it: an array with killed and requeued elements builds what one process builds."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -38,11 +38,13 @@ def test_shards_are_those_of_a_local_build(merge: Path, array: Array, home: Path
 
 
 def test_killed_and_requeued_elements_run_again(merge: Path, array: Array) -> None:
-    killed, requeued = (array.log(element).read_text() for element in (1, 2))
-    assert 'attempt 1: failed with exit code 137; failure 1 without progress' in killed and 'attempt 2: done' in killed
+    first, killed, requeued, last = (array.log(element).read_text() for element in range(4))
+    for log in (killed, last):
+        assert 'attempt 1: failed with exit code 137; failure 1 without progress' in log and 'attempt 2: done' in log
     assert 'DUE TO JOB REQUEUE' in requeued and 'attempt 2: done' in requeued
-    for element in (0, 3):
-        assert 'attempt 1: done' in array.log(element).read_text()
+    assert 'attempt 1: done' in first and 'attempt 2' not in first, 'an element requeues itself alone'
+    for log in (killed, requeued, last):
+        assert 'attempt 3' not in log
 
 
 def test_the_merge_is_charged_and_limited_as_the_array(cluster: Cluster, merge: Path, array: Array) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SETTINGS = [
     'batch={global: 8, micro: 2, tasks: {mmmt: 16}}',
 ]  # fmt: skip
 SHM = Path('/dev/shm')
+STOPPING = 30  # seconds from a signal to the last process's end, on a busy machine: a step's task, an evaluation's batch and a save
 
 
 def events(out: Path, *names: str) -> list[dict[str, Any]]:
@@ -72,8 +74,10 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     # SIGUSR1 to one rank during an evaluation; the launcher passes its exit code on.
     second = chain.start(home)
     second.wait_for(lambda: steps(chain.out) >= 10)
+    sent = time.monotonic()
     os.kill(second.ranks()[1], signal.SIGUSR1)
     chain.notes['usr1'] = second.end()
+    chain.notes['usr1 seconds'] = time.monotonic() - sent
     chain.notes['usr1 left'] = chain.newest()
 
     # A loader process dies; then the `deepspeed` command alone is told to end, while a checkpoint is being written.
@@ -82,8 +86,10 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     os.kill(third.loaders()[0], signal.SIGKILL)
     third.wait_for(lambda: (folder / '.staging-step-0000012').exists() or (folder / 'step-0000012').exists())
     chain.notes['saving'] = (folder / '.staging-step-0000012').exists()
+    sent = time.monotonic()
     third.process.terminate()
     third.end()
+    chain.notes['launcher seconds'] = time.monotonic() - sent
     chain.notes['launcher'] = end = events(chain.out, 'end')[-1]
     chain.notes['saves'] = [line['step'] for line in events(chain.out, 'checkpoint')].count(end['step'])
     chain.notes['log'] = third.log.read_text()
@@ -134,6 +140,7 @@ def test_a_signal_in_an_evaluation_ends_it_with_one_checkpoint(chain: Chain) -> 
     assert chain.notes['usr1 left'] == 'step-0000010'
     assert events(chain.out, 'end')[0]['step'] == 10 and events(chain.out, 'end')[0]['code'] == 128 + signal.SIGUSR1
     assert [line['step'] for line in events(chain.out, 'checkpoint')].count(10) == 1
+    assert chain.notes['usr1 seconds'] < STOPPING
 
 
 def test_a_killed_loader_process_is_survived(chain: Chain) -> None:
@@ -147,6 +154,7 @@ def test_the_death_of_the_launcher_ends_the_run_with_its_checkpoint(chain: Chain
     assert end['code'] == 128 + signal.SIGTERM and end['step'] >= 12
     assert chain.notes['damaged'] == f'step-{end["step"]:07d}'
     assert chain.notes['saves'] == 1
+    assert chain.notes['launcher seconds'] < STOPPING
 
 
 def test_a_flipped_byte_is_named_and_the_checkpoint_before_is_used(chain: Chain) -> None:
