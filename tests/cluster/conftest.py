@@ -89,19 +89,18 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
         '--array=0-3', '--partition=other', '--cpus-per-task=1', '--time=3:00:00', f'--output={logs}/%x-%A_%a.log',
         'slurm/build_shards.sh', 'opus', '--raw', str(raw), '--out', str(out), '--tokenizer', str(home / 'tokenizer'), folder=ROOT,
     )  # fmt: skip
-    built = Array(job, out, raw, logs)
-    for element in (1, 3, 2):
+    built, stopped = Array(job, out, raw, logs), dict[int, list[int]]()
+    for element in (1, 2, 3):
         attempt = built.log(element).with_suffix('.attempt-1.log')
         wait_for(lambda: attempt.exists() and 'opus build' in attempt.read_text(), f'element {element} does not build', cluster.logs)  # noqa: B023
         tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
         assert tasks, f'element {element} was done before it could be stopped'
-        if element != 2:
-            for pid in tasks:
-                kill(pid)
-            continue
-        for pid in tasks:  # it shall not be done before Slurm has heard of it
+        for pid in tasks:  # it shall not be done before its turn comes, or before Slurm has heard of it
             os.kill(pid, signal.SIGSTOP)
-        cluster.run('scontrol', 'requeue', f'{job}_2')
+        stopped[element] = tasks
+    for pid in stopped[1] + stopped[3]:
+        kill(pid)
+    cluster.run('scontrol', 'requeue', f'{job}_2')
     return built
 
 
