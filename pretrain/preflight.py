@@ -6,36 +6,29 @@ from pathlib import Path
 import torch
 
 from pretrain.config import Config
-from pretrain.data.order import check_data, rank_positions
+from pretrain.data.order import rank_positions
 from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.resume import check_same_run
 from pretrain.engine.zero import launched_world
-from pretrain.evaluation.curve import retrieval_split
 from pretrain.model.unix2 import UniX2
+from pretrain.workload import Workload
 from shards.errors import UserError
-from shards.tokenizer import Tokenizer
 
 
-def check_run(config: Config, ds_config: str | Path | None, tokenizer: Tokenizer) -> dict[str, str]:
-    """Raises UserError for a run that cannot be: batches that the processes do not divide, DeepSpeed settings against the YAML's, a corpus
-    that a task lacks, an evaluation set or language that is not there, a model that cannot be built, a checkpoint of another one.
+def check_run(workload: Workload, ds_config: str | Path | None) -> dict[str, str]:
+    """Raises UserError for a run that cannot be: batches that the processes do not divide, DeepSpeed settings against the YAML's, data or
+    languages that are not there, a model that cannot be built, a checkpoint of another one.
 
-    Returns stream -> sha256 of its manifest, of all that the run trains on.
+    Returns name -> sha256 of the data, of all that the run trains on.
     """
-    world = launched_world()
+    config, world = workload.config, launched_world()
     for task in config.tasks:
         rank_positions(config, task, 0, world)
     resolve_ds_config(ds_config, config, world, 'cpu')
-    manifests = check_data(config, tokenizer)
-    split = retrieval_split(config)
-    for language in split.captions if split else ():
-        try:
-            tokenizer.language(language)
-        except UserError as error:
-            raise UserError(f'eval.retrieval.languages: {error}') from None
+    manifests = workload.check()
     with torch.device('meta'):  # costs no memory
-        UniX2(config.model, tokenizer.vocabulary)
+        UniX2(config.model, workload.tokenizer.vocabulary)
     check_newest_checkpoint(config)
     return manifests
 

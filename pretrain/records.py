@@ -73,7 +73,6 @@ class Records:
     def _open(self, done: int) -> None:
         for name in (METRICS, EVALUATION):
             set_aside(self.out / name, done)
-        self._evaluated = {line['step'] for line in read_lines(self.out / EVALUATION)} if (self.out / EVALUATION).exists() else set()
         self._files = {name: Lines(self.out / name) for name in (METRICS, EVALUATION, EVENTS)}
         self._board = _board(self.out / 'tensorboard', done) if self.tensorboard else None
 
@@ -102,22 +101,23 @@ class Records:
     def evaluation(self, line: dict[str, Any]) -> None:
         """One evaluation."""
         self._write(EVALUATION, line)
-        self._evaluated.add(line['step'])
         with self._on_board() as board:
             if board is None:
                 return
-            for task, report in line['heldout'].items():
+            for language, score in line.get('dev', {}).items():
+                board.add_scalar(f'dev/{language}', score, line['step'])
+            for task, report in line.get('heldout', {}).items():
                 if report['mean'] is not None:
                     board.add_scalar(f'heldout/{task}', report['mean'], line['step'])
                 for language, loss in report['languages'].items():
                     board.add_scalar(f'heldout_{task}/{language}', loss, line['step'])
-            for language, recall in (line['retrieval'] or {}).items():
+            for language, recall in (line.get('retrieval') or {}).items():
                 board.add_scalar(f'retrieval_r10/{language}', recall['text_to_image'][2], line['step'])
             board.flush()
 
-    def evaluated(self, step: int) -> bool:
-        """Whether the evaluation after `step` updates is there."""
-        return step in self._evaluated
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations so far."""
+        return read_lines(self.out / EVALUATION)
 
     def event(self, event: str, **details: Any) -> None:
         """Start, resume, checkpoint, fault, end …"""

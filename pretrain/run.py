@@ -43,10 +43,11 @@ def main() -> int:
     # After the configuration is known to be good: torch and DeepSpeed take seconds to import, a fifth more when garbage is looked for
     # meanwhile among all that they make.
     gc.disable()
+    from pretrain.pretraining import Pretraining
     from pretrain.trainer import Trainer
 
     gc.enable()
-    return Trainer(config, arguments.deepspeed).run()
+    return Trainer(Pretraining(config), arguments.deepspeed).run()
 
 
 if __name__ == '__main__':

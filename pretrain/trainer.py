@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -11,10 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pretrain.config import Config, dump_config
-from pretrain.data.batch import TaskBatch
-from pretrain.data.heldout import HeldOut
-from pretrain.data.loader import TrainLoader
+from pretrain.config import dump_config
 from pretrain.data.packing import StepData
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
@@ -25,40 +22,38 @@ from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed, local_device
-from pretrain.evaluation.curve import retrieval_curve
-from pretrain.evaluation.heldout import Report, heldout_losses
-from pretrain.init import Start
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
-from pretrain.tasks.contrastive import Contrast
+from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
-from shards.tokenizer import Tokenizer
 
 
 class Trainer:
-    """Everything that a run holds. `run()` trains to `config.steps` and returns the exit code."""
+    """Everything that a run of a workload holds. `run()` trains to `config.steps`, or until the workload is settled, and returns the exit
+    code.
+    """
 
-    def __init__(self, config: Config, ds_config: str | None):
-        self.config = config
-        self.out = Path(config.out)
+    def __init__(self, workload: Workload, ds_config: str | None):
+        config = workload.config
+        self.workload, self.config, self.out = workload, config, Path(config.out)
         # Before any worker or engine starts: what is missing is said at once, not at the first evaluation.
-        self.tokenizer = Tokenizer.load(Path(config.data.tokenizer), config.model.family)
-        self.manifests = check_run(config, ds_config, self.tokenizer)
-        # A run with a checkpoint goes on from it or not at all, and then needs no published weights.
-        start = None if checkpoints(self.checkpoints) else Start(config, self.tokenizer)
+        self.manifests = check_run(workload, ds_config)
+        # A run with a checkpoint goes on from it or not at all, and then needs no other weights.
+        start = None if checkpoints(self.checkpoints) else workload.weights()
         init_distributed(config.watchdog.hang)
         keep_memory(local_device())
         self.control = Control(config.watchdog, local_device(), self._fault)
         torch.manual_seed(config.seed)  # the same initial weights on every rank
-        model = UniX2(config.model, self.tokenizer.vocabulary)
+        model = UniX2(config.model, workload.tokenizer.vocabulary)
         if start:
             start.load(model)
         self.engine = Engine(model, config, ds_config)
         self.recovery = Recovery(config.recovery)
         self.done = 0  # updates
         self.saved = -1  # updates in the newest checkpoint
+        self.history: list[Evaluation] = []  # the run's evaluations so far, on every rank
         self.records = self._open(initialised=start is not None)
         self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
 
@@ -71,18 +66,23 @@ class Trainer:
         with attention_kernel(self.engine.device), self.control:
             try:
                 self._evaluate_if_due()
-                while self.done < self.config.steps and not self.control.stopping:
+                while self.done < self.config.steps and not self.control.stopping and not self.settled:
                     self._train()
                 return self._end()
             except UserError as error:
                 self._event('end', step=self.done, code=MISTAKE, problem=str(error))
                 raise
 
+    @property
+    def settled(self) -> bool:
+        """Whether the workload wants no more steps."""
+        return self.workload.settled(self.history)
+
     def _train(self) -> None:
-        """Train to the end, to where the run is asked to stop, or to where it must go back."""
+        """Train to the end, to where the run is asked to stop or settled, or to where it must go back."""
         config, control, engine = self.config, self.control, self.engine
         progress = Progress(config, self.done)
-        with TrainLoader(config, self.tokenizer, engine.rank, engine.world, self.done, self.recovery.skip, control.tell) as loader:
+        with self.workload.loader(engine.rank, engine.world, self.done, self.recovery.skip, control.tell) as loader:
             batches = iter(loader)
             while self.done < config.steps:
                 began = time.perf_counter()
@@ -103,7 +103,7 @@ class Trainer:
                 if due and not self.recovery.streak:
                     self.checkpoint()
                 self._evaluate_if_due()
-                if control.stopping:
+                if control.stopping or self.settled:
                     return
 
     def _next(self, batches: Iterator[tuple[int, StepData]]) -> StepData | None:
@@ -123,40 +123,38 @@ class Trainer:
         """At the start, every `eval.every` steps and at the end, unless it is written: a run may have ended between a checkpoint and its
         evaluation.
         """
-        if self.done % self.config.eval.every and self.done != self.config.steps:
-            return
-        written = [self.records is not None and self.records.evaluated(self.done)]
-        dist.broadcast_object_list(written)
-        if not written[0]:
+        due = self.done % self.config.eval.every == 0 or self.done == self.config.steps
+        if due and all(line['step'] != self.done for line in self.history):
             self.evaluate()
+        self._keep_best()
 
     def evaluate(self) -> None:
-        """Held-out losses and the retrieval curve, written as one line of evaluation.jsonl. When the run is asked to stop it is given up
-        between two tasks: the next start makes it anew.
+        """The workload's evaluation, written as one line of evaluation.jsonl. When the run is asked to stop it is given up in between: the
+        next start makes it anew.
         """
         began = time.perf_counter()
-        held_out = HeldOut(self.config, self.tokenizer)
-        losses: Report = {}
-        for task in self.config.eval_tasks:
-            if self.control.point(f'the held-out loss of {task}'):
-                return
-            pool = self._beating(held_out.batches(task, self.engine.rank, self.engine.world), f'the held-out loss of {task}')
-            losses |= heldout_losses(self.engine, {task: pool}, Contrast.of(self.config))
-        if self.control.point('the retrieval curve'):
+        found = self.workload.evaluate(self.engine, self.control)
+        if found is None:
             return
-        retrieval = retrieval_curve(self.engine, self.config, self.tokenizer)
+        evaluation = {'step': self.done, **found}
+        self.history.append(evaluation)
         if self.records:
-            self.records.evaluation({'step': self.done, 'heldout': losses, 'retrieval': retrieval})
-            means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
-            say(f'held-out loss at step {self.done}: {means}  ({time.perf_counter() - began:.1f} s)')
-            if retrieval:
-                recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
-                say(f'zero-shot text->image R@10: {recalls}')
+            self.records.evaluation(evaluation)
+            first, *others = self.workload.said(evaluation)
+            for line in (f'{first}  ({time.perf_counter() - began:.1f} s)', *others):
+                say(line)
 
-    def _beating(self, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:
-        for item in pool:
-            self.control.beat(doing)
-            yield item
+    def _keep_best(self) -> None:
+        """Keep the model as it is now when none before was better. It is kept from its checkpoint: after a crash it can be kept again."""
+        if self.control.stopping or self.workload.best(self.history) != self.done:
+            return
+        if self.saved != self.done:
+            self._finish_checkpoint()
+        if self.saved != self.done:
+            self.checkpoint()
+            self._finish_checkpoint()
+        if self.saved == self.done:
+            from_rank_0(lambda: self.workload.keep(self.checkpoints / f'step-{self.done:07d}'))
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------------------------
 
@@ -195,6 +193,7 @@ class Trainer:
         window = self.recovery.pass_over(last, step_of(path))
         load_checkpoint(self.engine, path)
         self.done = step_of(path)
+        self.history = [line for line in self.history if line['step'] <= self.done]
         if self.records:
             self.records.go_back(self.done)
         self._event('rollback', step=self.done, last=last, skip=window, problem=what)
@@ -206,14 +205,16 @@ class Trainer:
         found = find_checkpoint(self.checkpoints)
         removal = None
         if found.path is not None:
-            removal = check_resumable(self.config, self.manifests, found.path)
+            trained_on = check_resumable(self.config, found.path)
+            removal = self.workload.check_same_data(trained_on, self.manifests, found.path)
             self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
             self.done = self.saved = step_of(found.path)
         elif not initialised:
             raise UserError(f'the checkpoints in {self.checkpoints} went away while this run started; start it again')
-        if self.engine.rank:
+        records = None if self.engine.rank else Records(self.out, self.done, self.config.log.tensorboard)
+        self.history = from_rank_0(lambda: records.evaluations() if records else [])
+        if records is None:
             return None
-        records = Records(self.out, self.done, self.config.log.tensorboard)
         (self.out / 'config.yaml').write_text(dump_config(self.config), encoding='utf8')
         for problem in found.problems:
             records.event('fault', problem=problem)

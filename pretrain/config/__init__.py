@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from pretrain.config.data import Data
 from pretrain.config.faults import Recovery, Watchdog
-from pretrain.config.files import dump_config, load_config
+from pretrain.config.files import dump_config, load_config, override, validated
+from pretrain.config.finetune import FineTune
 from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model, Visual
@@ -12,6 +13,6 @@ from pretrain.config.tasks import TASKS, Batch, Task, TaskOptions
 from pretrain.config.training import Checkpoint, Eval, Log, Optimizer, Retrieval
 
 __all__ = [
-    'TASKS', 'Batch', 'Checkpoint', 'Config', 'Data', 'Eval', 'Init', 'Kernels', 'Log', 'Model', 'Optimizer', 'Recovery', 'Retrieval',
-    'Task', 'TaskOptions', 'Visual', 'Watchdog', 'dump_config', 'load_config',
+    'TASKS', 'Batch', 'Checkpoint', 'Config', 'Data', 'Eval', 'FineTune', 'Init', 'Kernels', 'Log', 'Model', 'Optimizer', 'Recovery',
+    'Retrieval', 'Task', 'TaskOptions', 'Visual', 'Watchdog', 'dump_config', 'load_config', 'override', 'validated',
 ]  # fmt: skip

@@ -19,11 +19,21 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     the file and the valid choices.
     """
     raw: dict[str, Any] = {} if path is None else _read(Path(path), ())
-    for override in overrides or []:
-        key, equals, value = override.partition('=')
+    override(raw, overrides or [])
+    return validated(raw, path)
+
+
+def override(raw: dict[str, Any], settings: list[str]) -> None:
+    """Put `key.sub=value` arguments on top of settings that are not validated yet. Raises UserError for what is no such argument."""
+    for setting in settings:
+        key, equals, value = setting.partition('=')
         if not equals:
-            raise UserError(f'{override!r} is not key=value, e.g. batch.global=64')
-        _assign(raw, key.split('.'), _parse(override, value))
+            raise UserError(f'{setting!r} is not key=value, e.g. batch.global=64')
+        _assign(raw, key.split('.'), _parse(setting, value))
+
+
+def validated(raw: dict[str, Any], path: str | Path | None = None) -> Config:
+    """The configuration of settings that came from the file `path`, and the command line. Raises UserError naming key and valid choices."""
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -67,11 +77,11 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _parse(override: str, text: str) -> Any:
+def _parse(setting: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f'{override!r}: the value is not valid YAML') from None
+        raise UserError(f'{setting!r}: the value is not valid YAML') from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
         try:
             return float(value)

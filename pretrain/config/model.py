@@ -52,6 +52,7 @@ class Model(Section):
     )
     logit_bias: float = Field(-10.0, description='initial bias of the sigmoid contrast')
     logit_scale: float = Field(1 / 0.07, gt=0, description='initial inverse temperature of the contrastive softmax')
+    labels: int | None = Field(None, gt=0, description='classes of a head on [MM_CLS], which fine-tuning adds; none: no such head')
     logit_scale_max: float = Field(100.0, gt=0, description='the learnt inverse temperature is clamped here')
     token_std: float = Field(0.02, gt=0, description='standard deviation of all initial weights but those of the ViT, norms and biases')
 

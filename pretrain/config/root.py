@@ -7,11 +7,12 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from pretrain.config.data import Data
 from pretrain.config.faults import Recovery, Watchdog
+from pretrain.config.finetune import FineTune
 from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Section
-from pretrain.config.tasks import Batch, PaperTask, Task, TaskOptions
+from pretrain.config.tasks import Batch, FineTuneTask, PaperTask, Task, TaskOptions
 from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
 
 
@@ -40,6 +41,7 @@ class Config(Section):
     log: Log = Log()
     recovery: Recovery = Recovery()
     watchdog: Watchdog = Watchdog()
+    finetune: FineTune | None = Field(None, description='of a run that `downstream TASK finetune` starts; none: pre-training')
 
     @property
     def eval_tasks(self) -> list[Task]:
@@ -53,6 +55,9 @@ class Config(Section):
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise ValueError(f'{name} names {twice[0]} twice')
+        downstream = [task for task in self.tasks if task in get_args(FineTuneTask)]
+        if downstream and self.finetune is None:
+            raise ValueError(f'{downstream[0]} is no task of pre-training; `downstream TASK finetune` trains it')
         if self.batch.draws is not None and self.batch.merge == 'all':
             raise ValueError(f'batch.draws={self.batch.draws} counts the batches of merge: drawn; set batch.merge=drawn, or leave it out')
         for name, tokens in (('caption_tokens', self.data.caption_tokens), ('text_tokens', self.data.text_tokens)):

@@ -8,7 +8,8 @@ from pydantic import Field, PositiveInt
 from pretrain.config.section import Section
 
 PaperTask = Literal['cmcl', 'clcl', 'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt']
-Task = Literal[PaperTask, 'vtlm']  # UC2's, which configs/baselines/uc2.yaml trains
+FineTuneTask = Literal['entailment', 'answering']  # downstream's, beside cmcl
+Task = Literal[PaperTask, 'vtlm', FineTuneTask]  # vtlm: UC2's, which configs/baselines/uc2.yaml trains
 TASKS: tuple[str, ...] = get_args(PaperTask)
 
 

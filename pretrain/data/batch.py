@@ -40,6 +40,7 @@ class Example:
     prefix: int | None = None  # T_p
     match: bool | None = None
     replace: int | None = None  # ITM with hard negatives: KEEP, or the side that is to be replaced
+    classes: NDArray[np.float32] | None = None  # (labels,), fine-tuning: how true each class is
     image_id: int | None = None
     text_id: int | None = None
     other_id: int | None = None
@@ -65,6 +66,7 @@ class TaskBatch:
     prefix: Tensor | None = None  # (B,) int64, plm vplm: T_p
     match: Tensor | None = None  # (B,) float32, itm: 1 where picture and text belong together
     replace: Tensor | None = None  # (B,) int64, itm with hard negatives: KEEP, PICTURE or TEXT, what engine/hard_negatives.py replaces
+    classes: Tensor | None = None  # (B, labels) float32, entailment answering: how true each class is
     image_ids: Tensor | None = None  # (B,) int64, cmcl itm: equal for the same picture
     text_ids: Tensor | None = None  # (B,) int64, cmcl clcl itm: equal for the same normalised text
     other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
@@ -116,6 +118,7 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         prefix=_numbers(examples, 'prefix', torch.int64),
         match=_numbers(examples, 'match', torch.float32),
         replace=_numbers(examples, 'replace', torch.int64),
+        classes=torch.from_numpy(np.stack(classes)) if (classes := _present(examples, 'classes')) else None,
         image_ids=_numbers(examples, 'image_id', torch.int64),
         text_ids=_numbers(examples, 'text_id', torch.int64),
         other_ids=_numbers(examples, 'other_id', torch.int64),

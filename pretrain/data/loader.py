@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -62,37 +62,24 @@ class StepBatches(Dataset[Packed | str]):
             return str(error)
 
 
-class TrainLoader:
-    """Iterates (step, {part: micro-batches}) for the steps start_step ... config.steps - 1 of one rank.
+class StepLoader:
+    """Iterates (step, {part: micro-batches}) for the steps start_step ... config.steps - 1 of one rank: `dataset[step]`, packed, or why
+    there is none.
 
-    The batches do not depend on `data.workers`. `skip` are windows [first, last) of data that are passed over (after a rollback).
-    When a loader process is killed, all are started again, `tell` hears of it, and nothing is lost: the data is a function of the step.
-    Raises UserError when the data does not fit the run: at once for what the manifests show, while iterating for a broken shard.
+    The batches do not depend on `data.workers`. When a loader process is killed, all are started again, `tell` hears of it, and nothing is
+    lost: the data is a function of the step. Raises UserError for what cannot be read.
     """
 
     def __init__(
-        self,
-        config: Config,
-        tokenizer: Tokenizer,
-        rank: int = 0,
-        world: int = 1,
-        start_step: int = 0,
-        skip: Sequence[Sequence[int]] = (),
-        tell: Callable[[str], object] = lambda news: None,
+        self, config: Config, dataset: Dataset[Packed | str], start_step: int = 0, tell: Callable[[str], object] = lambda news: None
     ) -> None:
-        self.config, self.start_step, self.tell = config, start_step, tell
-        self.dataset = StepBatches(config, tokenizer, rank, world, skip)
+        self.config, self.dataset, self.start_step, self.tell = config, dataset, start_step, tell
         self._iterator: Iterator[Packed | str] | None = None
         if config.data.workers:
             # Processes forked from a program with gloo, CUDA or OpenMP threads may hang, and spawned ones import torch for seconds each.
             # A fork server does neither, and its one import runs beside whatever the trainer sets up next.
             multiprocessing.forkserver.set_forkserver_preload(_PRELOAD)
             multiprocessing.forkserver.ensure_running()
-
-    @property
-    def manifests(self) -> dict[str, str]:
-        """Stream -> sha256 of its manifest: for checkpoints, which must not go on with other data."""
-        return self.dataset.catalog.digests()
 
     def __iter__(self) -> Iterator[tuple[int, StepData]]:
         self.close()
@@ -135,11 +122,36 @@ class TrainLoader:
         """Stop the loader processes."""
         self._iterator = None
 
-    def __enter__(self) -> TrainLoader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class TrainLoader(StepLoader):
+    """The batches of a pre-training. `skip` are windows [first, last) of data that are passed over (after a rollback).
+
+    Raises UserError when the data does not fit the run: at once for what the manifests show, while iterating for a broken shard.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: Tokenizer,
+        rank: int = 0,
+        world: int = 1,
+        start_step: int = 0,
+        skip: Sequence[Sequence[int]] = (),
+        tell: Callable[[str], object] = lambda news: None,
+    ) -> None:
+        self.batches = StepBatches(config, tokenizer, rank, world, skip)
+        super().__init__(config, self.batches, start_step, tell)
+
+    @property
+    def manifests(self) -> dict[str, str]:
+        """Stream -> sha256 of its manifest: for checkpoints, which must not go on with other data."""
+        return self.batches.catalog.digests()
 
 
 def _same(packed: Any) -> Any:

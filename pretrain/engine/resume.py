@@ -10,7 +10,6 @@ import torch.distributed as dist
 
 from pretrain.config import Config
 from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
-from pretrain.engine.removals import check_same_shards
 from shards.errors import UserError
 
 Result = TypeVar('Result')
@@ -22,6 +21,7 @@ FREE = (
     'model.recompute',
     'data.shards', 'data.tokenizer', 'data.cache', 'data.workers', 'data.prefetch',
     'data.accept_removals',
+    'finetune.model', 'finetune.data', 'finetune.images', 'finetune.epochs', 'finetune.patience',  # files are told by their hashes
 )  # fmt: skip
 
 
@@ -69,18 +69,18 @@ def from_rank_0(function: Callable[[], Result]) -> Result:
     return result
 
 
-def check_resumable(config: Config, manifests: dict[str, str], path: Path) -> str | None:
-    """What is to be said when pictures were removed since.
+def check_resumable(config: Config, path: Path) -> dict[str, str]:
+    """The manifests (name -> sha256) of the data that the checkpoint was trained on.
 
-    Raises UserError when the run that wrote the checkpoint was another one, had other shards, or went further.
+    Raises UserError when the run that wrote it was another one, or went further.
     """
     state = read_state(path)
     check_same_run(config, state['config'], path)
-    warning = check_same_shards(config, state['manifests'], manifests, path)
     if state['step'] > config.steps:
         asked = config.steps
         raise UserError(f'{path} has {state["step"]} steps, the configuration asks for {asked}; raise `steps` or choose another `out`')
-    return warning
+    manifests: dict[str, str] = state['manifests']
+    return manifests
 
 
 def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> None:

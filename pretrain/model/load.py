@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pretrain.config import Config
@@ -24,6 +24,7 @@ from shards.tokenizer import Tokenizer
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
+BEST = 'best'  # folder of a fine-tuning's run: the export of its best checkpoint
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,68 @@ class Loaded:
         return self.model.embed_tokens.device
 
 
-def load_model(folder: str | Path) -> Loaded:
-    """Load a run or an export, fp32, on the CPU (`.model.to` moves it). Raises UserError when the folder is neither, or a file of it is
-    damaged.
+@dataclass(frozen=True)
+class Found:
+    """A model whose weights are not read yet."""
+
+    where: Path  # the export, or the checkpoint
+    tokenizer: Path
+    config: Config
+    sha256: str  # as in `Loaded`
+
+    def weights(self) -> dict[str, Tensor]:
+        """Every parameter by name. Raises UserError for a damaged file."""
+        if (self.where / STATE).is_file():
+            return read_weights(self.where)
+        try:
+            return load_file(self.where / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise _not_whole(self.where, error) from None
+
+
+def find_model(folder: str | Path) -> Found:
+    """The model of a folder: an export; of a run, its newest checkpoint; of a fine-tuning, its best by the development set.
+
+    Raises UserError when the folder is none of them, or a file of it is damaged.
     """
     folder = Path(folder)
     if (folder / CONFIG).is_file():
-        return _load_export(folder)
-    if (folder / 'checkpoints').is_dir():
-        return _load_run(folder)
-    remedy = '`pretrain export RUN --out DIR` makes one'
-    raise UserError(f'{folder} is neither a run (it has no checkpoints/) nor an export (it has no {CONFIG}); {remedy}')
+        return _find_export(folder)
+    if (folder / BEST / CONFIG).is_file():
+        return _find_export(folder / BEST)
+    if not (folder / 'checkpoints').is_dir():
+        remedy = '`pretrain export RUN --out DIR` makes one'
+        raise UserError(f'{folder} is neither a run (it has no checkpoints/) nor an export (it has no {CONFIG}); {remedy}')
+    path, _ = newest_valid(folder / 'checkpoints')
+    if path is None:
+        raise UserError(f'{folder / "checkpoints"} holds no checkpoint; train with pretrain/run.py first')
+    return find_checkpoint(path)
+
+
+def find_checkpoint(path: Path) -> Found:
+    """The model of a checkpoint. Raises UserError when it is damaged, or of another version."""
+    try:
+        config = Config.model_validate(read_state(path)['config'])
+    except ValidationError as error:
+        raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
+    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE))
+
+
+def load_model(folder: str | Path) -> Loaded:
+    """Load what `find_model` finds, fp32, on the CPU (`.model.to` moves it). Raises UserError as it does."""
+    return load_found(find_model(folder))
+
+
+def load_found(found: Found) -> Loaded:
+    """Load a model, fp32, on the CPU. Raises UserError for a damaged file, and weights that are not of this configuration and tokenizer."""
+    weights = found.weights()
+    tokenizer = Tokenizer.load(found.tokenizer, found.config.model.family)
+    model = UniX2(found.config.model, tokenizer.vocabulary)
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise UserError(f'{found.where} does not fit its own configuration and tokenizer: {" ".join(str(error).split())}') from None
+    return Loaded(model.eval(), tokenizer, found.config, found.sha256)
 
 
 @torch.no_grad()
@@ -74,15 +126,17 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], language: str, limit: int 
 
 
 def export(run: str | Path, out: str | Path) -> Path:
-    """Write the newest valid checkpoint of a run as safetensors, config.json and tokenizer. Raises UserError when there is none."""
-    run, out = Path(run), Path(out)
-    loaded = load_model(run)
-    out.mkdir(parents=True, exist_ok=True)
-    from safetensors.torch import save_file
+    """Write the model of a run as safetensors, config.json and tokenizer. Raises UserError when there is none."""
+    return write_export(find_model(run), Path(out))
 
+
+def write_export(found: Found, out: Path) -> Path:
+    """Write a model as safetensors, config.json and tokenizer."""
+    loaded = load_found(found)
+    out.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().contiguous() for name, tensor in loaded.model.named_parameters()}, out / WEIGHTS, {'format': 'pt'})
     for file in (TOKENIZER_MODEL, 'tokenizer.json'):
-        (out / file).write_bytes((Path(loaded.config.data.tokenizer) / file).read_bytes())
+        (out / file).write_bytes((found.tokenizer / file).read_bytes())
     description = {
         'model_type': 'unix2',
         'architectures': ['UniX2'],
@@ -95,34 +149,17 @@ def export(run: str | Path, out: str | Path) -> Path:
     return out
 
 
-def _load_run(folder: Path) -> Loaded:
-    path, _ = newest_valid(folder / 'checkpoints')
-    if path is None:
-        raise UserError(f'{folder / "checkpoints"} holds no checkpoint; train with pretrain/run.py first')
-    try:
-        config = Config.model_validate(read_state(path)['config'])
-    except ValidationError as error:
-        raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
-    return _loaded(config, Path(config.data.tokenizer), read_weights(path), file_hash(path / STATE), path)
-
-
-def _load_export(folder: Path) -> Loaded:
+def _find_export(folder: Path) -> Found:
     try:
         description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
         config = Config.model_validate(description['run'])
-        weights, sha256 = load_file(folder / WEIGHTS), file_hash(folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f'{folder} is not a whole export ({" ".join(str(error).split())}); make it again with `pretrain export`') from None
+        sha256 = file_hash(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
         raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')
-    return _loaded(config, folder, weights, sha256, folder)
+    return Found(folder, folder, config, sha256)
 
 
-def _loaded(config: Config, tokenizer_folder: Path, weights: dict[str, Tensor], sha256: str, where: Path) -> Loaded:
-    tokenizer = Tokenizer.load(tokenizer_folder, config.model.family)
-    model = UniX2(config.model, tokenizer.vocabulary)
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise UserError(f'{where} does not fit its own configuration and tokenizer: {" ".join(str(error).split())}') from None
-    return Loaded(model.eval(), tokenizer, config, sha256)
+def _not_whole(folder: Path, error: Exception) -> UserError:
+    return UserError(f'{folder} is not a whole export ({" ".join(str(error).split())}); make it again with `pretrain export`')

@@ -89,6 +89,9 @@ class UniX2(nn.Module):
         self.visual_bridge, self.visual_norm = nn.Linear(visual_dim, dim), Norm(dim)
 
         self.itm_head = nn.Linear(dim, 1)
+        if config.labels:  # an MLP, which fine-tuning adds
+            self.class_dense, self.class_norm = nn.Linear(dim, dim), Norm(dim)
+            self.class_scores = nn.Linear(dim, config.labels)
         self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), Norm(dim)  # XLM-R's head before the tied output
         self.mlm_bias = nn.Parameter(torch.empty(vocabulary))
         mean, std = pixel_normalisation(config.visual)
@@ -223,6 +226,12 @@ class UniX2(nn.Module):
         `masked` (M,)."""
         states = take(encoded.states, text_places(text, encoded.layout)[masked], rounded(len(masked)))
         return self.mlm_norm(F.gelu(self.mlm_dense(states)))
+
+    def class_logits(self, first: Tensor) -> Tensor:
+        """States (B, D) of [MM_CLS] -> scores (B, labels) of a fine-tuned model's classes, fp32."""
+        hidden = F.dropout(self.class_norm(F.gelu(self.class_dense(first))), self.config.dropout, self.training)
+        scores: Tensor = self.class_scores(hidden)
+        return scores.float()
 
     def itm_logits(self, first: Tensor) -> Tensor:
         """States (B, D) of [MM_CLS] -> logits (B,) that the row's text and picture belong together, fp32."""

@@ -1,9 +1,11 @@
-"""The paper's eight tasks and UC2's VTLM, one file each, and their registry."""
+"""The paper's eight tasks, UC2's VTLM and those of fine-tuning, one file each, and their registry."""
 from __future__ import annotations
 
+from pretrain.tasks.answering import Answering
 from pretrain.tasks.base import ContrastiveTask, SumTask
 from pretrain.tasks.clcl import CLCL
 from pretrain.tasks.cmcl import CMCL
+from pretrain.tasks.entailment import Entailment
 from pretrain.tasks.itm import ITM
 from pretrain.tasks.mlm import MLM
 from pretrain.tasks.mmmt import MMMT
@@ -13,6 +15,8 @@ from pretrain.tasks.vplm import VPLM
 from pretrain.tasks.vtlm import VTLM
 
 CONTRASTIVE: dict[str, ContrastiveTask] = {'cmcl': CMCL(), 'clcl': CLCL()}
-SUMMED: dict[str, SumTask] = {task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM())}
+SUMMED: dict[str, SumTask] = {
+    task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering())
+}
 
 __all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']

@@ -25,10 +25,14 @@ class SumTask:
     written: ClassVar[str | None] = None  # of -log p(label) over every token that the decoder writes (components A and B)
     masked: ClassVar[str | None] = None  # of -log p(original token) over the masked places (component C)
     matched: ClassVar[str | None] = None  # of the binary cross-entropy on [MM_CLS] (component C)
+    classified: ClassVar[str | None] = None  # of the loss of the classes' scores on [MM_CLS] (component C)
+    exclusive: ClassVar[bool] = True  # whether one class holds (softmax), or each by itself (sigmoid)
 
     def counts(self, batch: TaskBatch) -> dict[str, int]:
         """Number of terms in each sum of this micro-batch."""
-        targets = ((self.written, batch.labels), (self.masked, batch.masked), (self.matched, batch.match))
+        targets = (
+            (self.written, batch.labels), (self.masked, batch.masked), (self.matched, batch.match), (self.classified, batch.classes),
+        )  # fmt: skip
         return {name: len(target) for name, target in targets if name is not None and target is not None}
 
 

@@ -1,12 +1,12 @@
 """The forward of micro-batches, of one task or of several: every part of the model runs once, over the rows of all of them.
 
     texts    -> text_encoder   --+---------------> contrastive features
-    pictures -> visual_encoder --+                     +--> ITM and MLM heads
+    pictures -> visual_encoder --+                     +--> heads: ITM, MLM, classes
                                  +--> cross_encoder ---+--> decoder --> token loss
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import cast
@@ -55,6 +55,7 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
         _written(model, terms, rows, stream),
         _masked(model, terms, rows, source, stream),
         _matched(model, terms, rows, stream),
+        _classified(model, terms, rows, stream),
     ]
     return Outcome(torch.stack([total for total in totals if total is not None]).sum(), terms.sums, features)
 
@@ -179,12 +180,32 @@ def _masked(model: UniX2, terms: _Terms, rows: _Rows, source: Encoded, stream: E
 def _matched(model: UniX2, terms: _Terms, rows: _Rows, stream: Encoded) -> Tensor | None:
     """Binary cross-entropy on [MM_CLS]."""
     parts = terms.parts('matched')
+    match = [cast(Tensor, terms.batches[part].match) for part in parts]
+    return _judged(terms, rows, stream, 'matched', match, model.itm_logits, lambda part: F.binary_cross_entropy_with_logits)
+
+
+def _classified(model: UniX2, terms: _Terms, rows: _Rows, stream: Encoded) -> Tensor | None:
+    """Cross-entropy of the classes on [MM_CLS]; binary, summed over the classes, where they do not exclude each other."""
+    classes = [cast(Tensor, terms.batches[part].classes) for part in terms.parts('classified')]
+    return _judged(terms, rows, stream, 'classified', classes, model.class_logits, lambda part: class_loss(terms.batches[part].task))
+
+
+def class_loss(task: str) -> Callable[..., Tensor]:
+    """The loss of a task's scores (B, classes) against how true each class is, as torch.nn.functional has it."""
+    return F.cross_entropy if SUMMED[task].exclusive else F.binary_cross_entropy_with_logits
+
+
+def _judged(
+    terms: _Terms, rows: _Rows, stream: Encoded, kind: str, targets: list[Tensor], head: Callable[[Tensor], Tensor],
+    loss: Callable[[str], Callable[..., Tensor]],
+) -> Tensor | None:  # fmt: skip
+    """The sums of one kind over what a head makes of [MM_CLS]; `loss` gives the function that compares it with the targets of a part."""
+    parts = terms.parts(kind)
     if not parts:
         return None
-    match = [cast(Tensor, terms.batches[part].match) for part in parts]
-    logits = model.itm_logits(take(stream.states, torch.cat([stream.layout.starts[rows.at[part]] for part in parts])))
-    losses = F.binary_cross_entropy_with_logits(logits, torch.cat(match), reduction='none').split([len(part) for part in match])
-    sums = torch.stack([loss.sum() for loss in losses])
-    terms.add('matched', sums.detach())
-    factors = [segment.factor for segment in terms.segments('matched', map(len, match))]
+    logits = head(take(stream.states, torch.cat([stream.layout.starts[rows.at[part]] for part in parts])))
+    scores = logits.split([len(target) for target in targets])
+    sums = torch.stack([loss(part)(*pair, reduction='sum') for part, *pair in zip(parts, scores, targets, strict=True)])
+    terms.add(kind, sums.detach())
+    factors = [segment.factor for segment in terms.segments(kind, map(len, targets))]
     return (sums * torch.tensor(factors, device=sums.device)).sum()

@@ -15,6 +15,7 @@ from pretrain.model.unix2 import UniX2
 from tests.support.distributed import run_distributed
 from tests.support.parity import Case, Tensors, run_cases
 from tests.support.plain import plain_loss, with_hard_negatives
+from tests.support.synthetic import LABELS
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -30,6 +31,9 @@ CASES = {
     'all, together': Case(ALL, micro=8, together=True),
     'all, together, some cached': Case(ALL, together=True),  # at 4 ranks a micro-batch is all of a rank's share
     'one task drawn twice': Case(['cmcl', 'mlm'], again=True, together=True),
+    'entailment': Case(['entailment'], micro=1, model={'labels': LABELS}),
+    'answering': Case(['answering'], model={'labels': LABELS}),
+    'classes, together': Case(['entailment', 'cmcl', 'answering', 'itm'], model={'labels': LABELS}, together=True),
     'hard negatives': Case(['itm', 'mt'], micro=1, task={'itm_negatives': 'hard'}),
 }
 BF16 = {'bf16': Case(ALL, precision='bf16'), 'bf16, together': Case(ALL, precision='bf16', together=True, micro=4)}

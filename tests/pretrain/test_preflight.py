@@ -10,9 +10,9 @@ import torch
 
 from pretrain.config import load_config
 from pretrain.preflight import check_run
+from pretrain.pretraining import Pretraining
 from pretrain.trainer import Trainer
 from shards.errors import UserError
-from shards.tokenizer import Tokenizer
 from tests.support.launch import ROOT, TINY, command, run
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
@@ -40,7 +40,8 @@ def options(home: Path, out: Path, *settings: str) -> list[str]:
 def refusal(home: Path, out: Path, *settings: str, ds_config: Path | None = None) -> str:
     """The line that a trainer which cannot start is ended with."""
     with pytest.raises(UserError) as caught:
-        Trainer(load_config(ROOT / 'configs/sample.yaml', options(home, out, *settings)), None if ds_config is None else str(ds_config))
+        workload = Pretraining(load_config(ROOT / 'configs/sample.yaml', options(home, out, *settings)))
+        Trainer(workload, None if ds_config is None else str(ds_config))
     assert not torch.distributed.is_initialized() and '\n' not in str(caught.value)
     return str(caught.value)
 
@@ -70,7 +71,7 @@ def test_every_mistake_is_met_before_anything_starts(home: Path, tmp_path: Path,
 
 def test_a_run_that_can_be_is_let_through(home: Path, tmp_path: Path, launched: int) -> None:
     trainable = load_config(ROOT / 'configs/sample.yaml', options(home, tmp_path / 'run', 'batch={global: 9, micro: 3}'))
-    assert len(check_run(trainable, None, Tokenizer.load(home / 'tokenizer'))) > 5
+    assert len(check_run(Pretraining(trainable), None)) > 5
     assert not torch.distributed.is_initialized()
 
 

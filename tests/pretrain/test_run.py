@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pretrain.config import TASKS, load_config
 from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
+from pretrain.pretraining import Pretraining
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
@@ -220,7 +221,7 @@ def opened(home: Path, out: Path, *settings: str) -> str:
     """The line that a trainer which cannot start is ended with, before any process group or folder is made."""
     options = [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}', *settings]
     with pytest.raises(UserError) as caught:
-        Trainer(load_config(ROOT / 'configs/sample.yaml', options), None)
+        Trainer(Pretraining(load_config(ROOT / 'configs/sample.yaml', options)), None)
     assert '\n' not in str(caught.value) and not out.exists()
     return str(caught.value)
 

@@ -14,7 +14,7 @@ import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain.config import Config
+from pretrain.config import Config, FineTune
 from pretrain.data.batch import TaskBatch
 from pretrain.engine.ds_config import DEFAULT
 from pretrain.engine.step import StepResult, train_step
@@ -47,7 +47,8 @@ class Case:
     task: dict[str, Any] = field(default_factory=dict)
 
     def config(self, out: str = '') -> Config:
-        config = tiny_config(out, self.precision, self.micro, tasks=self.tasks, task_weights=self.weights)
+        finetune = FineTune(benchmark='xvnli', model='', data='') if 'labels' in self.model else None
+        config = tiny_config(out, self.precision, self.micro, tasks=self.tasks, task_weights=self.weights, finetune=finetune)
         config = config.model_copy(update={'model': config.model.model_copy(update=self.model)})
         config = config.model_copy(update={'batch': config.batch.model_copy(update={'together': self.together})})
         return config.model_copy(update={'task': config.task.model_copy(update=self.task)})

@@ -22,6 +22,8 @@ def plain_loss(model: UniX2, task: str, batch: TaskBatch, ignore_doubles: bool =
         match = true_match(batch, batch)
         probability = torch.sigmoid(model.itm_head(encoded.states[encoded.layout.starts]).squeeze(1))
         return -(match * probability.log() + (1 - match) * (1 - probability).log()).mean()
+    if batch.classes is not None:
+        return plain_classes(model, encoded.states[encoded.layout.starts], batch.classes, exclusive=task == 'entailment')
     loss = torch.zeros((), dtype=model.embed_tokens.dtype)
     if batch.masked is not None and batch.masked_labels is not None:
         states = encoded.states[text_places(model.encode_texts(batch.text).layout, encoded.layout)[batch.masked]]
@@ -30,6 +32,18 @@ def plain_loss(model: UniX2, task: str, batch: TaskBatch, ignore_doubles: bool =
     if batch.decoder_input is not None and batch.labels is not None:
         loss = loss + F.cross_entropy(model.decode(batch.decoder_input, encoded)[: len(batch.labels)] @ model.embed_tokens.T, batch.labels)
     return loss
+
+
+def plain_classes(model: UniX2, first: Tensor, classes: Tensor, exclusive: bool) -> Tensor:
+    """An MLP on [MM_CLS]: -sum q log p over classes that exclude each other, or over yes and no of every class; mean over rows."""
+    hidden = F.gelu(first @ model.class_dense.weight.T + model.class_dense.bias)
+    hidden = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, unbiased=False, keepdim=True) + model.class_norm.eps).sqrt()
+    hidden = hidden * model.class_norm.weight + model.class_norm.bias
+    scores = hidden @ model.class_scores.weight.T + model.class_scores.bias
+    if exclusive:
+        return -(classes * (scores - scores.logsumexp(1, keepdim=True))).sum(1).mean()
+    yes = torch.sigmoid(scores)
+    return -(classes * yes.log() + (1 - classes) * (1 - yes).log()).sum(1).mean()
 
 
 def sides(model: UniX2, task: str, batch: TaskBatch) -> tuple[Tensor, Tensor]:

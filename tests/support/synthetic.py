@@ -8,6 +8,8 @@ from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual
 from pretrain.data.batch import TaskBatch, Texts
 
 VOCABULARY = 53
+NUMBERED = (*TASKS, 'vtlm', 'entailment', 'answering')
+LABELS = 5  # classes of the last two
 MASK, EOS = 4, 2
 
 
@@ -37,11 +39,11 @@ def texts(rows: list[Tensor]) -> Texts:
 
 def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
     """`count` samples of a task; rows 0 and 3 have the same picture, rows 1 and 2 the same text (contrastive duplicates)."""
-    number = [*TASKS, 'vtlm'].index(task)
+    number = NUMBERED.index(task)
     generator = torch.Generator().manual_seed(seed * 100 + number)
     source, target = rows_of(generator, count), rows_of(generator, count)
     batch = TaskBatch(task=task, sample_ids=torch.arange(count) + 1000 * number, languages=['en'] * count, text=texts(source))
-    if task in ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt', 'vtlm'):
+    if task in ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt', 'vtlm', 'entailment', 'answering'):
         rows = torch.arange(count)[1::2] if task in ('mlm', 'mmmt') else torch.arange(count)
         batch.images = torch.randint(0, 256, (len(rows), 3, 16, 16), generator=generator, dtype=torch.uint8)
         batch.image_rows = rows
@@ -52,6 +54,10 @@ def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
         batch.masked = (batch.text.lengths.cumsum(0) - 1)[: count - 1]  # the last token of every row but one
         batch.masked_labels = batch.text.ids[batch.masked].clone()
         batch.text.ids[batch.masked] = MASK
+    if task == 'entailment':
+        batch.classes = torch.eye(LABELS)[torch.randint(0, LABELS, (count,), generator=generator)]
+    if task == 'answering':  # none, one or several answers, some of them half true
+        batch.classes = torch.randint(0, 3, (count, LABELS), generator=generator) / 2
     if task == 'itm':
         batch.match = torch.randint(0, 2, (count,), generator=generator).float()
         batch.replace = torch.arange(count) % 3  # with hard negatives: nothing, the picture, the text
@@ -85,7 +91,7 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
 
     out = TaskBatch(batch.task, batch.sample_ids[low:high], batch.languages[low:high], part(batch.text) or texts([]))
     out.other, out.decoder_input, out.own_text_ids = part(batch.other), part(batch.decoder_input), part(batch.own_text_ids)
-    for name in ('match', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids', 'own_image_ids'):
+    for name in ('match', 'classes', 'replace', 'prefix', 'image_ids', 'text_ids', 'other_ids', 'own_image_ids'):
         setattr(out, name, rows(getattr(batch, name)))
     if batch.images is not None and batch.image_rows is not None:
         keep = (batch.image_rows >= low) & (batch.image_rows < high)

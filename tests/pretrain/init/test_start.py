@@ -13,6 +13,7 @@ from pretrain.data.batch import Texts
 from pretrain.init import Start
 from pretrain.model.load import load_model
 from pretrain.model.unix2 import UniX2
+from pretrain.pretraining import Pretraining
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ def test_a_misfit_is_refused_before_anything_starts(home: Path, published: dict[
     folder, out = published['mbart-cc25'][1], tmp_path / 'run'
     config = configured(home, 'mbart-cc25', {'text': str(folder)}, dim=64).model_copy(update={'out': str(out), 'tasks': ['mt']})
     with pytest.raises(UserError) as caught:
-        Trainer(config, None)
+        Trainer(Pretraining(config), None)
     assert str(caught.value) == f'init.text = {folder}: model.dim is 64, these weights fit model.dim=32'
     assert not out.exists() and not torch.distributed.is_initialized()
 

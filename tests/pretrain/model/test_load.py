@@ -124,9 +124,22 @@ def change_model(folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(description))
 
 
+def cut(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+
+
+def cut_without_hash(folder: Path) -> None:
+    """An older export has no hash of its weights."""
+    cut(folder)
+    description = json.loads((folder / CONFIG).read_text())
+    del description['weights_sha256']
+    (folder / CONFIG).write_text(json.dumps(description))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     'flipped byte': (lambda folder: flip(folder / WEIGHTS), 'does not have the hash'),
-    'cut weights': (lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9]), 'is not a whole export'),
+    'cut weights': (cut, 'does not have the hash'),
+    'cut weights, no hash': (cut_without_hash, 'is not a whole export'),
     'no weights': (lambda folder: (folder / WEIGHTS).unlink(), 'is not a whole export'),
     'no json': (lambda folder: (folder / CONFIG).write_text('{'), 'is not a whole export'),
     'a list': (lambda folder: (folder / CONFIG).write_text('[]'), 'is not a whole export'),

@@ -1,0 +1,80 @@
+"""Pre-training as a workload: shards, the eight tasks, held-out losses and the zero-shot retrieval curve."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pretrain.config import Config
+from pretrain.data.batch import TaskBatch
+from pretrain.data.heldout import HeldOut
+from pretrain.data.loader import TrainLoader
+from pretrain.data.order import check_data
+from pretrain.engine.control import Control
+from pretrain.engine.removals import check_same_shards
+from pretrain.engine.zero import Engine
+from pretrain.evaluation.curve import retrieval_curve, retrieval_split
+from pretrain.evaluation.heldout import Report, heldout_losses
+from pretrain.init import Start
+from pretrain.tasks.contrastive import Contrast
+from pretrain.workload import Evaluation, Workload
+from shards.errors import UserError
+from shards.tokenizer import Tokenizer
+
+
+class Pretraining(Workload):
+    """What `pretrain/run.py` trains. Raises UserError for a configuration of a fine-tuning, and a tokenizer that is not there."""
+
+    def __init__(self, config: Config):
+        if config.finetune is not None:
+            benchmark = config.finetune.benchmark
+            raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
+        super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
+
+    def check(self) -> dict[str, str]:
+        manifests = check_data(self.config, self.tokenizer)
+        split = retrieval_split(self.config)
+        for language in split.captions if split else ():
+            try:
+                self.tokenizer.language(language)
+            except UserError as error:
+                raise UserError(f'eval.retrieval.languages: {error}') from None
+        return manifests
+
+    def check_same_data(self, saved: dict[str, str], present: dict[str, str], checkpoint: Path) -> str | None:
+        return check_same_shards(self.config, saved, present, checkpoint)
+
+    def weights(self) -> Start:
+        return Start(self.config, self.tokenizer)
+
+    def loader(
+        self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]
+    ) -> TrainLoader:
+        return TrainLoader(self.config, self.tokenizer, rank, world, start_step, skip, tell)
+
+    def evaluate(self, engine: Engine, control: Control) -> Evaluation | None:
+        held_out = HeldOut(self.config, self.tokenizer)
+        losses: Report = {}
+        for task in self.config.eval_tasks:
+            doing = f'the held-out loss of {task}'
+            if control.point(doing):
+                return None
+            pool = _beating(control, held_out.batches(task, engine.rank, engine.world), doing)
+            losses |= heldout_losses(engine, {task: pool}, Contrast.of(self.config))
+        if control.point('the retrieval curve'):
+            return None
+        return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
+
+    def said(self, evaluation: Evaluation) -> list[str]:
+        losses, retrieval = evaluation['heldout'], evaluation['retrieval']
+        means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
+        lines = [f'held-out loss at step {evaluation["step"]}: {means}']
+        if retrieval:
+            recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
+            lines.append(f'zero-shot text->image R@10: {recalls}')
+        return lines
+
+
+def _beating(control: Control, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:
+    for item in pool:
+        control.beat(doing)
+        yield item
