@@ -5,12 +5,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from downstream.tasks import coco, coco_cn, multi30k_retrieval, multi30k_translation, report, tatoeba
+from downstream.tasks import coco, coco_cn, multi30k_retrieval, multi30k_translation, report, tatoeba, xgqa, xvnli
 from pretrain.mistakes import said_once
 from shards.arguments import Parser
 from shards.errors import run_command
 
-TASKS = (multi30k_retrieval, multi30k_translation, coco, coco_cn, tatoeba, report)  # each registers its verbs
+TASKS = (multi30k_retrieval, multi30k_translation, xvnli, xgqa, coco, coco_cn, tatoeba, report)  # each registers its verbs
 
 
 def parser() -> Parser:
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run with these arguments (none: the command line's). Raises UserError."""
+    """Run with these arguments (none: the command line's); returns the exit code. Raises UserError."""
     options = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-    options.run(options)
-    return 0
+    code: int | None = options.run(options)
+    return code or 0

@@ -4,8 +4,9 @@
 #     sbatch slurm/finetune.sh multi30k-retrieval evaluate --model runs/paper --data multi30k
 #     sbatch --dependency=afterok:JOB slurm/finetune.sh …      # behind a pre-training
 #     for language in de fr cs; do sbatch slurm/finetune.sh …; done
+#     sbatch --gpus-per-node=8 slurm/finetune.sh xvnli finetune --model runs/paper --data xvnli --out runs/xvnli
 #
-# `downstream --help` lists what there is. Fine-tuning comes with its own commands, which this script will run as they are.
+# `downstream --help` lists what there is. Fine-tuning takes all GPUs of its node.
 #
 # Stopped by Slurm or with its node lost it is requeued, and the same command runs again: it continues if the command can, else it starts over.
 #SBATCH --job-name=finetune

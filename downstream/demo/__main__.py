@@ -9,6 +9,7 @@ from typing import Any
 
 from downstream.demo import figure, results
 from downstream.demo.steps import Step, Steps, clock
+from downstream.launch import free_port
 from downstream.report import write_json, write_text
 from pretrain.config import Config, load_config
 from pretrain.evaluation.multi30k import read_split
@@ -75,7 +76,7 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     launch += ['--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *changed]
     # One thread a process: with more, the results would depend on the machine.
     environment = {} if accelerators else {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
-    port = [] if _free(LAUNCHER_PORT) else ['--master_port', str(_free_port())]
+    port = [] if _free(LAUNCHER_PORT) else ['--master_port', str(free_port())]
     found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, port))
     found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export)], export))
     for data in EVALUATED:
@@ -147,12 +148,6 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('', 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == '__main__':

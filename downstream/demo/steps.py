@@ -6,16 +6,14 @@ import hashlib
 import json
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from downstream.launch import STOPS, run_group
 from downstream.report import write_json
 from shards.errors import UserError
 
@@ -99,39 +97,15 @@ class Steps:
     def _execute(self, step: Step) -> None:
         """Run the command with its output passed through. Ctrl-C and SIGTERM reach it, and it is waited for."""
         scripts = str(Path(sys.executable).parent)  # where this environment's commands are, activated or not
-        environment = {**os.environ, 'PATH': f'{scripts}{os.pathsep}{os.environ.get("PATH", "")}', **step.environment}
+        environment = {'PATH': f'{scripts}{os.pathsep}{os.environ.get("PATH", "")}', **step.environment}
         if step.log:
             step.log.parent.mkdir(parents=True, exist_ok=True)
         with step.log.open('wb') if step.log else contextlib.nullcontext() as output:
-            # A group of its own: a launcher that is killed alone would leave its ranks training.
-            process = subprocess.Popen(step.words(), env=environment, stdout=output, start_new_session=True)
-
-        def stop(signum: int, frame: FrameType | None) -> None:
-            os.killpg(process.pid, signum)
+            code = run_group(step.words(), environment, output)
+        if code - 128 in STOPS:
             raise KeyboardInterrupt
-
-        before = signal.signal(signal.SIGTERM, stop)
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:  # let it end in its own way, with a checkpoint
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            process.wait()
-            _wait_for_group(process.pid)
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
         if code:
             raise UserError(f'step {step.name!r} ended with code {code}; its own message is above. The same command goes on from here')
-
-
-def _wait_for_group(group: int, seconds: float = 60) -> None:
-    """Until no process of the group is left: DeepSpeed's launcher returns before the ranks have written their checkpoint."""
-    end = time.monotonic() + seconds
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < end:
-            os.killpg(group, 0)
-            time.sleep(0.2)
 
 
 def set_aside(path: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ ALL = 'any spelling, apart by spaces or commas; default: all that DATA has'
 
 
 def verb(
-    verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None], data: str, out: str, languages: str | None = ALL
+    verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int | None], data: str, out: str, languages: str | None = ALL
 ) -> Any:
     """Adds a verb with the flags that every one has; returns its parser.
 
@@ -36,9 +36,24 @@ def verb(
     return parser
 
 
+def finetuned(verbs: Any, text: str, run: Callable[[argparse.Namespace], int | None], data: str) -> Any:
+    """Adds `finetune`, with settings of the recipe behind the flags; returns its parser."""
+    parser = verb(verbs, 'finetune', text, run, data, 'DATA-finetuned')
+    add = parser.add_argument
+    add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
+    add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
+    add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's, e.g. batch.global=64 finetune.epochs=3")
+    return parser
+
+
 def languages(options: argparse.Namespace) -> list[str] | None:
     """The languages asked for; none: all."""
-    return [code for entry in options.languages or [] for code in entry.split(',') if code] or None
+    return [code for entry in options.languages or [] if '=' not in entry for code in entry.split(',') if code] or None
+
+
+def settings(options: argparse.Namespace) -> list[str]:
+    """The `key=value` words, also those that stand behind --languages."""
+    return [*(entry for entry in options.languages or [] if '=' in entry), *options.settings]
 
 
 def out_folder(options: argparse.Namespace, name: str) -> Path:

@@ -1,0 +1,56 @@
+"""What a benchmark is to a fine-tuning: its recipe, its training examples, and how a model is judged on its development set."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pretrain.config import Config, FineTune, Task
+from pretrain.data.batch import Example
+from pretrain.engine.control import Control
+from pretrain.engine.zero import Engine
+from pretrain.workload import Evaluation
+from shards.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between benchmarks (paper, section 4.1 and appendix; docs/downstream.md has the decisions where it is silent)."""
+
+    batch: int  # samples an update
+    epochs: float
+    warmup: int | None  # updates; none: 10 % of them
+    tokens: int  # longest text
+    spike: float = 2.0  # `recovery.spike`: what counts as a jump of the loss, in nats
+
+
+class Benchmark(ABC):
+    """One benchmark's training and development set, read and checked. Raises UserError for data that is missing or broken."""
+
+    name: ClassVar[str]
+    task: ClassVar[Task]
+    recipe: ClassVar[Recipe]
+    classes: tuple[str, ...] = ()  # of a head on [MM_CLS]; empty: the benchmark needs none
+
+    @abstractmethod
+    def __init__(self, options: FineTune) -> None: ...
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of training examples."""
+
+    @abstractmethod
+    def hashes(self) -> dict[str, str]:
+        """Name -> sha256 of what is trained on and selected by."""
+
+    @abstractmethod
+    def example(self, config: Config, tokenizer: Tokenizer, row: int, generator: np.random.Generator) -> Example:
+        """A training example; every choice comes from the generator. Raises UserError for a picture that cannot be read or decoded."""
+
+    @abstractmethod
+    def evaluate(self, engine: Engine, config: Config, tokenizer: Tokenizer, control: Control) -> Evaluation | None:
+        """{'dev': {language: score}, …} of the model on the development set, higher is better, the same on every rank; None when the run is
+        asked to stop meanwhile.
+        """

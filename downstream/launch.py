@@ -1,0 +1,54 @@
+"""Starts a program, and stops it together with everything that it started."""
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from types import FrameType
+from typing import IO
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+PATIENCE = 60.0  # seconds that the last process of a group may take
+
+
+def run_group(words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None) -> int:
+    """Run a command as a process group of its own, with these variables on top of this process's; `output` takes what it prints.
+
+    A launcher that is killed alone would leave its ranks training: Ctrl-C, SIGTERM and SIGUSR1 that reach this process go to the whole
+    group, which is then waited for. Returns the exit code of the command, 128 + the signal's number when it was stopped.
+    """
+    process = subprocess.Popen(words, env={**os.environ, **environment}, stdout=output, start_new_session=True)
+    stopped = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = number
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+    with ExitStack() as after:
+        for number in STOPS:
+            after.callback(signal.signal, number, signal.signal(number, stop))
+        code = process.wait()
+        _wait_for_group(process.pid)
+    return 128 + stopped if stopped else code
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(('', 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_group(group: int) -> None:
+    """Until no process of the group is left: DeepSpeed's launcher returns before the ranks have written their checkpoint."""
+    end = time.monotonic() + PATIENCE
+    with suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.2)

@@ -1,0 +1,201 @@
+"""The real command, `downstream xvnli finetune`: two processes on a set that a tiny model learns; killed, it goes on to the same bits."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from downstream.accuracy import evaluate
+from downstream.cli import run
+from downstream.xvnli import XVNLI
+from pretrain.data.batch import Texts
+from pretrain.data.images import evaluation_image
+from pretrain.data.sequences import encoder_input
+from pretrain.model.load import load_model
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from shards.errors import UserError
+from tests.support.distributed import run_distributed
+from tests.support.launch import BIN, Started, reproducible, steps, succeed
+from tests.support.toy_benchmarks import write_xvnli
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+SETTINGS = [
+    'steps=150', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=50', 'checkpoint.every=25', 'batch.global=32', 'batch.micro=32',
+    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Path:
+    """A folder with `data`, and the base model in `base`."""
+    home = tmp_path_factory.mktemp('finetune')
+    write_xvnli(home / 'data')
+    shutil.copytree(export, home / 'base')
+    return home
+
+
+def words(home: Path, out: str, *settings: str) -> list[str]:
+    folders = ['--model', str(home / 'base'), '--data', str(home / 'data'), '--out', str(home / out)]
+    return ['xvnli', 'finetune', *folders, *SETTINGS, *settings]
+
+
+def command(home: Path, out: str, ranks: int, *settings: str) -> list[str]:
+    return [str(BIN / 'downstream'), *words(home, out, *settings), '--ranks', str(ranks)]
+
+
+@pytest.fixture(scope='module')
+def two(home: Path) -> Path:
+    """Two ranks."""
+    succeed(command(home, 'two', 2, 'batch.micro=16'), home)
+    return home / 'two'
+
+
+@pytest.fixture(scope='module')
+def whole(home: Path) -> Path:
+    """One rank, never stopped."""
+    succeed(command(home, 'whole', 1), home)
+    return home / 'whole'
+
+
+@pytest.fixture(scope='module')
+def killed(home: Path) -> Path:
+    """One rank, killed at step 100 and started again."""
+    out = home / 'killed'
+    first = Started(command(home, 'killed', 1), home)
+    first.wait_for(lambda: steps(out) >= 100)
+    first.kill()
+    assert steps(out) < 150
+    succeed(command(home, 'killed', 1), home)
+    return out
+
+
+def result(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
+    return content
+
+
+@pytest.mark.parametrize('ranks', ['two', 'whole'])
+def test_learns_what_neither_picture_nor_text_says_alone(ranks: str, request: pytest.FixtureRequest) -> None:
+    """Three of four right where each alone gives one of three."""
+    english = result(request.getfixturevalue(ranks))['languages']['en']
+    assert (english['rows'], english['rows_all'], english['majority']) == (54, 55, pytest.approx(1 / 3))
+    assert english['accuracy'] > 0.75
+    assert english['accuracy_all'] == pytest.approx(english['accuracy'] * 54 / 55)
+
+
+def test_best_model_by_the_development_set_is_tested(whole: Path) -> None:
+    history = read_lines(whole / EVALUATION)
+    assert [line['step'] for line in history] == [0, 50, 100, 150]
+    best = max(history[1:], key=lambda line: line['dev']['en'])['step']
+    kept = json.loads((whole / 'best/config.json').read_text())
+    assert result(whole)['model']['sha256'] == kept['weights_sha256']
+    assert result(whole)['trained']['dev'] == history
+    if (whole / f'checkpoints/step-{best:07d}').is_dir():  # older ones are removed
+        shutil.copytree(whole / f'checkpoints/step-{best:07d}', whole.parent / f'alone/checkpoints/step-{best:07d}')
+        ours, theirs = load_model(whole).model.state_dict(), load_model(whole.parent / 'alone').model.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_answers_are_those_of_single_rows(whole: Path, home: Path) -> None:
+    """A few lines of plain PyTorch, one row at a time, from the kept model; and the accuracy by hand."""
+    loaded = load_model(whole)
+    rows = [json.loads(line) for line in (home / 'data/en/test.jsonl').read_text().splitlines()]
+    answers = [json.loads(line) for line in (whole / 'answers.en.jsonl').read_text().splitlines()]
+    right = 0
+    for row, answer in zip(rows, answers, strict=True):
+        ids = torch.tensor(encoder_input(loaded.tokenizer.encode(row['sentence2']), loaded.tokenizer, 'en', 80))
+        image = evaluation_image((home / f'data/images/{row["Flikr30kID"]}.jpg').read_bytes(), 32)[None]
+        with torch.no_grad():
+            state = loaded.model.fuse(Texts(ids, torch.tensor([len(ids)])), image, torch.tensor([0])).first()
+            hidden = loaded.model.class_norm(F.gelu(loaded.model.class_dense(state)))
+            choice = int(loaded.model.class_scores(hidden).argmax())
+        label = ['entailment', 'neutral', 'contradiction'][choice]
+        assert answer == {'id': row['pairID'], 'answer': label, 'right': None if row['gold_label'] == '-' else row['gold_label']}
+        right += label == row['gold_label']
+    assert result(whole)['languages']['en']['accuracy'] == pytest.approx(right / 54)
+
+
+def test_evaluation_of_the_kept_model_gives_the_same(whole: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ['xvnli', 'evaluate', '--model', str(whole), '--data', str(home / 'data'), '--out', str(home / 'again')]
+    assert run([*arguments, '--languages', 'deu,en', '--images', str(home / 'data/images')]) == 0
+    again = result(home / 'again')
+    assert list(again['languages']) == ['de', 'en']
+    assert again['languages']['en'] == result(whole)['languages']['en']
+    printed = capsys.readouterr().out
+    assert 'of all rows' in printed and '87.7' in printed and 'mean but en' in printed
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bits(whole: Path, killed: Path) -> None:
+    ours, theirs = ([reproducible(line) for line in read_lines(out / METRICS)] for out in (killed, whole))
+    assert ours == theirs
+    assert len(ours) == 150
+    assert read_lines(killed / EVALUATION) == read_lines(whole / EVALUATION)
+    (resumed,) = [line['step'] for line in read_lines(killed / EVENTS) if line['event'] == 'resume']
+    assert resumed >= 75
+    one, other = (load_file(out / 'best/model.safetensors') for out in (killed, whole))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
+    assert result(killed)['languages'] == result(whole)['languages']
+
+
+def test_two_ranks_see_the_same_samples_and_losses_as_one(whole: Path, two: Path) -> None:
+    """The losses as long as rounding has not grown."""
+    ours, theirs = (read_lines(out / METRICS) for out in (whole, two))
+    assert [line['samples'] for line in ours] == [line['samples'] for line in theirs]
+    assert len({line['samples'] for line in ours}) == 150
+    for one, other in zip(ours[:20], theirs[:20], strict=True):
+        assert one['loss']['entailment'] == pytest.approx(other['loss']['entailment'], rel=1e-4)
+    assert read_lines(two / EVENTS)[0]['world'] == 2
+
+
+def evaluate_in_rank(model: Path, data: Path, out: Path) -> torch.Tensor:
+    """In a rank: evaluate, as under a launcher."""
+    evaluate(XVNLI, model, data, out)
+    return torch.tensor(0)
+
+
+def test_two_ranks_test_a_model_as_one_does(whole: Path, home: Path, tmp_path: Path) -> None:
+    run_distributed(evaluate_in_rank, 2, tmp_path, whole, home / 'data', tmp_path)
+    assert result(tmp_path)['languages'] == result(whole)['languages']
+    for language in ('en', 'de'):
+        assert (tmp_path / f'answers.{language}.jsonl').read_bytes() == (whole / f'answers.{language}.jsonl').read_bytes()
+
+
+def test_a_second_call_prints_the_result_again(whole: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = (whole / EVENTS).read_bytes()
+    assert run(words(home, 'whole', 'data.workers=1')) == 0
+    printed = capsys.readouterr().out
+    assert f'{100 * result(whole)["languages"]["en"]["accuracy"]:.1f}' in printed
+    assert (whole / EVENTS).read_bytes() == events
+
+
+def test_a_call_that_does_not_fit_is_refused(whole: Path, home: Path) -> None:
+    with pytest.raises(UserError, match=r'holds a run with optimizer.lr = 0.01, this one asks for 0.02; choose another --out'):
+        run(words(home, 'whole', 'optimizer.lr=2e-2'))
+    with pytest.raises(UserError, match=r'was trained with model.dropout = 0.0, this run asks for 0.1'):
+        run(words(home, 'whole', 'model.dropout=0.1'))
+    base = home / 'base/model.safetensors'
+    before = base.read_bytes()
+    base.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(UserError, match=r'comes from another model than .*base holds now \(sha256 .*; restore it, or choose another --out'):
+        run(words(home, 'whole'))
+    base.write_bytes(before)
+    rows = home / 'data/en/train.jsonl'
+    lines = rows.read_bytes()
+    rows.write_bytes(lines.replace(b'"red"', b'"blue"', 1))
+    with pytest.raises(UserError, match=r'comes from another train set than .*data holds now'):
+        run(words(home, 'whole'))
+    rows.write_bytes(lines)
+
+
+def test_models_that_were_not_fine_tuned(export: Path, home: Path) -> None:
+    arguments = ['xvnli', 'evaluate', '--model', str(export), '--data', str(home / 'data'), '--out', str(home / 'none')]
+    with pytest.raises(UserError, match='was not fine-tuned: it has no classes of xvnli; run `downstream xvnli finetune'):
+        run(arguments)
+    assert not (home / 'none').exists()

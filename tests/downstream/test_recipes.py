@@ -1,0 +1,105 @@
+"""From the paper's recipe, the base model and the command line to a configuration; and the base model's weights in the new one."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from downstream.finetuning import BaseWeights
+from downstream.recipes import compose
+from downstream.xvnli import XVNLI
+from pretrain.config import Config
+from pretrain.model.load import Found, find_model
+from pretrain.model.unix2 import UniX2
+from shards.errors import UserError
+from shards.tokenizer import Tokenizer
+from tests.support.toy_benchmarks import write_xvnli
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """54 rows to train on."""
+    root = tmp_path_factory.mktemp('xvnli')
+    write_xvnli(root, 6)
+    return root
+
+
+@pytest.fixture(scope='module')
+def base(export: Path) -> Found:
+    return find_model(export)
+
+
+def composed(base: Found, data: Path, *settings: str) -> Config:
+    return compose(XVNLI, base.where, base, data, None, Path('out'), list(settings))[0]
+
+
+def test_recipe_of_the_paper(base: Found, data: Path) -> None:
+    config = composed(base, data)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.lr_min, optimizer.betas, optimizer.weight_decay) == (5e-5, 0, (0.9, 0.999), 0.1)
+    assert (config.batch.global_, config.data.caption_tokens, list(config.tasks), config.model.labels) == (1024, 80, ['entailment'], 3)
+    finetune = config.finetune
+    assert finetune and (finetune.epochs, finetune.classes) == (10, ['entailment', 'neutral', 'contradiction'])
+    assert config.model.model_copy(update={'labels': None}) == base.config.model
+    assert config.steps == 1  # 540 rows in all
+
+
+def test_steps_follow_from_the_training_set(base: Found, data: Path) -> None:
+    config = composed(base, data, 'batch.global=8')
+    assert (config.steps, config.eval.every, config.checkpoint.every) == (68, 7, 7)
+    assert config.optimizer.warmup == 6  # a tenth: 2,000 would never end
+    assert composed(base, data, 'batch.global=1', 'finetune.epochs=100').optimizer.warmup == 2000
+    chosen = composed(base, data, 'batch.global=8', 'steps=30', 'optimizer.warmup=1', 'eval.every=4', 'checkpoint.every=5')
+    assert (chosen.steps, chosen.optimizer.warmup, chosen.eval.every, chosen.checkpoint.every) == (30, 1, 4, 5)
+
+
+def test_texts_are_no_longer_than_the_model_reads(base: Found, data: Path) -> None:
+    short = Found(base.where, base.tokenizer, base.config.model_copy(deep=True), base.sha256)
+    short.config.model.max_positions = short.config.data.text_tokens = 32
+    assert composed(short, data).data.caption_tokens == 32
+
+
+@pytest.mark.parametrize(
+    ('setting', 'message'),
+    [
+        ('optimizer.rl=1', 'unknown setting optimizer.rl.*did you mean optimizer'),
+        ('batch.global=many', "batch.global = 'many'"),
+        ('finetune.classes=[a, b]', 'tasks, finetune.benchmark and finetune.classes are what `downstream xvnli finetune` says and reads'),
+        ('tasks=[mlm]', 'tasks, finetune.benchmark and finetune.classes'),
+        ('batch', "'batch' is not key=value"),
+    ],
+)
+def test_wrong_settings(base: Found, data: Path, setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        composed(base, data, setting)
+
+
+def test_only_the_head_is_new(base: Found, data: Path) -> None:
+    config, tokenizer = composed(base, data), Tokenizer.load(base.tokenizer)
+    torch.manual_seed(1)
+    model = UniX2(config.model, tokenizer.vocabulary)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    BaseWeights(config, tokenizer, base).load(model)
+    for name, parameter in model.named_parameters():
+        new = name.startswith(('class_dense', 'class_norm', 'class_scores'))
+        assert torch.equal(parameter, before[name] if new else base.weights()[name]), name
+
+
+def test_positions_of_larger_pictures_are_interpolated(base: Found, data: Path) -> None:
+    config, tokenizer = composed(base, data, 'model.visual.image_size=64'), Tokenizer.load(base.tokenizer)
+    model = UniX2(config.model, tokenizer.vocabulary)
+    BaseWeights(config, tokenizer, base).load(model)
+    found = base.weights()['visual_encoder.pos_embed']
+    assert (found.shape[1], model.visual_encoder.pos_embed.shape[1]) == (1 + 4, 1 + 16)
+    assert torch.equal(model.visual_encoder.pos_embed[:, 0], found[:, 0])
+    grid = torch.nn.functional.interpolate(
+        found[:, 1:].reshape(1, 2, 2, -1).permute(0, 3, 1, 2), size=(4, 4), mode='bicubic', antialias=True, align_corners=False
+    )
+    torch.testing.assert_close(model.visual_encoder.pos_embed[0, 1:].T.reshape(-1, 4, 4), grid[0])
+
+
+def test_other_sizes_than_the_base(base: Found, data: Path) -> None:
+    config, tokenizer = composed(base, data, 'model.dim=32'), Tokenizer.load(base.tokenizer)
+    with pytest.raises(UserError, match=r'has \d+x16 for embed_tokens, this configuration needs \d+x32; leave `model` as the base has it'):
+        BaseWeights(config, tokenizer, base)

@@ -1,0 +1,85 @@
+"""`downstream xgqa finetune` and `evaluate` on a set that a tiny model learns in part."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from downstream.accuracy import paper_figures
+from downstream.cli import run
+from downstream.xgqa import XGQA
+from pretrain.records import METRICS, read_lines
+from tests.support.launch import BIN, succeed
+from tests.support.toy_benchmarks import write_xgqa
+
+SETTINGS = [
+    'steps=250', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=50', 'checkpoint.every=250', 'batch.global=32', 'batch.micro=32',
+    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Path:
+    """A folder with `data`, and the run in `out`."""
+    home = tmp_path_factory.mktemp('xgqa')
+    write_xgqa(home / 'data')
+    (home / 'data/zero_shot').mkdir()
+    shutil.copy(home / 'data/few_shot/de/test.json', home / 'data/zero_shot/testdev_balanced_questions_de.json')
+    shutil.copy(home / 'data/few_shot/en/test.json', home / 'data/zero_shot/testdev_balanced_questions_en.json')
+    folders = ['--model', str(export), '--data', str(home / 'data'), '--out', str(home / 'out')]
+    printed = succeed([str(BIN / 'downstream'), 'xgqa', 'finetune', *folders, *SETTINGS, '--ranks', '1'], home)
+    (home / 'printed').write_text(printed)
+    return home
+
+
+def result(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
+    return content
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_learns_more_than_the_questions_alone_tell(home: Path) -> None:
+    """Of four questions a picture one asks for its colour, which is a guess without it, and two of the others are answered with no."""
+    english = result(home / 'out')['languages']['en']
+    assert (english['rows'], english['majority']) == (73, pytest.approx(36 / 73))
+    assert english['accuracy'] > 0.62 > 7 / 12
+    losses = [line['loss']['answering'] for line in read_lines(home / 'out' / METRICS)]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_both_test_sets_and_every_answer(home: Path) -> None:
+    whole = result(home / 'out')
+    assert (whole['set'], list(whole['also'])) == ('few_shot', ['testdev'])
+    assert whole['also']['testdev']['languages'] == whole['languages']  # here they are the same questions
+    asked = json.loads((home / 'data/few_shot/en/test.json').read_text())
+    answers = [json.loads(line) for line in (home / 'out/answers.en.jsonl').read_text().splitlines()]
+    assert [line['id'] for line in answers] == list(asked)
+    right = sum(line['answer'] == asked[line['id']]['answer'] for line in answers)
+    assert whole['languages']['en']['accuracy'] == pytest.approx(right / 73)
+    assert (answers[-1]['id'], answers[-1]['right']) == ('rare', '')  # an answer that cannot be given
+    assert (home / 'out/answers.testdev.de.jsonl').read_bytes() == (home / 'out/answers.de.jsonl').read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_evaluation_needs_no_list_of_answers(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model knows its own."""
+    data = Path(shutil.copytree(home / 'data', tmp_path / 'data'))
+    for name in ('train.json', 'valid.json', 'trainval_ans2label.json'):
+        (data / name).unlink()
+    arguments = ['xgqa', 'evaluate', '--model', str(home / 'out'), '--data', str(data), '--out', str(tmp_path / 'out')]
+    assert run([*arguments, '--languages', 'de']) == 0
+    assert result(tmp_path / 'out')['languages']['de'] == result(home / 'out')['languages']['de']
+    printed = capsys.readouterr().out
+    assert 'testdev' in printed and '49.7' in printed
+
+
+def test_figures_of_the_paper() -> None:
+    figures = paper_figures(XGQA)
+    assert (figures['paper']['en'], figures['paper']['mean'], figures['paper']['ko'], figures['UC2']['mean']) == (56.68, 40.63, 37.0, 29.35)
