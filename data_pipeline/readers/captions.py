@@ -37,6 +37,11 @@ def is_url(text: str) -> bool:
     return text.startswith(('http://', 'https://'))
 
 
+def is_unicode(text: str) -> bool:
+    """Whether the text has no lone surrogate, which JSON can spell (`"\\ud83d"`) and UTF-8 cannot."""
+    return not any('\ud800' <= char <= '\udfff' for char in text)
+
+
 def tsv_captions(path: Path, url_column: int, drops: Drops) -> Iterator[Caption]:
     """English captions of CC3M's and CC12M's two-column TSV. Split at the tab alone: a quote is an ordinary character."""
     for line in text_lines(path, drops):
@@ -62,6 +67,9 @@ def translations(path: Path, drops: Drops) -> Iterator[Caption]:
             raise UserError(f'{path} row {row} has no "caption": {{language: text}}; translations are JSONL keyed by url, see docs/data.md')
         if isinstance(record.get('url'), str):
             key = record['url']
+            if not is_unicode(key):
+                drops.add('malformed_row', 1, ascii(key))
+                continue
         else:
             image = inline_image(path, row, record)
             if image is None:
@@ -111,7 +119,7 @@ def json_rows(path: Path, drops: Drops) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: nested too deeply
             record = None
         if isinstance(record, dict):
             yield row, record

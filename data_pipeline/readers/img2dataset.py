@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from data_pipeline.drops import Drops
 from data_pipeline.pictures import LARGEST_FILE
 from data_pipeline.readers import tar
+from data_pipeline.readers.captions import is_unicode
 from data_pipeline.records import Picture
 from shards.errors import UserError
 
@@ -144,11 +145,12 @@ def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mappin
     """The picture of one key from its members by suffix, if they are all there. `places` are where in a tar they begin."""
     kind = next((suffix for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
     record = _json(parts.get('.json', b''))
-    if kind is None or record is None or not isinstance(record.get('url'), str):
+    url = None if record is None else record.get('url')
+    if kind is None or record is None or not isinstance(url, str) or not is_unicode(url):
         drops.add('incomplete_record')
         return
     # A null caption is an empty .txt.
-    yield Picture(record['url'], parts[kind], str(record.get('caption') or ''), licence, places.get(kind, -1))
+    yield Picture(url, parts[kind], str(record.get('caption') or ''), licence, places.get(kind, -1))
 
 
 def at(shard: Shard, found: Iterable[tuple[str, int, int]], licence: str) -> Iterator[Picture]:
@@ -161,7 +163,7 @@ def at(shard: Shard, found: Iterable[tuple[str, int, int]], licence: str) -> Ite
 def _json(data: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(data.decode()) if len(data) <= _LARGEST_JSON else None
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
     return record if isinstance(record, dict) else None
 

@@ -120,3 +120,25 @@ def test_bad_rows_are_counted(tmp_path: Path) -> None:
     drops = Drops()
     assert list(captions.translations(path, drops)) == [Caption('http://x/1', 'de', 'Hund')]
     assert drops.counts == {'malformed_row': 2, 'broken_base64': 1}
+
+
+def test_a_lone_surrogate_is_no_url(tmp_path: Path) -> None:
+    path = tmp_path / 'translations.jsonl'
+    lone, pair = r'{"url": "http://x/\ud83d", "caption": {"de": "Hund"}}', r'{"url": "http://x/\ud83d\ude00", "caption": {"de": "Katze"}}'
+    path.write_text(f'{lone}\n{pair}\n')
+    drops = Drops()
+    assert list(captions.translations(path, drops)) == [Caption('http://x/\U0001f600', 'de', 'Katze')]
+    assert drops.counts == {'malformed_row': 1}
+    assert drops.examples['malformed_row'] == [r"'http://x/\ud83d'"]
+
+
+def test_a_deeply_nested_row_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / 'translations.jsonl'
+    deep = '[' * 100_000 + ']' * 100_000
+    path.write_text(f'{{"url": "http://x/1", "caption": {{"de": "Hund"}}}}\n{{"url": {deep}}}\n')
+    drops = Drops()
+    assert list(captions.translations(path, drops)) == [Caption('http://x/1', 'de', 'Hund')]
+    assert drops.counts == {'malformed_row': 1}
+    path.write_text(deep)
+    with pytest.raises(UserError, match=r'row 1 is not a JSON object'):
+        list(captions.translations(path, Drops()))

@@ -127,6 +127,10 @@ def test_odd_members(tmp_path: Path) -> None:
         add(archive, '000000002.jpg', b'no record')
         add(archive, '000000003.jpg', b'picture')
         add(archive, '000000003.json', b'not json')
+        add(archive, '000000005.jpg', b'picture')
+        add(archive, '000000005.json', b'{"url": "http://x/\\ud83d"}')  # valid JSON, but no text that UTF-8 can spell
+        add(archive, '000000006.jpg', b'picture')
+        add(archive, '000000006.json', b'[' * 100_000 + b']' * 100_000)
         add(archive, '000000004.webp', b'picture')
         add(archive, '000000004.json', json.dumps({'url': 'http://x/4', 'caption': 'c'}).encode())
     pictures, drops = read(tmp_path / '00000.tar')
@@ -134,7 +138,7 @@ def test_odd_members(tmp_path: Path) -> None:
     found = [(one.url, one.place, len(one.image)) for one in pictures]
     again = img2dataset.at(img2dataset.Shard(tmp_path / '00000.tar', 'tar'), found, 'L')
     assert list(again) == [one._replace(caption='') for one in pictures]
-    assert drops.counts == {'incomplete_record': 3}
+    assert drops.counts == {'incomplete_record': 5}
     assert sorted(tmp_path.parent.rglob('escape*')) == []
 
 
