@@ -203,7 +203,20 @@ def _batches(table: Path, columns: list[str], batch: int) -> Iterator[pa.RecordB
     if 'url' not in file.schema_arrow.names:
         raise UserError(f"{table} has no column `url`: it is not img2dataset's; remove it from the folder")
     present = [name for name in columns if name in file.schema_arrow.names]
+    for name in present:
+        _check_type(table, name, file.schema_arrow.field(name).type)
     try:
         yield from file.iter_batches(batch_size=batch, columns=present, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f'{table} is damaged ({str(error).splitlines()[0]}); let img2dataset make this shard again') from None
+
+
+def _check_type(table: Path, column: str, kind: Any) -> None:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_null(value):
+        return  # a column without any value
+    wanted, types = (
+        ('binary', (pa.binary(), pa.large_binary())) if column in _IMAGE_COLUMNS else ('string', (pa.string(), pa.large_string()))
+    )
+    if value not in types:
+        raise UserError(f"{table}: column `{column}` is {kind}, not {wanted}: it is not img2dataset's; remove it from the folder")

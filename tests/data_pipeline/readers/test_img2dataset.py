@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -159,13 +160,37 @@ def test_broken_tables(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'00000\.parquet is truncated, damaged or no parquet'):
         img2dataset.shards(tmp_path)
     damaged = bytearray(whole)
-    damaged[1000:2000] = b'\xff' * 1000
+    begin = pq.ParquetFile(RAW / 'cc12m/images/00000.parquet').metadata.row_group(0).column(0).dictionary_page_offset
+    damaged[begin : begin + 1000] = b'\xff' * 1000  # the header of the first page of captions, and what follows
     path.write_bytes(damaged)
-    try:
-        pictures, _ = read(path)
-        assert len(pictures) <= 572  # the damage may be inside a picture, which only decoding it shows
-    except UserError as error:
-        assert '00000.parquet is damaged' in str(error)
+    with pytest.raises(UserError, match=r'00000\.parquet is damaged .*; let img2dataset make this shard again'):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ('column', 'values', 'message'),
+    [
+        ('url', pa.array([1, 2]), 'int64, not string'),
+        ('caption', pa.array([1, 2]), 'int64, not string'),
+        ('status', pa.array([200, 404]), 'int64, not string'),
+        ('jpg', pa.array(['a', 'b']), 'string, not binary'),
+    ],
+)
+def test_columns_of_another_type(tmp_path: Path, column: str, values: pa.Array, message: str) -> None:
+    columns = {
+        'url': pa.array(['http://x/1', 'http://x/2'], pa.large_string()),
+        'caption': pa.nulls(2),
+        'status': pa.array(['success', 'failed']).dictionary_encode(),
+        'jpg': pa.array([b'a', b'b']),
+    }
+    path = tmp_path / '00000.parquet'
+    pq.write_table(pa.table(columns), path)
+    pictures, drops = read(path)
+    assert pictures == [Picture('http://x/1', b'a', '', 'L')]
+    assert img2dataset.failures(shard(path), drops) == (['http://x/2'], 1)
+    pq.write_table(pa.table(columns | {column: values}), path)
+    with pytest.raises(UserError, match=rf'00000\.parquet: column `{column}` is {message}'):
+        read(path)
 
 
 def test_no_shards(tmp_path: Path) -> None:
