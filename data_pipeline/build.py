@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from data_pipeline import build_bitext, build_pictures, build_text, references
 from data_pipeline.drops import Drops
 from data_pipeline.finish import JOB, PLAN, finish_corpus, missing_units, read_plan
 from data_pipeline.job import SHARDS, Job, inputs_of
+from data_pipeline.unread import warnings_of
 from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
 from shards.errors import UserError
 from shards.schema import Kind, Manifest
@@ -25,6 +27,9 @@ FIRST_STAGES = ('references', 'scan', 'split')  # their units concern one file e
 
 class Builder(Protocol):
     """What the three kinds of corpora have in common."""
+
+    def names(self, job: Job) -> str:
+        """What files are recognised by, for people."""
 
     def check(self, job: Job) -> list[Path]:
         """Files (and folders) that the build reads. Raises UserError when something is missing."""
@@ -47,17 +52,20 @@ def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | Non
     _same_job(job, inputs)
     remove_leftovers(job.work)
     if not (job.work / PLAN).exists() or missing_units(job.root, job.work):
-        _run(job, builder, workers, task, tasks)
+        unread = warnings_of(job, inputs, builder.names(job))
+        for warning in unread:
+            print(f'warning: {warning}', file=sys.stderr)
+        _run(job, builder, workers, task, tasks, unread)
     if tasks > 1:
         return None
     return finish_corpus(job.root, job.work)
 
 
-def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int) -> None:
+def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int, unread: list[str]) -> None:
     done: list[Unit] = []
     for stage in chain([references.units(job)], builder.stages(job)):
         if stage and stage[0].stage == 'build':
-            _write_plan(job, stage, done)
+            _write_plan(job, stage, done, unread)
             missing = set(missing_units(job.root, job.work))
             mine = [unit for unit in stage[task::tasks] if unit.name in missing]
             for unit in mine:  # one whose shards were lost after it was built is no longer complete
@@ -83,10 +91,10 @@ def _to_store(unit: Unit, root: Remote, folder: Path, drops: Drops) -> dict[str,
     return said
 
 
-def _write_plan(job: Job, units: list[Unit], earlier: list[Unit]) -> None:
+def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[str]) -> None:
     sources: list[dict[str, Any]] = []
     drops = Drops()
-    warnings: list[str] = []
+    warnings = list(unread)
     overlap: set[int] = set()
     settings = job.settings.of(job.kind) | references.described(job)
     for unit in earlier:

@@ -49,6 +49,11 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     ]
 
 
+def names(job: Job) -> str:
+    """What files are recognised by, for people."""
+    return opus.NAMES
+
+
 def check(job: Job) -> list[Path]:
     """The files that the build reads. Raises UserError when something is missing."""
     files = [bitext.path for bitext in opus.files(job.raw)]

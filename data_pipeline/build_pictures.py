@@ -91,6 +91,12 @@ def _picture_files(job: Job) -> list[tuple[Path, img2dataset.Shard | None]]:
     return found
 
 
+def names(job: Job) -> str:
+    """What files are recognised by, for people."""
+    own: str = _CORPORA[job.corpus].NAMES
+    return f'{own}, translations*.jsonl or .tsv (also .gz), image*/**/NNNNN.tar, NNNNN/ or NNNNN.parquet (img2dataset)'
+
+
 def check(job: Job) -> list[Path]:
     """The files that the build reads. Raises UserError when something is missing."""
     texts, shards = sources(job)

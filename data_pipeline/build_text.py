@@ -45,6 +45,11 @@ def stages(job: Job) -> Iterator[list[Unit]]:
     ]
 
 
+def names(job: Job) -> str:
+    """What files are recognised by, for people."""
+    return cc100.NAMES
+
+
 def check(job: Job) -> list[Path]:
     """The files that the build reads. Raises UserError when something is missing."""
     files = cc100.files(job.raw)

@@ -97,7 +97,7 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.
     belows = sorted({said['below'] for said in units.values()})
     empty: dict[str, dict[str, Any]] = {}
-    manifests = []
+    manifests: list[Manifest] = []
     sampling = _sampling(units, plan)
     for below in belows:
         members = {name: said for name, said in units.items() if said['below'] == below}
@@ -108,7 +108,8 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
         dropped = {'dropped': dict(sorted(drops.counts.items())), 'examples': _without(work, drops.examples)}
         for stream in streams:
             first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
-            warnings = plan['warnings'] + [warning for said in members.values() for warning in said['warnings']]
+            # Those of the plan concern the whole corpus: only its first stream tells them.
+            warnings = (plan['warnings'] if not manifests else []) + [warning for said in members.values() for warning in said['warnings']]
             told = dropped | {'warnings': warnings} if first else {}
             weights = sampling if stream.startswith('train/') else None
             manifests.append(_finish_stream(root, work, stream, members, plan, told, weights))

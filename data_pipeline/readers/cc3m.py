@@ -10,6 +10,7 @@ from data_pipeline.readers.captions import check_tsv, tsv_captions
 from data_pipeline.records import Caption
 
 LICENCE = "CC3M terms (Google; free for any purpose, pictures remain their owners')"
+NAMES = 'Train_GCC-training.tsv'
 _URL_COLUMN = 1
 
 

@@ -26,6 +26,7 @@ _LAYOUTS = {  # layout -> name of a file of it; group 1 and 2 are the languages
     'tmx': re.compile(r'([^.]+?)-([^.]+)\.tmx(?:\.gz)?$'),
     'iitb': re.compile(r'parallel(?:-n)?\.(?:tgz|tar\.gz)$'),
 }
+NAMES = 'xx-yy.txt.zip, WikiMatrix.xx-yy.tsv.gz, parallel.tgz, xx-yy.tmx.gz'
 IITB_LANGUAGES = ('en', 'hi')
 _MISSING = b'\n'  # no line contains its line end, so this is none of the file's
 
@@ -58,9 +59,7 @@ def files(raw: Path) -> list[Bitext]:
                 codes = (match[1], match[2]) if match.groups() else IITB_LANGUAGES
                 found.append(_checked(Bitext(path, layout, codes)))
     if not found:
-        raise UserError(
-            f'{raw} holds no bitext (xx-yy.txt.zip, WikiMatrix.xx-yy.tsv.gz, parallel.tgz, xx-yy.tmx.gz); give --raw the folder that does'
-        )
+        raise UserError(f'{raw} holds no bitext ({NAMES}); give --raw the folder that does')
     return found
 
 

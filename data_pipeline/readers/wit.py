@@ -16,6 +16,7 @@ from shards.errors import UserError
 from shards.languages import canonical
 
 LICENCE = 'CC-BY-SA-3.0'
+NAMES = 'wit_v1.train.*.tsv.gz, image*/**/*.csv.gz (Kaggle)'
 COLUMNS = [
     'language',
     'page_url',
