@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pretrain.data.images import evaluation_image
+from pretrain.data.images import named_image
 from pretrain.model.load import Loaded
 from shards.errors import UserError
 
@@ -21,8 +21,5 @@ def picture_batch(loaded: Loaded, paths: Sequence[Path]) -> Tensor:
             raw = path.read_bytes()
         except OSError as error:
             raise UserError(f'picture {path} cannot be read ({error.strerror}); see its file permissions') from None
-        try:
-            pictures.append(evaluation_image(raw, size))
-        except OSError as error:  # Pillow's for what it cannot decode
-            raise UserError(f'picture {path} cannot be decoded ({error}); replace it by the original') from None
+        pictures.append(named_image(raw, size, path))
     return torch.stack(pictures).to(loaded.device)

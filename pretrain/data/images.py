@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pretrain.config import Data
+from shards.errors import UserError
 
 Box = tuple[float, float, float, float]
 
@@ -24,6 +26,14 @@ def evaluation_image(raw: bytes, size: int) -> Tensor:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return _tensor(_resized(image, size, (left, top, left + side, top + side)))
+
+
+def named_image(raw: bytes, size: int, path: Path) -> Tensor:
+    """`evaluation_image` of a file's bytes. Raises UserError that names the file when they are no picture."""
+    try:
+        return evaluation_image(raw, size)
+    except OSError as error:  # Pillow's for what it cannot decode
+        raise UserError(f'picture {path} cannot be decoded ({error}); replace it by the original') from None
 
 
 def training_image(raw: bytes, size: int, options: Data, generator: np.random.Generator) -> Tensor:

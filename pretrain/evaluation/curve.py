@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from pretrain.config import Config
 from pretrain.data.batch import Texts
-from pretrain.data.images import evaluation_image
+from pretrain.data.images import named_image
 from pretrain.data.sequences import encoder_input
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.multi30k import Split, read_split
@@ -40,14 +40,15 @@ def _read(data: str, split: str, languages: tuple[str, ...]) -> Split:
 def retrieval_curve(engine: Engine, config: Config, tokenizer: Tokenizer) -> Curve | None:
     """{language: {'text_to_image': [R@1, R@5, R@10], 'image_to_text': […]}}; None when no set is configured.
 
-    Languages are shared among ranks.
+    Languages are shared among ranks. Raises UserError, on every rank, for a picture that cannot be read or decoded.
     """
     split = retrieval_split(config)
     if split is None:
         return None
     model: UniX2 = engine.module
     model.eval()
-    pictures = torch.stack([evaluation_image(split.picture(row), config.model.visual.image_size) for row in range(len(split.names))])
+    size = config.model.visual.image_size
+    pictures = torch.stack([named_image(split.picture(row), size, path) for row, path in enumerate(split.paths)])
     images = torch.cat([model.image_features(part.to(engine.device)).cpu() for part in pictures.split(MICRO)]).numpy()
     local: Curve = {}
     for language in sorted(split.captions)[engine.rank :: engine.world]:

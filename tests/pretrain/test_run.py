@@ -189,6 +189,15 @@ def test_one_process_without_a_launcher(home: Path, tmp_path: Path) -> None:
     assert events(out, 'start')[0]['world'] == 1
 
 
+def test_a_broken_picture_of_the_retrieval_set_is_named(home: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(EMOJI, tmp_path / 'retrieval'))
+    broken = sorted((data / 'images').iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:100])
+    settings = ['steps=1', 'tasks=[mt]', 'data.workers=0', f'eval.retrieval={{data: {data}, languages: [en]}}']
+    said = refused(command([sys.executable], home, tmp_path / 'run', *settings), tmp_path, launcher=True)
+    assert said.startswith(f'error: picture {broken} cannot be decoded (') and said.endswith('; replace it by the original')
+
+
 def test_torchrun(home: Path, tmp_path: Path) -> None:
     out = tmp_path / 'run'
     succeed(command(torchrun(1), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
