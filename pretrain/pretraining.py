@@ -15,6 +15,7 @@ from pretrain.engine.zero import Engine
 from pretrain.evaluation.curve import retrieval_curve, retrieval_split
 from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.init import Start
+from pretrain.missing import check_built
 from pretrain.tasks.contrastive import Contrast
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
@@ -28,6 +29,7 @@ class Pretraining(Workload):
         if config.finetune is not None:
             benchmark = config.finetune.benchmark
             raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
+        check_built(config)
         super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
 
     def check(self) -> dict[str, str]:

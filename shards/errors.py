@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What went wrong, which file (and row), and the remedy, in one line."""
+    """What went wrong, which file (and row), and the remedy, in one line; only a list of commands stands below it."""
 
 
 def run_command(main: Callable[[], int | None]) -> int:

@@ -141,6 +141,18 @@ def possible_worlds(config: Config) -> str:
     return ' or '.join(filter(None, (', '.join(worlds[:-1]), worlds[-1])))
 
 
+def corpora_of(config: Config, task: str) -> list[str]:
+    """The corpora that a task takes samples from."""
+    groups = [group for group in CORPORA[task] if _share(config, task, group)]
+    return [corpus for group in groups for corpus in (config.data.pictures if group == 'pictures' else [group])]
+
+
+def build_command(config: Config, corpus: str) -> str:
+    """The command that builds a corpus where the run looks for it."""
+    tokenizer = '' if KINDS[corpus] == 'pictures' else f' --tokenizer {config.data.tokenizer}'
+    return f'data_pipeline build {corpus} --raw DIR --out {config.data.shards}{tokenizer}'
+
+
 def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:
     """The streams of a task and their weights. Raises UserError naming what the task lacks."""
     sources: list[Source] = []
@@ -191,22 +203,20 @@ def _texts(config: Config, catalog: Catalog, task: str, corpus: str) -> list[Sou
 
 
 def _missing(config: Config, catalog: Catalog, task: str, corpus: str) -> UserError:
-    root, pictures = config.data.shards, KINDS[corpus] == 'pictures'
-    command = f'data_pipeline build {corpus} --raw DIR --out {root}' + ('' if pictures else f' --tokenizer {config.data.tokenizer}')
-    remedy = f'build it with `{command}`' + (', take it out of data.pictures' if pictures else '') + _instead(config, catalog)
-    return UserError(f'task {task} needs {corpus}, and {root}/{corpus}/train has no samples; {remedy}')
+    spared = ', take it out of data.pictures' if KINDS[corpus] == 'pictures' else ''
+    remedy = f'build it with `{build_command(config, corpus)}`{spared}{_instead(config, catalog)}'
+    return UserError(f'task {task} needs {corpus}, and {config.data.shards}/{corpus}/train has no samples; {remedy}')
 
 
 def _instead(config: Config, catalog: Catalog) -> str:
     """Which of the asked tasks can be trained on what is there, as the last of several remedies."""
 
     def there(task: str) -> bool:
-        groups = [group for group in CORPORA[task] if _share(config, task, group)]
-        corpora = [corpus for group in groups for corpus in (config.data.pictures if group == 'pictures' else [group])]
-        streams = [stream for corpus in corpora for stream in catalog.streams(corpus, 'train')]
+        needed = corpora_of(config, task)
+        streams = [stream for corpus in needed for stream in catalog.streams(corpus, 'train')]
         if task in BILINGUAL and not any(len(stream.multilingual()) for stream in streams):
             return False
-        return {stream.corpus for stream in streams} == {*corpora}
+        return {stream.corpus for stream in streams} == {*needed}
 
     possible = [task for task in config.tasks if there(task)]
     return f', or set tasks=[{", ".join(possible)}], which can be trained on what is there' if possible else ''

@@ -212,11 +212,28 @@ def test_torchrun(home: Path, tmp_path: Path) -> None:
         (['--config', 'none.yaml'], 'configuration none.yaml does not exist'),
         (['--confg', 'x.yaml'], 'unknown flag --confg; the nearest is --config'),
         (['steps=3', '--config', str(ROOT / 'configs/sample.yaml'), 'sede=1'], 'unknown setting sede'),
-        (['data.shards=nowhere'], 'tokenizer'),
     ],
 )
 def test_mistakes_of_the_command_line(arguments: list[str], words: str, tmp_path: Path) -> None:
     assert words in refused([sys.executable, str(ROOT / 'pretrain/run.py'), *arguments], tmp_path)
+
+
+def test_a_fresh_clone_is_told_all_the_commands_at_once(tmp_path: Path) -> None:
+    """Two of the things that paper.yaml needs are there in the second start: only the others are asked for."""
+    start = [sys.executable, str(ROOT / 'pretrain/run.py')]
+    commands = [
+        'data_pipeline tokenizer train --raw DIR --out tokenizer',
+        *(f'data_pipeline build {corpus} --raw DIR --out shards' for corpus in ('cc3m', 'cc12m', 'wit')),
+        *(f'data_pipeline build {corpus} --raw DIR --out shards --tokenizer tokenizer' for corpus in ('cc100', 'opus')),
+    ]
+    for there in ([], [1, 4]):
+        for number in there:
+            (tmp_path / 'shards' / commands[number].split()[2] / 'train').mkdir(parents=True)
+        done = run(start, tmp_path)
+        first, *below = done.stderr.splitlines()
+        assert done.returncode == 2 and not done.stdout
+        assert first.startswith('error: tokenizer, shards/c') and 'are missing; build them in this order' in first
+        assert below == [f'  {command}' for number, command in enumerate(commands) if number not in there]
 
 
 def test_print_config_resolves_and_ends(tmp_path: Path) -> None:
@@ -237,7 +254,7 @@ def opened(home: Path, out: Path, *settings: str) -> str:
 
 def test_mistakes_in_what_a_run_needs(home: Path, tmp_path: Path) -> None:
     out = tmp_path / 'run'
-    missing = opened(home, out, 'data.shards=nowhere')
+    missing = opened(home, out, 'data.shards=nowhere', 'tasks=[cmcl]', 'data.pictures=[cc3m]')
     assert 'task cmcl needs cc3m, and nowhere/cc3m/train has no samples; build it with `data_pipeline build cc3m' in missing
     assert '--tokenizer' in opened(home, out, 'data.shards=nowhere', 'tasks=[mt]')
     assert 'is no tokenizer folder; make it with `data_pipeline tokenizer train`' in opened(home, out, 'data.tokenizer=nowhere')

@@ -1,0 +1,29 @@
+"""All that a run lacks and `data_pipeline` can build, with the commands, so that a fresh clone is told once and not once a start."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from pretrain.config import Config
+from pretrain.data.order import build_command, corpora_of
+from shards.errors import UserError
+from shards.schema import KINDS
+from shards.storage import location
+from shards.tokenizer import DESCRIPTION
+
+
+def check_built(config: Config) -> None:
+    """Raises UserError, with one command a line below its first, when two or more of the run's tokenizer and corpora are not there.
+
+    What lacks alone is left to those who read it: they know of more remedies. Only whether folders exist is looked at.
+    """
+    needed = {corpus for task in config.tasks for corpus in corpora_of(config, task)}
+    commands: dict[str, str] = {}
+    if not (Path(config.data.tokenizer) / DESCRIPTION).exists():
+        commands[config.data.tokenizer] = f'data_pipeline tokenizer train --raw DIR --out {config.data.tokenizer}'
+    for corpus in (corpus for corpus in KINDS if corpus in needed):
+        folder = location(config.data.shards) / corpus / 'train'
+        if not folder.is_dir():
+            commands[str(folder)] = build_command(config, corpus)
+    if len(commands) > 1:
+        lines = ''.join(f'\n  {command}' for command in commands.values())
+        raise UserError(f'{", ".join(commands)} are missing; build them in this order, DIR being where the raw corpora are:{lines}')
