@@ -78,9 +78,10 @@ def test_losses_fall(unbroken: Path) -> None:
     totals = [line['loss']['total'] for line in metrics]
     assert sum(totals[-5:]) < 0.9 * sum(totals[:5])
     for task in TASKS:
-        if task not in ('itm', 'cmcl', 'clcl'):
+        if task not in ('itm', 'cmcl'):
             losses = [line['loss'][task] for line in metrics]
-            assert sum(losses[-5:]) < sum(losses[:5]), task
+            # CLCL starts far above ln 8, chance in a batch of 8, and is near it after 30 steps: from 3.15 to 2.04 on average.
+            assert sum(losses[-5:]) < (0.8 if task == 'clcl' else 1) * sum(losses[:5]), task
 
 
 def test_metrics_hold_every_step(unbroken: Path) -> None:
