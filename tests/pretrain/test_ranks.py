@@ -22,7 +22,7 @@ CASES = {
     'drawn': ['steps=8', 'batch.merge=drawn', f'batch.draws={DRAWS}'],
     'options': [
         'steps=3', 'batch.together=true', 'batch.tasks={cmcl: 16}', 'task_weights={itm: 3, mt: 0.5}', 'task.itm_negatives=hard',
-        'task.duplicates=ignored', 'task.code_switch=0.5', 'model.contrastive=sigmoid', 'model.text_pooling=mean',
+        'task.duplicates=ignored', 'task.code_switch=0.5', 'model.contrastive=sigmoid', 'model.text_pooling=eos',
     ],
 }  # fmt: skip
 
