@@ -19,6 +19,7 @@ from shards.schema import KINDS
 
 RAW = Path('sample/raw')
 EVALUATED = [Path('sample/evaluation/multi30k_seen'), Path('sample/evaluation/multi30k_emoji')]
+TATOEBA = Path('sample/evaluation/tatoeba')  # five of its lines occur in the texts of sample/raw
 CONFIG = Path('configs/sample.yaml')
 DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
@@ -68,10 +69,10 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     for corpus in KINDS:
         build = ['data_pipeline', 'build', corpus, '--raw', str(RAW / corpus), '--out', str(shards), '--holdout', str(HOLDOUT)]
         if KINDS[corpus] != 'pictures':
-            build += ['--tokenizer', str(tokenizer)]
+            build += ['--tokenizer', str(tokenizer), '--decontaminate', str(TATOEBA)]
         if KINDS[corpus] == 'text':
             build += ['--max-tokens', str(config.data.text_tokens - SPECIAL_TOKENS)]
-        found.append(Step(f'shards of {corpus}', build, shards / corpus, [RAW]))
+        found.append(Step(f'shards of {corpus}', build, shards / corpus, [RAW, TATOEBA]))
     launch = ['deepspeed', '--num_accelerators', str(min(accelerators, PROCESSES) or PROCESSES), 'pretrain/run.py']
     launch += ['--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *changed]
     # One thread a process: with more, the results would depend on the machine.
