@@ -91,6 +91,8 @@ class Records:
             step = line['step']
             for name, value in line.get('examples', {}).items():
                 board.add_scalar(f'examples/{name}', value, step)
+            for task, rate in line.get('task_samples_per_s', {}).items():
+                board.add_scalar(f'samples_per_s/{task}', rate, step)
             for task, loss in line['loss'].items():
                 if loss is not None:
                     board.add_scalar(f'loss/{task}', loss, step)

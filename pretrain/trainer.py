@@ -243,6 +243,7 @@ class Trainer:
                 'grad_norm': result.grad_norm,
                 'samples': result.samples,
                 'samples_per_s': result.size / seconds,
+                'task_samples_per_s': {task: number / seconds for task, number in result.samples_of.items()},
                 'skipped': result.skipped,
                 'data_wait': waited / seconds,
                 'logit_scale': self.engine.module.scale().item(),

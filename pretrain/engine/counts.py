@@ -16,9 +16,9 @@ def task_of(micro_batches: list[TaskBatch]) -> str:
     return micro_batches[0].task
 
 
-def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[str, float]]:
-    """(number of terms of every loss sum, `reported` shares and means), over all ranks and micro-batches, in one exchange before the first
-    backward.
+def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[str, int], dict[str, float]]:
+    """(number of terms of every loss sum, samples of every task, `reported` shares and means), over all ranks and micro-batches, in one
+    exchange before the first backward.
     """
     local: dict[tuple[str, str], int] = {}
     for part, batches in data.items():
@@ -33,7 +33,8 @@ def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[st
     counts: Counts = {}
     for (part, name), number in zip(local, numbers, strict=False):
         counts.setdefault(part, {})[name] = number
-    return counts, reported(dict(zip(seen, numbers[len(local) :], strict=True)))
+    sums = dict(zip(seen, numbers[len(local) :], strict=True))
+    return counts, {task_of(batches): sums[f'samples.{task_of(batches)}'] for batches in data.values()}, reported(sums)
 
 
 def summed(counts: Counts) -> dict[str, int]:

@@ -35,9 +35,14 @@ class StepResult:
     grad_norm: float
     problem: str | None  # why the update was not made
     samples: str  # hash of the global batch's sample ids, in order
-    size: int  # samples of all global batches
+    samples_of: dict[str, int]  # samples of every task's global batches
     targets: dict[str, int]  # normaliser of each loss term
     examples: dict[str, float]  # share of samples with T_p > 0, mean masks a sample, ITM's negatives (engine/counts.py)
+
+    @property
+    def size(self) -> int:
+        """Samples of all global batches."""
+        return sum(self.samples_of.values())
 
     @property
     def skipped(self) -> bool:
@@ -67,7 +72,7 @@ def train_step(
         if config.task.itm_negatives == 'hard':
             batches = replace_hard(model, [batch.to(engine.device) for batch in batches], config.seed, step, part)
         data = {**data, part: with_known_pairs(batches, gather, engine.device)}
-    counts, examples = global_counts(data, engine.device)
+    counts, samples_of, examples = global_counts(data, engine.device)
     weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
     contrasts = {part: Contrasted(engine, model, data[part], Contrast.of(config)) for part, task in tasks.items() if task in CONTRASTIVE}
     losses = {part: torch.zeros((), device=engine.device) for part in data}
@@ -84,7 +89,6 @@ def train_step(
             return None
     means = {part: float(loss) for part, loss in zip(losses, share_losses(losses), strict=True)}
     total = sum(weights[part] * loss for part, loss in means.items())
-    size = engine.world * sum(len(batch) for micro_batches in data.values() for batch in micro_batches)
     by_task = mean_by_task(means, tasks)
     problem, grad_norm = judge(by_task), math.inf
     if problem:
@@ -92,7 +96,7 @@ def train_step(
     else:
         grad_norm, overflow = engine.step(lr)
         problem = 'a gradient is not finite' if overflow else None
-    return StepResult(by_task, total, grad_norm, problem, sample_hash(data), size, summed(counts), examples)
+    return StepResult(by_task, total, grad_norm, problem, sample_hash(data), samples_of, summed(counts), examples)
 
 
 def mean_by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, float]:

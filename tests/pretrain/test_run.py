@@ -91,6 +91,7 @@ def test_metrics_hold_every_step(unbroken: Path) -> None:
     for line in metrics:
         assert {'step', 'loss', 'lr', 'grad_norm', 'samples', 'samples_per_s', 'skipped'} <= line.keys()
         assert list(line['loss']) == [*TASKS, 'total'] and line['skipped'] is False and line['samples_per_s'] > 0
+        assert line['task_samples_per_s'] == pytest.approx(dict.fromkeys(TASKS, line['samples_per_s'] / len(TASKS)))  # 8 samples of each
         assert line['loss']['total'] == pytest.approx(sum(line['loss'][task] for task in TASKS) / len(TASKS))
         assert set(line['examples']) == {'prefixed.plm', 'prefixed.vplm', 'masks.mlm', 'masks.mmmt', 'negatives.itm'}
         assert 0 <= line['examples']['prefixed.plm'] <= 1 and line['examples']['masks.mlm'] == line['targets']['mlm'] / 8 >= 1
@@ -121,6 +122,9 @@ def test_events_configuration_and_tensorboard(unbroken: Path) -> None:
     board.Reload()
     for name in ('prefixed.plm', 'prefixed.vplm', 'masks.mlm', 'masks.mmmt', 'negatives.itm'):
         assert [event.value for event in board.Scalars(f'examples/{name}')] == pytest.approx([line['examples'][name] for line in metrics])
+    for task in TASKS:
+        rates = [line['task_samples_per_s'][task] for line in metrics]
+        assert [event.value for event in board.Scalars(f'samples_per_s/{task}')] == pytest.approx(rates)
 
 
 def test_a_person_can_follow(unbroken: Path) -> None:

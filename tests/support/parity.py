@@ -90,6 +90,7 @@ def reported(result: StepResult | None, peak: int) -> Tensors:
     assert result is not None  # nobody asked it to stop
     out = {f'loss.{task}': torch.tensor(loss) for task, loss in result.losses.items()}
     out |= {f'examples.{name}': torch.tensor(value) for name, value in result.examples.items()}
+    out |= {f'samples_of.{task}': torch.tensor(number) for task, number in result.samples_of.items()}
     numbers = {'total': result.total, 'norm': result.grad_norm, 'peak': peak, 'samples': list(result.samples.encode())}
     return out | {name: torch.tensor(value) for name, value in numbers.items()}
 
