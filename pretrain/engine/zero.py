@@ -1,8 +1,7 @@
 """The one place that talks to DeepSpeed: start, backward, step, and the flat state that checkpoints save.
 
 What DeepSpeed would divide by is undone here, once: gradients are averaged over ranks, so a loss that is already a share of the
-global one is
-multiplied by the number of ranks. Nothing is divided by accumulation steps.
+global one is multiplied by the number of ranks. Nothing is divided by accumulation steps.
 """
 from __future__ import annotations
 
@@ -27,6 +26,7 @@ from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.host import plain_visual_attention
 from pretrain.engine.network import choose_gloo_interface, master_address
 from pretrain.kernels.registry import Place, choose
+from shards.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def init_distributed(hang: float | None = None) -> None:
     """Join the job of the launcher (deepspeed, torchrun, srun), or be a job of one process.
 
     `hang`: after so many seconds the run's watchdog ends it, and names the rank that is to blame. A collective must wait for longer: its
-    time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more.
+    time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more. Raises UserError when the port is taken.
     """
     deepspeed = _deepspeed()
     os.environ.setdefault('MASTER_ADDR', master_address())
@@ -55,7 +55,16 @@ def init_distributed(hang: float | None = None) -> None:
         os.environ.setdefault(name, os.environ.get(slurm, '1' if name == 'WORLD_SIZE' else '0'))
     if os.environ['MASTER_PORT'] == '0':
         os.environ['MASTER_PORT'] = _free_port()
-    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, timeout=_timeout(hang))
+    try:
+        deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, timeout=_timeout(hang))
+    except torch.distributed.DistNetworkError as error:
+        port = os.environ['MASTER_PORT']
+        if 'EADDRINUSE' not in str(error):
+            raise
+        raise UserError(
+            f'port {port}, where the processes meet, is taken on this machine, perhaps by another run; choose one for this run: '
+            f'deepspeed --master_port {int(port) + 1} …, torchrun --master_port {int(port) + 1} …, or MASTER_PORT={int(port) + 1} for srun'
+        ) from None
 
 
 def _timeout(hang: float | None) -> timedelta:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pretrain.preflight import check_run
 from pretrain.pretraining import Pretraining
 from pretrain.trainer import Trainer
 from shards.errors import UserError
-from tests.support.launch import ROOT, TINY, command, run
+from tests.support.launch import ROOT, TINY, command, deepspeed, run
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 LAUNCHERS = {
@@ -84,3 +85,14 @@ def test_a_checkpoint_of_other_sizes(home: Path, tmp_path: Path) -> None:
     assert run(command([sys.executable], home, out, *short), tmp_path).returncode == 0
     wider = refusal(home, out, *short, 'model.dim=64')
     assert 'was trained with model.dim = 32, this run asks for 64' in wider and 'set it back, or choose another `out`' in wider
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_a_port_that_another_run_has(home: Path, tmp_path: Path) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        port = str(other.getsockname()[1])
+        launcher = [*deepspeed(1)[:-1], port]
+        done = run(command(launcher, home, tmp_path / 'run'), tmp_path)
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert f'error: port {port}, where the processes meet, is taken' in done.stderr and f'--master_port {int(port) + 1}' in done.stderr
