@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from data_pipeline.cleaning import is_normal, normalise, without_content
+from data_pipeline.cleaning import is_normal, normalise_lines, without_content
 from data_pipeline.drops import Drops
 from data_pipeline.references import Evaluation
 from data_pipeline.settings import Settings
@@ -56,7 +56,7 @@ def _clean(documents: list[str], settings: Settings, evaluation: Evaluation, dro
     text = '\n'.join(documents)
     paragraphs = text.split('\n')
     if not is_normal(text, nfc):
-        paragraphs = [normalise(paragraph, nfc) for paragraph in paragraphs]
+        paragraphs = normalise_lines(paragraphs, nfc)
         text = '\n'.join(paragraphs)
     if not evaluation.has_texts and not _NO_LETTER.search(f'\n{text}\n'):
         return paragraphs, counts

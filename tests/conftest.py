@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -33,6 +34,11 @@ class Shares(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     return Shares(config, log)
+
+
+# On a busy machine an example that writes a file takes any time.
+hypothesis.settings.register_profile('files', deadline=None)
+hypothesis.settings.load_profile('files')
 
 
 def pytest_configure() -> None:

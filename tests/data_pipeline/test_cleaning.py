@@ -40,6 +40,13 @@ def test_normalised_text_is_valid_and_stays_as_it_is(text: str) -> None:
     assert normal.encode().decode() == normal
 
 
+@given(st.lists(st.text()), st.booleans())
+def test_many_lines_are_normalised_as_each_is(texts: list[str], nfc: bool) -> None:
+    lines = [text.replace('\n', ' ') for text in texts] or ['']
+    assert cleaning.normalise_lines(lines, nfc) == [cleaning.normalise(line, nfc) for line in lines]
+    assert cleaning.normalise_lines(['e\u0301 ', '\u0301e', ' a  b\x0c'], nfc) == ['é' if nfc else 'e\u0301', '\u0301e', 'a b']
+
+
 @pytest.mark.parametrize(
     ('text', 'expected'), [('', True), ('.', True), ('-- …!', True), ('a', False), ('7', False), ('😀', False), ('。', True)]
 )

@@ -18,7 +18,7 @@ LINES = st.lists(st.text(st.characters(exclude_characters='\n', exclude_categori
 
 
 @pytest.mark.parametrize(('suffix', 'pack'), [('', bytes), ('.gz', gzip.compress), ('.xz', lzma.compress)])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(lines=LINES)
 def test_any_text_comes_through(tmp_path: Path, suffix: str, pack: type[bytes], lines: list[str]) -> None:
     path = tmp_path / f'text{suffix}'
@@ -27,7 +27,7 @@ def test_any_text_comes_through(tmp_path: Path, suffix: str, pack: type[bytes], 
     assert ''.join(f'{block}\n' for block in text_blocks(path, Drops())).split('\n')[:-1] == lines
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(content=st.binary())
 def test_any_bytes_come_through_or_are_counted(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'bytes').write_bytes(content)
@@ -39,7 +39,7 @@ def test_any_bytes_come_through_or_are_counted(tmp_path: Path, content: bytes) -
 
 
 @pytest.mark.parametrize('block', [1, 3, 8])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(content=st.binary() | st.lists(st.sampled_from([b'\n', b'a', b'\xff', b'long line', b'\n\n'])).map(b''.join))
 def test_blocks_are_lines(tmp_path: Path, block: int, content: bytes) -> None:
     """Whatever the size of a block: the lines of `text_lines`, the same counts."""
