@@ -67,9 +67,7 @@ def in_turn(rounds: int, **runs: Callable[[], object]) -> dict[str, float]:
 
 def build_once(corpus: str, raw: Path, folder: Path, workers: int = 1, **settings: Any) -> None:
     """A build from nothing; with one worker in this process, so that no start of an interpreter is counted."""
-    out = folder / 'out'
-    shutil.rmtree(out, ignore_errors=True)
-    build(Job(corpus, raw, out, Settings(**settings), tokenizer=folder / 'tokenizer'), workers, 0, 1)
+    build(Job(corpus, raw, unused(folder), Settings(**settings), tokenizer=folder / 'tokenizer'), workers, 0, 1)
 
 
 # --- text
@@ -161,9 +159,7 @@ def pass_through(folder: Path, rounds: int, number: int) -> dict[str, Any]:
     size = sum(len(sample['image']) for sample in samples)
 
     def peer() -> None:
-        out = folder / 'peer'
-        shutil.rmtree(out, ignore_errors=True)
-        with MDSWriter(columns=COLUMNS['pictures'], out=str(out), hashes=['sha256']) as writer:
+        with MDSWriter(columns=COLUMNS['pictures'], out=str(unused(folder)), hashes=['sha256']) as writer:
             for sample in samples:
                 writer.write(sample)
 
@@ -215,9 +211,7 @@ def workers(folder: Path, rounds: int, scale: float) -> list[dict[str, Any]]:
         _many_units(corpus, raw, scale)
 
         def command(number: int, corpus: str = corpus, raw: Path = raw) -> None:
-            out = folder / 'out'
-            shutil.rmtree(out, ignore_errors=True)
-            flags = [f'--raw={raw}', f'--out={out}', f'--workers={number}', f'--tokenizer={folder / "tokenizer"}']
+            flags = [f'--raw={raw}', f'--out={unused(folder)}', f'--workers={number}', f'--tokenizer={folder / "tokenizer"}']
             flags += ['--chunk-bytes=2000000'] if corpus in ('cc100', 'opus') else []
             subprocess.run([sys.executable, '-m', 'data_pipeline', 'build', corpus, *flags], cwd=ROOT, check=True, capture_output=True)
 
@@ -241,6 +235,11 @@ def _many_units(corpus: str, raw: Path, scale: float) -> None:
     else:
         (raw / 'images').mkdir()
         tars(raw / 'images', list(photographs(20, 900, 700, 90)), int(scale * 3000), 12)
+
+
+def unused(folder: Path) -> Path:
+    """A folder for a build's output: to remove that of the build before would take time that is none of a build's."""
+    return Path(tempfile.mkdtemp(prefix='out-', dir=folder)) / 'out'
 
 
 def fresh(folder: Path) -> Path:

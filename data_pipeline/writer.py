@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from data_pipeline.job import SHARDS
@@ -51,15 +51,13 @@ class UnitWriter:
     def add_sequences(self, ids: NDArray[np.int32], ends: list[int], language: str) -> None:
         """`add` of many samples of a text stream, whose ids (int32) stand after each other; an id's bytes are a sample's key."""
         data, heads = ids.tobytes(), self._id_heads
-        below, copy = _bound(self._settings.holdout), _HOLDOUT.copy
+        below, digest = _bound(self._settings.holdout), xxhash.xxh3_64_intdigest
         records: dict[str, list[bytes]] = {'train': [], 'val': []}
         add, tokens_of_val = records['train'].append, 0
         begin = 0
         for end in ends:  # `split_of`, without its calls: there are a great many sequences
             sequence = data[4 * begin : 4 * end]
-            digest = copy()
-            digest.update(sequence)
-            if digest.digest() < below:
+            if digest(sequence, _SEED) < below:
                 records['val'].append(heads[end - begin] + sequence)
                 tokens_of_val += end - begin
             else:
@@ -98,17 +96,15 @@ class UnitWriter:
         return said
 
 
-_HOLDOUT = hashlib.blake2b(digest_size=8, person=b'holdout')
+_SEED = 1  # another hash than that of `dedupe.hash64`
 
 
 def split_of(key: bytes, holdout: float) -> str:
     """`val` for about `holdout` of all keys, else `train`; the same key always gets the same split."""
-    digest = _HOLDOUT.copy()
-    digest.update(key)
-    return 'val' if digest.digest() < _bound(holdout) else 'train'
+    return 'val' if xxhash.xxh3_64_intdigest(key, _SEED) < _bound(holdout) else 'train'
 
 
 @cache
-def _bound(holdout: float) -> bytes:
-    """The digests below it are `holdout` of all."""
-    return math.ceil(holdout * 2**64).to_bytes(8, 'big')
+def _bound(holdout: float) -> int:
+    """The hashes below it are `holdout` of all."""
+    return math.ceil(holdout * 2**64)
