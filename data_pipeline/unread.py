@@ -11,7 +11,9 @@ from data_pipeline.job import Job
 
 _MOST = 20  # files named, so that a folder of loose pictures does not fill the manifest
 _SIDE_FILES = re.compile(
-    r'(?:LICEN[CS]E|README|NOTICE).*|.*_stats\.json|dev_test\.(?:tgz|tar\.gz)|wit_v1\.(?:val|test)\..*|.*1percent_sample.*', re.IGNORECASE
+    r'(?:LICEN[CS]E|README|NOTICE).*|.*_stats\.json|dev_test\.(?:tgz|tar\.gz)|wit_v1\.(?:val|test)\..*|Validation_GCC.*'
+    r'|.*1percent_sample.*',
+    re.IGNORECASE,
 )
 
 

@@ -15,8 +15,13 @@ _URL_COLUMN = 1
 
 
 def caption_files(raw: Path) -> list[Path]:
-    """The corpus's own TSV files, by name; none when only img2dataset's output is there, whose captions are then used."""
-    return sorted(raw.glob('*GCC*.tsv')) or sorted(path for path in raw.glob('*.tsv') if not path.name.startswith('translations'))
+    """The corpus's own TSV files, by name; none when only img2dataset's output is there, whose captions are then used.
+
+    `Validation_GCC-….tsv` beside the training file is left out.
+    """
+    files = sorted(raw.glob('*GCC*.tsv'))
+    files = [path for path in files if not path.name.startswith('Validation_GCC')] or files
+    return files or sorted(path for path in raw.glob('*.tsv') if not path.name.startswith('translations'))
 
 
 def captions(path: Path, drops: Drops) -> Iterator[Caption]:

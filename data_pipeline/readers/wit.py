@@ -62,7 +62,8 @@ def captions(path: Path, drops: Drops) -> Iterator[Caption]:
     rows = _rows(path, drops)
     header = next(rows, [])
     if header != COLUMNS:
-        raise UserError(f"{path} row 1 is not WIT's header of 17 columns ({chr(9).join(header)[:60]!r}); is it a wit_v1.*.tsv.gz?")
+        first = '\t'.join(header)[:60]
+        raise UserError(f"{path} row 1 is not WIT's header of 17 columns ({first!r}); give --raw the folder of WIT's own wit_v1.*.tsv.gz")
     for row in rows:
         if len(row) != len(COLUMNS):
             drops.add('malformed_row', 1, ' '.join(row))

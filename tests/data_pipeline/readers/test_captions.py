@@ -26,6 +26,14 @@ def test_cc3m() -> None:
     assert not drops.counts
 
 
+def test_the_validation_file_of_cc3m_is_no_training_file(tmp_path: Path) -> None:
+    train, validation = tmp_path / 'Train_GCC-training.tsv', tmp_path / 'Validation_GCC-1.1.0-Validation.tsv'
+    validation.touch()
+    assert cc3m.caption_files(tmp_path) == [validation], 'alone it is what the user wants built'
+    train.touch()
+    assert cc3m.caption_files(tmp_path) == [train]
+
+
 def test_cc12m_is_the_other_way_round() -> None:
     (path,) = cc12m.caption_files(RAW / 'cc12m')
     rows = [line.split('\t') for line in path.read_bytes().decode().rstrip('\n').split('\n')]
