@@ -140,13 +140,13 @@ def test_wrong_corpus(capsys: pytest.CaptureFixture[str], tokenizer: Path, tmp_p
 def test_build_verify_stats(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run('build', 'cc12m', '--raw', str(SAMPLE / 'cc12m'), '--out', str(tmp_path), '--holdout', '0.04') == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith('cc12m: 592 train + 28 val samples in 6 languages, ')
+    assert captured.out.startswith('cc12m: 597 train + 23 val samples in 6 languages, ')
     assert len(captured.out.splitlines()) == 1
     assert 'cc12m build: 100%' in captured.err
     assert run('verify', str(tmp_path)) == 0
     assert capsys.readouterr().out == f'{tmp_path}: 2 streams, 4 shards, 620 samples, nothing bad\n'
     assert run('stats', str(tmp_path), '--json') == 0
-    assert json.loads(capsys.readouterr().out)['cc12m']['splits']['train']['samples'] == 592
+    assert json.loads(capsys.readouterr().out)['cc12m']['splits']['train']['samples'] == 597
     assert run('finish', '--out', str(tmp_path)) == 0
     capsys.readouterr()
     shard = next(tmp_path.glob('cc12m/train/*/*.mds'))
