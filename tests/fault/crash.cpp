@@ -2,6 +2,7 @@
 //   CRASH_CALL   open, write, fsync, mkdir, rename or unlink
 //   CRASH_PATH   part of the path (of a rename: of "from -> to")
 //   CRASH_COUNT  at which such call (1: the first)
+//   CRASH_SIGNAL instead: send this signal to the calling process alone, and go on
 //   CRASH_LOG    instead: append "call path" of every such call of any kind to this file, and kill nothing
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -41,6 +42,10 @@ static void at(const char *call, const std::string &path) {
     }
     const char *wanted = getenv("CRASH_CALL"), *count = getenv("CRASH_COUNT");
     if (!wanted || strcmp(wanted, call) || ++seen != (count ? atoi(count) : 1)) return;
+    if (const char *number = getenv("CRASH_SIGNAL")) {
+        kill(getpid(), atoi(number));
+        return;
+    }
     // So that a death of another kind is not taken for this one.
     std::string said = std::string("crash.cpp: SIGKILL at ") + call + " " + path + "\n";
     real<ssize_t (*)(int, const void *, size_t)>("write")(2, said.data(), said.size());

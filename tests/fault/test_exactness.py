@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 STEPS = 20
 SETTINGS = [
     f'steps={STEPS}', 'checkpoint.every=4', 'eval.every=10', 'eval.samples=64',
-    'batch={global: 8, micro: 2, tasks: {mmmt: 16}}',
+    'batch={global: 8, micro: 2, tasks: {mmmt: 16}}', 'optimizer={lr: 3e-3, lr_min: 3e-4, warmup: 5}',
 ]  # fmt: skip
 SHM = Path('/dev/shm')
 STOPPING = 30  # seconds from a signal to the last process's end, on a busy machine: a step's task, an evaluation's batch and a save
@@ -79,6 +79,7 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     chain.notes['usr1'] = second.end()
     chain.notes['usr1 seconds'] = time.monotonic() - sent
     chain.notes['usr1 left'] = chain.newest()
+    chain.notes['usr1 evaluated'] = [line['step'] for line in read_lines(chain.out / EVALUATION)]
 
     # A loader process dies; then the `deepspeed` command alone is told to end, while a checkpoint is being written.
     third = chain.start(home)
@@ -111,6 +112,8 @@ def test_losses_rates_and_samples_are_the_same_bits(unbroken: Path, chain: Chain
     ours, theirs = ([reproducible(line) for line in read_lines(out / METRICS)] for out in (chain.out, unbroken))
     assert [line['step'] for line in theirs] == list(range(1, STEPS + 1))
     assert ours == theirs
+    rates = [line['lr'] for line in theirs]
+    assert rates[:5] == sorted(rates[:5]) and rates[5:] == sorted(rates[5:], reverse=True) and len(set(rates)) > 15, 'warm-up and cosine'
     assert read_lines(chain.out / EVALUATION) == read_lines(unbroken / EVALUATION)
 
 
@@ -138,6 +141,7 @@ def test_killed_while_saving_it_goes_on_from_the_checkpoint_before(chain: Chain)
 def test_a_signal_in_an_evaluation_ends_it_with_one_checkpoint(chain: Chain) -> None:
     assert chain.notes['usr1'] == 128 + signal.SIGUSR1
     assert chain.notes['usr1 left'] == 'step-0000010'
+    assert chain.notes['usr1 evaluated'] == [0], 'the evaluation had ended before'
     assert events(chain.out, 'end')[0]['step'] == 10 and events(chain.out, 'end')[0]['code'] == 128 + signal.SIGUSR1
     assert [line['step'] for line in events(chain.out, 'checkpoint')].count(10) == 1
     assert chain.notes['usr1 seconds'] < STOPPING
