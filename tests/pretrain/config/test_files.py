@@ -49,6 +49,17 @@ def test_sample_trains_all_tasks_alike() -> None:
     assert sample.data.shards == 'runs/demo/shards' and sample.precision == 'bf16'
 
 
+def test_the_longer_run_is_that_of_the_sample_but_for_what_it_says() -> None:
+    short, long = (yaml.safe_load(dump_config(load_config(CONFIGS / name))) for name in ('sample.yaml', 'sample_long.yaml'))
+    assert long['steps'] > short['steps'] and long['out'] != short['out']
+    short |= {'out': long['out'], 'steps': long['steps']}
+    for part, keys in {'model': ['dropout'], 'data': ['augment_min_scale', 'augment_colour'], 'eval': ['every']}.items():
+        for key in keys:
+            assert short[part][key] != long[part][key]
+            short[part][key] = long[part][key]
+    assert short == long
+
+
 def test_dumped_configuration_loads_again(tmp_path: Path) -> None:
     config = load_config(CONFIGS / 'sample.yaml', ['seed=7', 'task_weights.mlm=0.5', 'data.cache=/x/ÿ', 'eval.tasks=[mt]'])
     (tmp_path / 'config.yaml').write_text(dump_config(config), encoding='utf8')
