@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from downstream import ranks
 from downstream.pictures import picture_batch
+from pretrain.data.images import Picture
 from pretrain.evaluation.multi30k import Split
 from pretrain.model.load import Loaded, embed_texts
 from shards.errors import UserError
@@ -33,7 +35,7 @@ def embed_split(loaded: Loaded, split: Split) -> Embeddings:
     with torch.inference_mode(), ranks.progress_bar(total, f'embedding {split.root.name}', 'input') as progress:
         # Equal inputs are embedded once: in another batch they could differ in the last bit, and ties would not be ties.
         keys = [hashlib.sha256(split.picture(row)).digest() for row in range(len(split.names))]
-        images = _distinct(keys, lambda rows: _embed_pictures(loaded, split, rows), PICTURES_A_CALL, progress.update)
+        images = _distinct(keys, lambda rows: _embed_pictures(loaded, [split.paths[row] for row in rows]), PICTURES_A_CALL, progress.update)
         texts = {}
         for language, captions in split.captions.items():
             texts[language] = embed_distinct_texts(loaded, captions.texts, language, progress.update)
@@ -53,14 +55,20 @@ def embed_distinct_texts(
     return _distinct(texts, embed, TEXTS_A_CALL, advance)
 
 
+def embed_distinct_pictures(loaded: Loaded, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    """(N, D) of pictures in any form."""
+    keys = [picture if isinstance(picture, bytes | str | Path) else number for number, picture in enumerate(pictures)]
+    return _distinct(keys, lambda rows: _embed_pictures(loaded, [pictures[row] for row in rows]), PICTURES_A_CALL, lambda done: None)
+
+
 def check_finite(array: NDArray[np.float32], what: str) -> None:
     """Raises UserError when the model gave anything but numbers."""
     if not np.isfinite(array).all():
         raise UserError(f'embeddings of {what} are not finite: the model has diverged; take an earlier checkpoint')
 
 
-def _embed_pictures(loaded: Loaded, split: Split, rows: list[int]) -> torch.Tensor:
-    return loaded.model.image_features(picture_batch(loaded, [split.paths[row] for row in rows]))
+def _embed_pictures(loaded: Loaded, pictures: Sequence[Picture]) -> torch.Tensor:
+    return loaded.model.image_features(picture_batch(loaded, pictures))
 
 
 def _distinct(

@@ -20,7 +20,8 @@ from pretrain.data.packing import Packed, pack
 from pretrain.data.rng import generator
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
-from pretrain.model.load import BEST, Found, find_checkpoint, write_export
+from pretrain.export import write_export
+from pretrain.model.load import BEST, Found, find_checkpoint
 from pretrain.model.unix2 import UniX2
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
@@ -70,7 +71,7 @@ class FineTuning(Workload):
         best, new, old = (Path(self.config.out) / name for name in (BEST, f'.{BEST}.new', f'.{BEST}.old'))
         for path in (new, old):
             shutil.rmtree(path, ignore_errors=True)
-        write_export(find_checkpoint(checkpoint), new)
+        write_export(find_checkpoint(checkpoint), new, Path(self.config.out))
         if best.exists():
             best.rename(old)
         new.rename(best)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch
 from downstream import ranks
 from downstream.pictures import picture_batch
 from pretrain.data.batch import Texts
+from pretrain.data.images import Picture
 from pretrain.data.sequences import Sequences
 from pretrain.generation import Decoding, write
 from pretrain.model.load import Loaded
@@ -25,10 +25,10 @@ class Example:
     text: str | None
     language: str  # of `text`
     target: str  # language of what is written
-    picture: Path | None = None
+    picture: Picture | None = None
 
 
-def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, what: str) -> list[str]:
+def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, what: str, progress: bool = True) -> list[str]:
     """A text for every example, in their order, on every rank; each is written once, by one rank.
 
     A batch holds examples of about one length, and the batches are the same at any number of ranks. `decoding.max_tokens` is cut to what
@@ -51,11 +51,11 @@ def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, wh
 
     def work() -> dict[int, str]:
         written: dict[int, str] = {}
-        with ranks.progress_bar(len(examples), what, 'text') as progress:
+        with ranks.progress_bar(len(examples), what, 'text', progress) as bar:
             for batch in ranks.share(batches):
                 texts = _write(loaded, [examples[place] for place in batch], [inputs[place] for place in batch], decoding)
                 written |= zip(batch, texts, strict=True)
-                progress.update(len(batch))
+                bar.update(len(batch))
         return written
 
     return ranks.gather(work, len(examples))
@@ -64,7 +64,7 @@ def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, wh
 def _write(loaded: Loaded, examples: list[Example], inputs: list[list[int]], decoding: Decoding) -> list[str]:
     ids = torch.tensor([token for row in inputs for token in row], device=loaded.device)
     texts = Texts(ids, torch.tensor([len(row) for row in inputs]))
-    pictures = [(row, example.picture) for row, example in enumerate(examples) if example.picture]
+    pictures = [(row, example.picture) for row, example in enumerate(examples) if example.picture is not None]
     images = picture_batch(loaded, [path for _, path in pictures]) if pictures else None
     rows = torch.tensor([row for row, _ in pictures])
     return write(loaded.model, loaded.tokenizer, texts, [example.target for example in examples], images, rows, decoding)

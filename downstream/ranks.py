@@ -41,9 +41,9 @@ def leads() -> bool:
     return rank() == 0
 
 
-def progress_bar(total: int, what: str, unit: str) -> Any:
+def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Any:
     """A bar that this rank's part of `total` fills; rank 0 shows it."""
-    return tqdm(total=total // world(), desc=what, unit=unit, disable=not leads())
+    return tqdm(total=total // world(), desc=what, unit=unit, disable=not (shown and leads()))
 
 
 def share(items: Sequence[Item]) -> Sequence[Item]:

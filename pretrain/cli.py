@@ -9,6 +9,10 @@ from pretrain.plan import command as plan
 from shards.arguments import Parser
 from shards.errors import run_command
 
+EXPORT = """Write the newest checkpoint of a run (of a fine-tuning, the best one) as a folder that transformers loads with
+trust_remote_code=True, and that `downstream` takes: weights (safetensors), config.json, tokenizer, processor, the model's code, and a model
+card, README.md, with examples."""
+
 
 def main() -> int:
     """Entry point of the console command."""
@@ -18,7 +22,7 @@ def main() -> int:
 def run(arguments: list[str]) -> int:
     parser = Parser('pretrain', description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND', parser_class=Parser)
-    export_parser = commands.add_parser('export', help='write the newest checkpoint of a run as safetensors, config.json and tokenizer')
+    export_parser = commands.add_parser('export', help="write a run's model as a folder that transformers loads", description=EXPORT)
     export_parser.add_argument('run', type=Path, help='folder of the run (`out`)')
     export_parser.add_argument('--out', type=Path, required=True, help='folder to write')
     plan_parser = commands.add_parser(
@@ -37,7 +41,7 @@ def run(arguments: list[str]) -> int:
     if options.command == 'doctor':
         return doctor.run(options)
 
-    from pretrain.model.load import export  # imports torch, which --help need not wait for
+    from pretrain.export import export  # imports torch, which --help need not wait for
 
     print(f'exported {options.run} to {export(options.run, options.out)}')
     return 0

@@ -14,15 +14,16 @@ from torch import Tensor
 from pretrain.config import Data
 from shards.errors import UserError
 
+Picture = str | Path | bytes | Image.Image  # a file, what a file holds, or a decoded picture
 Box = tuple[float, float, float, float]
 
 ASPECT = 0.1  # a crop's sides differ by up to this share
 _BILINEAR = Image.Resampling.BILINEAR
 
 
-def evaluation_image(raw: bytes, size: int) -> Tensor:
+def evaluation_image(picture: bytes | Image.Image, size: int) -> Tensor:
     """The largest centred square, (3, size, size) uint8. Deterministic. Raises OSError for bytes that are no picture."""
-    image = _open(raw, size)
+    image = _open(picture, size) if isinstance(picture, bytes) else _rgb(picture)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return _tensor(_resized(image, size, (left, top, left + side, top + side)))
@@ -34,6 +35,21 @@ def named_image(raw: bytes, size: int, path: Path) -> Tensor:
         return evaluation_image(raw, size)
     except OSError as error:  # Pillow's for what it cannot decode
         raise UserError(f'picture {path} cannot be decoded ({error}); replace it by the original') from None
+
+
+def read_picture(picture: Picture, size: int) -> Tensor:
+    """`evaluation_image` of a picture in any form. Raises UserError, which names the file where there is one, for what is none."""
+    if isinstance(picture, str | Path):
+        try:
+            raw = Path(picture).read_bytes()
+        except OSError as error:
+            raise UserError(f'picture {picture} cannot be read ({error.strerror}); see its path and its permissions') from None
+        return named_image(raw, size, Path(picture))
+    try:
+        return evaluation_image(picture, size)
+    except OSError as error:
+        what = f'{len(picture)} bytes' if isinstance(picture, bytes) else str(picture)
+        raise UserError(f'{what} given as a picture cannot be decoded ({error}); give a JPEG, PNG or WebP') from None
 
 
 def training_image(raw: bytes, size: int, options: Data, generator: np.random.Generator) -> Tensor:
@@ -60,15 +76,19 @@ def _open(raw: bytes, size: int) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(raw))
         image.draft('RGB', (size, size))
-        if image.mode == 'RGB':
-            image.load()
-            return image
-        if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
-            image = image.convert('RGBA')
-            return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-        return image.convert('RGB')
+        return _rgb(image)
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow, of a broken PNG chunk or far too many pixels
         raise OSError(str(error)) from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == 'RGB':
+        image.load()
+        return image
+    if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
+    return image.convert('RGB')
 
 
 def _crop(width: int, height: int, min_scale: float, generator: np.random.Generator) -> Box:

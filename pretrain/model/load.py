@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pretrain.config import Config
@@ -19,7 +19,6 @@ from pretrain.data.sequences import encoder_input
 from pretrain.engine.checkpoint import STATE, file_hash, newest_valid, read_state, read_weights
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
-from shards.tokenizer import MODEL as TOKENIZER_MODEL
 from shards.tokenizer import Tokenizer
 
 WEIGHTS = 'model.safetensors'
@@ -50,6 +49,7 @@ class Found:
     tokenizer: Path
     config: Config
     sha256: str  # as in `Loaded`
+    step: int | None = None  # optimizer steps that it was trained for; None in an export of an earlier version
 
     def weights(self) -> dict[str, Tensor]:
         """Every parameter by name. Raises UserError for a damaged file."""
@@ -82,11 +82,12 @@ def find_model(folder: str | Path) -> Found:
 
 def find_checkpoint(path: Path) -> Found:
     """The model of a checkpoint. Raises UserError when it is damaged, or of another version."""
+    state = read_state(path)
     try:
-        config = Config.model_validate(read_state(path)['config'])
+        config = Config.model_validate(state['config'])
     except ValidationError as error:
         raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
-    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE))
+    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE), state['step'])
 
 
 def load_model(folder: str | Path) -> Loaded:
@@ -125,30 +126,6 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], language: str, limit: int 
     return loaded.model.text_features(Texts(torch.tensor([token for row in rows for token in row], device=loaded.device), lengths))
 
 
-def export(run: str | Path, out: str | Path) -> Path:
-    """Write the model of a run as safetensors, config.json and tokenizer. Raises UserError when there is none."""
-    return write_export(find_model(run), Path(out))
-
-
-def write_export(found: Found, out: Path) -> Path:
-    """Write a model as safetensors, config.json and tokenizer."""
-    loaded = load_found(found)
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.detach().contiguous() for name, tensor in loaded.model.named_parameters()}, out / WEIGHTS, {'format': 'pt'})
-    for file in (TOKENIZER_MODEL, 'tokenizer.json'):
-        (out / file).write_bytes((found.tokenizer / file).read_bytes())
-    description = {
-        'model_type': 'unix2',
-        'architectures': ['UniX2'],
-        'vocabulary': loaded.tokenizer.vocabulary,
-        'checkpoint_sha256': loaded.sha256,
-        'weights_sha256': file_hash(out / WEIGHTS),
-        'run': loaded.config.model_dump(by_alias=True, mode='json'),
-    }
-    (out / CONFIG).write_text(json.dumps(description, indent=1) + '\n', encoding='utf8')
-    return out
-
-
 def _find_export(folder: Path) -> Found:
     try:
         description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
@@ -158,7 +135,7 @@ def _find_export(folder: Path) -> Found:
         raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
         raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')
-    return Found(folder, folder, config, sha256)
+    return Found(folder, folder, config, sha256, description.get('step'))
 
 
 def _not_whole(folder: Path, error: Exception) -> UserError:

@@ -9,7 +9,7 @@ import torch
 from downstream import generate as generation
 from downstream.generate import Example, generate
 from pretrain.data.batch import Texts
-from pretrain.data.images import evaluation_image
+from pretrain.data.images import read_picture
 from pretrain.data.sequences import encoder_input
 from pretrain.evaluation.multi30k import read_split
 from pretrain.generation import Decoding, write
@@ -43,7 +43,7 @@ def alone(loaded: Loaded, example: Example) -> str:
     else:
         row = encoder_input(tokenizer.encode(example.text), tokenizer, example.language, 64)
     texts = Texts(torch.tensor(row), torch.tensor([len(row)]))
-    images = evaluation_image(example.picture.read_bytes(), 32)[None] if example.picture else None
+    images = read_picture(example.picture, 32)[None] if example.picture is not None else None
     return write(loaded.model, tokenizer, texts, [example.target], images, torch.tensor([0]), DECODING)[0]
 
 

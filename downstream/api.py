@@ -1,0 +1,77 @@
+"""A trained model in Python: `load(DIR).caption(['picture.jpg'], 'de')`.
+
+The same loading, batching and beam search as `downstream TASK evaluate`; docs/export.md has examples.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from downstream import captioning, multi30k_translation, ranks
+from downstream.embed import embed_distinct_pictures, embed_distinct_texts
+from downstream.generate import Example, generate
+from pretrain.data.images import Picture
+from pretrain.generation import Decoding
+from pretrain.model.load import Loaded, load_model
+from shards.errors import UserError
+from shards.languages import canonical
+
+Floats = NDArray[np.float32]
+
+
+def load(folder: str | Path) -> Model:
+    """The model of a run (its newest checkpoint; of a fine-tuning, its best) or of an export, fp32, on the GPU where there is one.
+
+    Raises UserError for a folder that is neither, or damaged.
+    """
+    loaded = load_model(folder)
+    loaded.model.to(ranks.join())
+    return Model(loaded)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model can do without training. Languages are in any spelling; a picture is a file's name, its bytes, or a PIL image.
+
+    Every method raises UserError for a language that the model has no code for, and for a picture that is none.
+    """
+
+    loaded: Loaded
+
+    def embed_images(self, pictures: Sequence[Picture]) -> Floats:
+        """(N, D) unit vectors."""
+        with torch.inference_mode():
+            return embed_distinct_pictures(self.loaded, pictures) if pictures else self._nothing()
+
+    def embed_texts(self, texts: Sequence[str], language: str) -> Floats:
+        """(N, D) unit vectors of texts in one language, each cut to the length of captions in training; `embed_images(…) @ these.T` are
+        cosines."""
+        with torch.inference_mode():
+            return embed_distinct_texts(self.loaded, texts, canonical(language), lambda done: None) if texts else self._nothing()
+
+    def caption(self, pictures: Sequence[Picture], language: str, decoding: Decoding = captioning.DECODING) -> list[str]:
+        """A caption in `language` for every picture, by beam search."""
+        language = canonical(language)
+        return self._write([Example(None, language, language, picture) for picture in pictures], decoding)
+
+    def translate(
+        self, texts: Sequence[str], source: str, target: str, pictures: Sequence[Picture] | None = None,
+        decoding: Decoding = multi30k_translation.DECODING,
+    ) -> list[str]:  # fmt: skip
+        """Translations by beam search, with a picture for every text or without. Raises UserError for another number of pictures."""
+        if pictures is not None and len(pictures) != len(texts):
+            raise UserError(f'{len(pictures)} pictures for {len(texts)} texts; give as many, or none')
+        beside: Sequence[Picture | None] = [None] * len(texts) if pictures is None else pictures
+        rows = zip(texts, beside, strict=True)
+        return self._write([Example(text, canonical(source), canonical(target), picture) for text, picture in rows], decoding)
+
+    def _write(self, examples: list[Example], decoding: Decoding) -> list[str]:
+        return generate(self.loaded, examples, decoding, '', progress=False)
+
+    def _nothing(self) -> Floats:
+        return np.zeros((0, self.loaded.config.model.projection), np.float32)

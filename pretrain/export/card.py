@@ -1,0 +1,135 @@
+"""The model card, README.md of an export: what the model is, how to use it, what it was trained on, how well it does, its limits."""
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from pretrain.config import Config
+from pretrain.data.order import corpora_of
+from pretrain.model.load import Found
+from pretrain.records import EVALUATION, read_lines
+from shards.errors import UserError
+from shards.schema import KINDS, MANIFEST, Manifest, read_manifest
+from shards.storage import location
+
+CARD = 'README.md'
+MARK = '<!-- written by `pretrain export` -->'
+PACKAGES = ('numpy', 'pillow', 'pydantic', 'safetensors', 'sentencepiece', 'simplejpeg', 'timm', 'torch', 'transformers')  # of the code
+LICENCES = {
+    'cc3m': "Google's list is free for any purpose; the pictures are their owners'",
+    'cc12m': "Google's list is free for any purpose; the pictures are their owners'",
+    'wit': 'CC BY-SA 3.0',
+    'cc100': "Common Crawl's terms of use",
+    'opus': 'those of each corpus in OPUS',
+}
+
+
+def card(name: str, found: Found, parameters: int, run: Path) -> str:
+    """The text of the card; `name` is the folder's, `run` the run whose records it quotes."""
+    config = found.config
+    manifests, lacking = _manifests(config)
+    codes = sorted({code for manifest in manifests for code in manifest.languages if code.isalpha()})  # ISO's: the Hub takes no others
+    values = {
+        'mark': MARK,
+        'name': name,
+        'languages': ''.join(['language:\n', *(f'- {code}\n' for code in codes)]) if codes else '',
+        'packages': ' '.join(PACKAGES),
+        'parameters': f'{parameters:,}',
+        'step': 'an unknown number of' if found.step is None else str(found.step),
+        'tasks': ' '.join(config.tasks),
+        'init': _init(config),
+        'sizes': _sizes(config),
+        'classes': _classes(config),
+        'data': _data(manifests, lacking) if config.finetune is None else _finetuned(config),
+        'metrics': _metrics(run, found.step),
+    }
+    template = Template((Path(__file__).parent / 'card.md').read_text(encoding='utf8'))
+    return template.substitute(values)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """In Markdown."""
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows])
+
+
+def _manifests(config: Config) -> tuple[list[Manifest], list[str]]:
+    """Of all streams that the tasks read, and the corpora whose manifests are not here any more. A fine-tuning reads none."""
+    found: list[Manifest] = []
+    lacking: list[str] = []
+    if config.finetune is not None:
+        return found, lacking
+    for corpus in sorted(set(KINDS) & {corpus for task in config.tasks for corpus in corpora_of(config, task)}):
+        try:
+            streams = [path.parent for path in (location(config.data.shards) / corpus / 'train').rglob(MANIFEST)]
+            found += [read_manifest(stream) for stream in streams]
+        except (UserError, OSError):
+            streams = []
+        if not streams:
+            lacking.append(corpus)
+    return found, lacking
+
+
+def _data(manifests: list[Manifest], lacking: list[str]) -> str:
+    rows = []
+    for corpus in dict.fromkeys(manifest.corpus for manifest in manifests):
+        own = [manifest for manifest in manifests if manifest.corpus == corpus]
+        languages = sorted({code for manifest in own for code in manifest.languages})
+        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), LICENCES[corpus]])
+    text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
+    if lacking:
+        text += f'\n\nThe manifests of {", ".join(lacking)} could not be read when this card was written.'
+    return (
+        f'{text}\n\nShards keep the URL and the licence of every picture, so that one can be looked up. Who builds a corpus from '
+        'other files than the original ones, as the sample of the repository does, has the licences of those files.'
+    ).strip()
+
+
+def _finetuned(config: Config) -> str:
+    assert config.finetune is not None
+    return f'Fine-tuned on {config.finetune.benchmark} from `{config.finetune.model}`, whose own card says what that was trained on.'
+
+
+def _init(config: Config) -> str:
+    started = [f'{part} from `{name}`' for part, name in (('text', config.init.text), ('pictures', config.init.visual)) if name]
+    return ', '.join(started) or 'random'
+
+
+def _sizes(config: Config) -> str:
+    model = config.model
+    layers = f'{model.text_layers} text, {model.cross_layers} cross and {model.decoder_layers} decoder layers of width {model.dim}'
+    return f'{layers}, {model.visual.name} on pictures of {model.visual.image_size} pixels, texts as {model.family}'
+
+
+def _classes(config: Config) -> str:
+    if config.finetune is None or not config.model.labels:
+        return ''
+    named = ', '.join(config.finetune.classes[:10]) + (' …' if len(config.finetune.classes) > 10 else '')
+    return f'\n`model(**processor(images=…, text=…, language=…)).class_logits` scores the {config.model.labels} classes: {named}.\n'
+
+
+def _metrics(run: Path, step: int | None) -> str:
+    """The evaluation in training of the step that is exported."""
+    try:
+        lines = [line for line in read_lines(run / EVALUATION) if step is not None and line['step'] <= step]
+    except UserError:
+        lines = []
+    if not lines:
+        return 'None was recorded. `downstream` measures the model on seven benchmarks.'
+    line: dict[str, Any] = lines[-1]
+    parts = [f'Evaluation in training, at step {line["step"]}; none is a test on data that nothing was chosen by.']
+    if line.get('dev'):
+        rows = [[language, f'{100 * score:.1f}'] for language, score in line['dev'].items()]
+        parts.append(table(['development set', 'accuracy, percent'], rows))
+    losses = [[task, f'{found["mean"]:.3f}'] for task, found in (line.get('heldout') or {}).items() if found['mean'] is not None]
+    if losses:
+        parts.append(table(['task', 'held-out loss, mean over languages'], losses))
+    if line.get('retrieval'):
+        recalls = [
+            [language, *(f'{100 * value:.1f}' for way in ('text_to_image', 'image_to_text') for value in found[way])]
+            for language, found in line['retrieval'].items()
+        ]
+        head = [f'{way} R@{k}' for way in ('text to image', 'image to text') for k in (1, 5, 10)]
+        parts.append('Zero-shot retrieval on the set that the run watches, in percent:')
+        parts.append(table(['language', *head], recalls))
+    return '\n\n'.join(parts)

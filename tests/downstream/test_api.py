@@ -1,0 +1,92 @@
+"""The Python API gives what the evaluations' own calls give; the examples of docs/export.md run as they stand."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from downstream.api import Model, load
+from downstream.generate import Example, generate
+from pretrain.evaluation.multi30k import read_split
+from pretrain.export import export as write_export
+from pretrain.generation import Decoding
+from pretrain.model.load import embed_images, embed_texts
+from shards.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PICTURES = read_split(ROOT / 'sample' / 'evaluation' / 'multi30k_emoji').paths[:6]
+DECODING = Decoding(beams=4, max_tokens=12)
+TEXTS = ['a red apple', 'two dogs', 'a house', 'a red apple', 'the sea', 'x']
+
+
+@pytest.fixture(scope='module')
+def model(writer: Path) -> Model:
+    return load(writer)
+
+
+def test_embeddings(model: Model) -> None:
+    images, texts = model.embed_images(PICTURES), model.embed_texts(TEXTS, 'eng')
+    raw = [path.read_bytes() for path in PICTURES]
+    np.testing.assert_allclose(images, embed_images(model.loaded, raw), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(texts, embed_texts(model.loaded, TEXTS, 'en'), rtol=0, atol=1e-6)
+    assert (texts[0] == texts[3]).all() and images.dtype == texts.dtype == np.float32
+    assert (model.embed_images(raw) == images).all() and (model.embed_images([str(path) for path in PICTURES]) == images).all()
+    assert model.embed_images([]).shape == model.embed_texts([], 'en').shape == (0, images.shape[1])
+
+
+def test_a_decoded_picture_is_its_file(model: Model, tmp_path: Path) -> None:
+    """Without loss, and transparent parts on white: as PNG."""
+    picture = Image.open(PICTURES[0]).convert('RGBA')
+    picture.putalpha(picture.convert('L'))
+    picture.save(tmp_path / 'a.png')
+    assert (model.embed_images([picture]) == model.embed_images([tmp_path / 'a.png'])).all()
+
+
+def test_captions_and_translations(model: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    captions = model.caption(PICTURES, 'deu', DECODING)
+    beside = model.translate(TEXTS, 'en', 'fr', PICTURES, DECODING)
+    alone = model.translate(TEXTS, 'en', 'fr', decoding=DECODING)
+    assert capfd.readouterr().err == '', 'a call in Python shows no progress bar'
+    assert captions == generate(model.loaded, [Example(None, 'de', 'de', path) for path in PICTURES], DECODING, 'test')
+    pairs = list(zip(TEXTS, PICTURES, strict=True))
+    assert beside == generate(model.loaded, [Example(text, 'en', 'fr', path) for text, path in pairs], DECODING, 'test')
+    assert alone == generate(model.loaded, [Example(text, 'en', 'fr') for text in TEXTS], DECODING, 'test')
+    assert alone[0] == alone[3] and len(set(captions)) > 1 and len(set(alone)) > 1, 'texts that are all alike prove little'
+    assert model.caption([], 'de') == model.translate([], 'en', 'de') == []
+
+
+def test_mistakes(model: Model, tmp_path: Path) -> None:
+    (tmp_path / 'a.jpg').write_bytes(b'no picture')
+    with pytest.raises(UserError, match=r'a\.jpg cannot be decoded'):
+        model.embed_images([tmp_path / 'a.jpg'])
+    with pytest.raises(UserError, match=r'gone\.jpg cannot be read'):
+        model.caption([str(tmp_path / 'gone.jpg')], 'de')
+    with pytest.raises(UserError, match='10 bytes given as a picture cannot be decoded'):
+        model.embed_images([b'no picture'])
+    with pytest.raises(UserError, match='klingon'):
+        model.caption(PICTURES, 'klingon')
+    with pytest.raises(UserError, match='1 pictures for 6 texts'):
+        model.translate(TEXTS, 'en', 'de', PICTURES[:1])
+    with pytest.raises(UserError, match='is neither a run'):
+        load(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_docs(writer: Path, tmp_path: Path) -> None:
+    write_export(writer, tmp_path / 'runs' / 'demo' / 'export')
+    (tmp_path / 'sample').symlink_to(ROOT / 'sample')
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'export.md').read_text(encoding='utf8'), re.DOTALL)
+    assert len(blocks) == 2
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'HF_HOME': str(tmp_path / 'cache'), 'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1'}
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, '-c', block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=500
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == '' and len(done.stdout.splitlines()) >= 3, 'each prints what it found'

@@ -1,0 +1,72 @@
+"""A model card says what the run's own records say."""
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pretrain.config import Config, FineTune, Init
+from pretrain.export.card import card
+from pretrain.model.load import Found
+from pretrain.records import EVALUATION
+
+RECALLS = {'de': {'text_to_image': [0.125, 0.5, 0.75], 'image_to_text': [0.25, 0.5, 1.0]}}
+NONE: dict[str, object] = {'mean': None, 'languages': {}}
+LINES = [
+    {'step': step, 'heldout': {'mlm': {'mean': loss, 'languages': {'de': loss}}, 'itm': NONE}, 'retrieval': RECALLS}
+    for step, loss in ((0, 9.0), (20, 4.5), (40, 3.25))
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / EVALUATION).write_text(''.join(json.dumps(line) + '\n' for line in LINES))
+    return tmp_path
+
+
+@pytest.fixture
+def found(config: Config) -> Found:
+    return Found(Path('x'), Path(config.data.tokenizer), config, '0' * 64, step=30)
+
+
+def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
+    text = card('model', found, 1234567, run)
+    _, front, body = text.split('---\n', 2)
+    languages = yaml.safe_load(front)['language']
+    assert {'de', 'yo', 'zh'} <= set(languages) and languages == sorted(languages) and 'zh-TW' not in languages
+    corpora = {row.split(' | ')[0].strip('| '): row for row in body.splitlines() if row.startswith('| ')}
+    assert {'cc3m', 'cc12m', 'wit', 'cc100', 'opus'} <= corpora.keys()
+    total = sum(
+        json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json')
+    )
+    assert f'| opus | bitext | {total:,} |' in corpora['opus']
+    assert 'CC BY-SA 3.0' in corpora['wit']
+    assert '1,234,567 parameters' in body and '30 optimizer steps' in body and 'Initial weights: random.' in body
+
+
+def test_figures_are_those_of_the_exported_step(found: Found, run: Path) -> None:
+    text = card('model', found, 1, run)
+    assert 'at step 20' in text and '| mlm | 4.500 |' in text and '| itm |' not in text
+    assert '| de | 12.5 | 50.0 | 75.0 | 25.0 | 50.0 | 100.0 |' in text
+    assert 'None was recorded' in card('model', found, 1, run / 'nowhere')
+    assert 'None was recorded' in card('model', replace(found, step=None), 1, run)
+
+
+def test_what_cannot_be_known_is_said(found: Found, run: Path) -> None:
+    config = found.config.model_copy(update={'data': found.config.data.model_copy(update={'shards': str(run)}), 'init': Init(text='a/b')})
+    text = card('model', replace(found, config=config), 1, run)
+    assert 'The manifests of cc100, cc12m, cc3m, opus, wit could not be read' in text
+    assert 'text from `a/b`' in text and 'language:' not in text.split('---\n')[1]
+
+
+def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:
+    (run / EVALUATION).write_text(json.dumps({'step': 20, 'dev': {'en': 0.625}, 'loss': 1.0}) + '\n')
+    tuned = FineTune(benchmark='xvnli', model='runs/base', data='xvnli', classes=['yes', 'no'])
+    model = found.config.model.model_copy(update={'labels': 2})
+    config = found.config.model_copy(update={'finetune': tuned, 'model': model, 'tasks': ['entailment']})
+    text = card('model', replace(found, config=config), 1, run)
+    assert 'scores the 2 classes: yes, no.' in text and 'Fine-tuned on xvnli from `runs/base`' in text
+    assert '| en | 62.5 |' in text and 'could not be read' not in text
