@@ -42,7 +42,9 @@ class UniX2Model(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: Any) -> None:
-        """UniX2 has initialised itself."""
+        """UniX2 has initialised itself; but transformers 5 makes a model without memory, and leaves to this what its files do not hold."""
+        if isinstance(module, UniX2):
+            module.set_pixel_normalisation()
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Unit vectors (B, projection), fp32."""

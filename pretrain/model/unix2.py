@@ -94,10 +94,15 @@ class UniX2(nn.Module):
             self.class_scores = nn.Linear(dim, config.labels)
         self.mlm_dense, self.mlm_norm = nn.Linear(dim, dim), Norm(dim)  # XLM-R's head before the tied output
         self.mlm_bias = nn.Parameter(torch.empty(vocabulary))
-        mean, std = pixel_normalisation(config.visual)
-        self.register_buffer('pixel_mean', torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer('pixel_std', torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+        for name in ('pixel_mean', 'pixel_std'):
+            self.register_buffer(name, torch.empty(3, 1, 1, dtype=torch.float32), persistent=False)
+        self.set_pixel_normalisation()
         self.initialise()
+
+    def set_pixel_normalisation(self) -> None:
+        """Fill the buffers that no checkpoint holds."""
+        for buffer, values in zip((self.pixel_mean, self.pixel_std), pixel_normalisation(self.config.visual), strict=True):
+            buffer.copy_(torch.tensor(values).view(3, 1, 1) * 255)
 
     def initialise(self) -> None:
         """N(0, token_std) as mBART for everything but the visual encoder, which timm initialises."""

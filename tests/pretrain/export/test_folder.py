@@ -25,6 +25,9 @@ from pretrain.data.sequences import Sequences, encoder_input
 from pretrain.export.card import CARD, PACKAGES
 from pretrain.export.sources import sources
 from pretrain.generation import Decoding
+from pretrain.hf.configuration_unix2 import UniX2Config
+from pretrain.hf.modeling_unix2 import UniX2Model
+from pretrain.model.load import WEIGHTS
 from pretrain.model.packed import Layout, pad
 from shards.errors import UserError
 from tests.support.exported import SAMPLE, made, made_to_write
@@ -199,3 +202,25 @@ def test_the_tokenizer_is_the_models_in_every_family(family: str, tmp_path: Path
     assert theirs.convert_tokens_to_ids(['<mask>', 'de_DE', 'sw_KE']) == [ours.mask, ours.language('de'), ours.language('sw')]
     with pytest.raises(Exception, match='klingon'):  # a UserError, of the export's own code
         theirs.row(np.array([5]), 'klingon')
+
+
+def test_a_model_that_is_made_without_memory_is_whole(home: Path, trained: Model) -> None:
+    """As transformers 5 makes it: what no file holds is filled in by `_init_weights`."""
+    config = UniX2Config.from_pretrained(home / 'unix2')
+    with torch.device('meta'):
+        model = UniX2Model(config)
+    model.to_empty(device='cpu')
+    model.unix2.load_state_dict(load_file(home / 'unix2' / WEIGHTS))
+    model.eval().apply(model._init_weights)
+    images = torch.stack([read_picture(path, 32) for path in PICTURES])
+    with torch.no_grad():
+        np.testing.assert_array_equal(model.get_image_features(images), trained.loaded.model.image_features(images))
+
+
+def test_bf16(home: Path, trained: Model) -> None:
+    model = UniX2Model.from_pretrained(home / 'unix2', dtype=torch.bfloat16)
+    assert model.dtype == torch.bfloat16 and model.unix2.pixel_mean.dtype == torch.float32
+    images = torch.stack([read_picture(path, 32) for path in PICTURES])
+    with torch.no_grad():
+        cosines = (model.get_image_features(images) * trained.loaded.model.image_features(images)).sum(1)
+    assert cosines.min() > 0.98, cosines
