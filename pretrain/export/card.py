@@ -1,12 +1,12 @@
 """The model card, README.md of an export: what the model is, how to use it, what it was trained on, how well it does, its limits."""
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from pretrain.config import Config
-from pretrain.data.order import corpora_of
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
@@ -28,7 +28,7 @@ LICENCES = {
 def card(name: str, found: Found, parameters: int, run: Path) -> str:
     """The text of the card; `name` is the folder's, `run` the run whose records it quotes."""
     config = found.config
-    manifests, lacking = _manifests(config)
+    manifests, lacking = _manifests(found)
     codes = sorted({code for manifest in manifests for code in manifest.languages if code.isalpha()})  # ISO's: the Hub takes no others
     values = {
         'mark': MARK,
@@ -53,21 +53,20 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows])
 
 
-def _manifests(config: Config) -> tuple[list[Manifest], list[str]]:
-    """Of all streams that the tasks read, and the corpora whose manifests are not here any more. A fine-tuning reads none."""
-    found: list[Manifest] = []
+def _manifests(found: Found) -> tuple[list[Manifest], list[str]]:
+    """Of the streams that a pre-training read, and the names of those whose manifests are not here any more, or not as they were."""
+    manifests: list[Manifest] = []
     lacking: list[str] = []
-    if config.finetune is not None:
-        return found, lacking
-    for corpus in sorted(set(KINDS) & {corpus for task in config.tasks for corpus in corpora_of(config, task)}):
+    for name, digest in sorted({} if found.config.finetune else found.data.items()):
+        stream = location(found.config.data.shards) / name
         try:
-            streams = [path.parent for path in (location(config.data.shards) / corpus / 'train').rglob(MANIFEST)]
-            found += [read_manifest(stream) for stream in streams]
+            if hashlib.sha256((stream / MANIFEST).read_bytes()).hexdigest() == digest:
+                manifests.append(read_manifest(stream))
+                continue
         except (UserError, OSError):
-            streams = []
-        if not streams:
-            lacking.append(corpus)
-    return found, lacking
+            pass
+        lacking.append(name)
+    return manifests, lacking
 
 
 def _data(manifests: list[Manifest], lacking: list[str]) -> str:
@@ -78,7 +77,9 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
         rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), LICENCES[corpus]])
     text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
     if lacking:
-        text += f'\n\nThe manifests of {", ".join(lacking)} could not be read when this card was written.'
+        text += f'\n\nNot counted, as their manifests were gone or had changed when this card was written: {", ".join(lacking)}.'
+    if not manifests and not lacking:
+        text = 'Not recorded.'
     return (
         f'{text}\n\nShards keep the URL and the licence of every picture, so that one can be looked up. Who builds a corpus from '
         'other files than the original ones, as the sample of the repository does, has the licences of those files.'

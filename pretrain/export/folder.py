@@ -43,6 +43,7 @@ def write_export(found: Found, out: Path, run: Path) -> Path:
         'checkpoint_sha256': loaded.sha256,
         'weights_sha256': file_hash(out / WEIGHTS),
         'step': found.step,
+        'data': found.data,
         'run': loaded.config.model_dump(by_alias=True, mode='json'),
     }
     for name, content in {**_processing(found.config), CONFIG: description}.items():

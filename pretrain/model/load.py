@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,6 +50,7 @@ class Found:
     config: Config
     sha256: str  # as in `Loaded`
     step: int | None = None  # optimizer steps that it was trained for; None in an export of an earlier version
+    data: dict[str, str] = field(default_factory=dict)  # what it was trained on (of shards: stream -> sha256 of its manifest)
 
     def weights(self) -> dict[str, Tensor]:
         """Every parameter by name. Raises UserError for a damaged file."""
@@ -87,7 +88,7 @@ def find_checkpoint(path: Path) -> Found:
         config = Config.model_validate(state['config'])
     except ValidationError as error:
         raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
-    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE), state['step'])
+    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE), state['step'], state['manifests'])
 
 
 def load_model(folder: str | Path) -> Loaded:
@@ -135,7 +136,7 @@ def _find_export(folder: Path) -> Found:
         raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
         raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')
-    return Found(folder, folder, config, sha256, description.get('step'))
+    return Found(folder, folder, config, sha256, description.get('step'), description.get('data', {}))
 
 
 def _not_whole(folder: Path, error: Exception) -> UserError:

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from pretrain.config import Config, FineTune, Init
+from pretrain.data.order import check_data
 from pretrain.export.card import card
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION
+from shards.tokenizer import Tokenizer
 
 RECALLS = {'de': {'text_to_image': [0.125, 0.5, 0.75], 'image_to_text': [0.25, 0.5, 1.0]}}
 NONE: dict[str, object] = {'mean': None, 'languages': {}}
@@ -28,8 +30,8 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def found(config: Config) -> Found:
-    return Found(Path('x'), Path(config.data.tokenizer), config, '0' * 64, step=30)
+def found(config: Config, tokenizer: Tokenizer) -> Found:
+    return Found(Path('x'), Path(config.data.tokenizer), config, '0' * 64, 30, check_data(config, tokenizer))
 
 
 def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
@@ -43,7 +45,7 @@ def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
         json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json')
     )
     assert f'| opus | bitext | {total:,} |' in corpora['opus']
-    assert 'CC BY-SA 3.0' in corpora['wit']
+    assert 'CC BY-SA 3.0' in corpora['wit'] and 'had changed' not in body
     assert '1,234,567 parameters' in body and '30 optimizer steps' in body and 'Initial weights: random.' in body
 
 
@@ -58,8 +60,11 @@ def test_figures_are_those_of_the_exported_step(found: Found, run: Path) -> None
 def test_what_cannot_be_known_is_said(found: Found, run: Path) -> None:
     config = found.config.model_copy(update={'data': found.config.data.model_copy(update={'shards': str(run)}), 'init': Init(text='a/b')})
     text = card('model', replace(found, config=config), 1, run)
-    assert 'The manifests of cc100, cc12m, cc3m, opus, wit could not be read' in text
+    assert 'cc12m/train, cc3m/train' in text.partition('were gone or had changed when this card was written: ')[2]
     assert 'text from `a/b`' in text and 'language:' not in text.split('---\n')[1]
+    text = card('model', replace(found, data={**found.data, 'wit/train': '0' * 64}), 1, run)
+    assert 'had changed when this card was written: wit/train.' in text and '| wit |' not in text and '| cc3m |' in text
+    assert 'Not recorded.' in card('model', replace(found, data={}), 1, run)
 
 
 def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:
@@ -69,4 +74,4 @@ def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:
     config = found.config.model_copy(update={'finetune': tuned, 'model': model, 'tasks': ['entailment']})
     text = card('model', replace(found, config=config), 1, run)
     assert 'scores the 2 classes: yes, no.' in text and 'Fine-tuned on xvnli from `runs/base`' in text
-    assert '| en | 62.5 |' in text and 'could not be read' not in text
+    assert '| en | 62.5 |' in text and 'had changed' not in text
