@@ -20,6 +20,7 @@ from pretrain.data.sequences import encoder_input
 from pretrain.model.load import load_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
+from tests.downstream.in_ranks import train_in_ranks
 from tests.support.distributed import run_distributed
 from tests.support.launch import BIN, Started, reproducible, steps, succeed
 from tests.support.toy_benchmarks import write_xvnli
@@ -59,8 +60,9 @@ def two(home: Path) -> Path:
 
 @pytest.fixture(scope='module')
 def whole(home: Path) -> Path:
-    """One rank, never stopped."""
-    succeed(command(home, 'whole', 1), home)
+    """One rank, never stopped; then tested."""
+    train_in_ranks(1, home, *words(home, 'whole'))
+    assert run(['xvnli', 'evaluate', '--model', str(home / 'whole'), '--data', str(home / 'data'), '--out', str(home / 'whole')]) == 0
     return home / 'whole'
 
 
@@ -90,16 +92,16 @@ def test_learns_what_neither_picture_nor_text_says_alone(ranks: str, request: py
     assert english['accuracy_all'] == pytest.approx(english['accuracy'] * 54 / 55)
 
 
-def test_best_model_by_the_development_set_is_tested(whole: Path) -> None:
-    history = read_lines(whole / EVALUATION)
+def test_best_model_by_the_development_set_is_tested(two: Path) -> None:
+    history = read_lines(two / EVALUATION)
     assert [line['step'] for line in history] == [0, 50, 100, 150]
     best = max(history[1:], key=lambda line: line['dev']['en'])['step']
-    kept = json.loads((whole / 'best/config.json').read_text())
-    assert result(whole)['model']['sha256'] == kept['weights_sha256']
-    assert result(whole)['trained']['dev'] == history
-    if (whole / f'checkpoints/step-{best:07d}').is_dir():  # older ones are removed
-        shutil.copytree(whole / f'checkpoints/step-{best:07d}', whole.parent / f'alone/checkpoints/step-{best:07d}')
-        ours, theirs = load_model(whole).model.state_dict(), load_model(whole.parent / 'alone').model.state_dict()
+    kept = json.loads((two / 'best/config.json').read_text())
+    assert result(two)['model']['sha256'] == kept['weights_sha256']
+    assert result(two)['trained']['dev'] == history
+    if (two / f'checkpoints/step-{best:07d}').is_dir():  # older ones are removed
+        shutil.copytree(two / f'checkpoints/step-{best:07d}', two.parent / f'alone/checkpoints/step-{best:07d}')
+        ours, theirs = load_model(two).model.state_dict(), load_model(two.parent / 'alone').model.state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -167,30 +169,30 @@ def test_two_ranks_test_a_model_as_one_does(whole: Path, home: Path, tmp_path: P
         assert (tmp_path / f'answers.{language}.jsonl').read_bytes() == (whole / f'answers.{language}.jsonl').read_bytes()
 
 
-def test_a_second_call_prints_the_result_again(whole: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    events = (whole / EVENTS).read_bytes()
-    assert run(words(home, 'whole', 'data.workers=1')) == 0
+def test_a_second_call_prints_the_result_again(two: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = (two / EVENTS).read_bytes()
+    assert run(words(home, 'two', 'batch.micro=16', 'data.workers=1')) == 0
     printed = capsys.readouterr().out
-    assert f'{100 * result(whole)["languages"]["en"]["accuracy"]:.1f}' in printed
-    assert (whole / EVENTS).read_bytes() == events
+    assert f'{100 * result(two)["languages"]["en"]["accuracy"]:.1f}' in printed
+    assert (two / EVENTS).read_bytes() == events
 
 
-def test_a_call_that_does_not_fit_is_refused(whole: Path, home: Path) -> None:
+def test_a_call_that_does_not_fit_is_refused(two: Path, home: Path) -> None:
     with pytest.raises(UserError, match=r'holds a run with optimizer.lr = 0.01, this one asks for 0.02; choose another --out'):
-        run(words(home, 'whole', 'optimizer.lr=2e-2'))
+        run(words(home, 'two', 'batch.micro=16', 'optimizer.lr=2e-2'))
     with pytest.raises(UserError, match=r'was trained with model.dropout = 0.0, this run asks for 0.1'):
-        run(words(home, 'whole', 'model.dropout=0.1'))
+        run(words(home, 'two', 'batch.micro=16', 'model.dropout=0.1'))
     base = home / 'base/model.safetensors'
     before = base.read_bytes()
     base.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     with pytest.raises(UserError, match=r'comes from another model than .*base holds now \(sha256 .*; restore it, or choose another --out'):
-        run(words(home, 'whole'))
+        run(words(home, 'two', 'batch.micro=16'))
     base.write_bytes(before)
     rows = home / 'data/en/train.jsonl'
     lines = rows.read_bytes()
     rows.write_bytes(lines.replace(b'"red"', b'"blue"', 1))
     with pytest.raises(UserError, match=r'comes from another train set than .*data holds now'):
-        run(words(home, 'whole'))
+        run(words(home, 'two', 'batch.micro=16'))
     rows.write_bytes(lines)
 
 

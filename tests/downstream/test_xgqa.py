@@ -12,7 +12,7 @@ from downstream.accuracy import paper_figures
 from downstream.cli import run
 from downstream.xgqa import XGQA
 from pretrain.records import METRICS, read_lines
-from tests.support.launch import BIN, succeed
+from tests.downstream.in_ranks import train_in_ranks
 from tests.support.toy_benchmarks import write_xgqa
 
 SETTINGS = [
@@ -30,8 +30,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Path:
     shutil.copy(home / 'data/few_shot/de/test.json', home / 'data/zero_shot/testdev_balanced_questions_de.json')
     shutil.copy(home / 'data/few_shot/en/test.json', home / 'data/zero_shot/testdev_balanced_questions_en.json')
     folders = ['--model', str(export), '--data', str(home / 'data'), '--out', str(home / 'out')]
-    printed = succeed([str(BIN / 'downstream'), 'xgqa', 'finetune', *folders, *SETTINGS, '--ranks', '1'], home)
-    (home / 'printed').write_text(printed)
+    train_in_ranks(1, home, 'xgqa', 'finetune', *folders, *SETTINGS)
+    assert run(['xgqa', 'evaluate', '--model', str(home / 'out'), *folders[2:]]) == 0
     return home
 
 
