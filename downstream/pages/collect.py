@@ -10,7 +10,7 @@ from typing import Any
 from shards.errors import UserError
 
 FILE = 'result.json'
-ZERO_SHOT = 'zero-shot'
+ZERO_SHOT, FINE_TUNED_ON, TEXT_ONLY = 'zero-shot', 'fine-tuned on ', 'without pictures'  # parts of a setting (downstream/result.py)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def collect(folders: Sequence[str]) -> list[Result]:
         if not paths:
             raise UserError(f'{folder} holds no {FILE}; `downstream TASK evaluate --model {folder} …` makes one')
         own = [Result(name, path, _read(path)) for path in paths]
-        found += sorted(own, key=lambda result: (result.setting == ZERO_SHOT, str(result.path)))
+        found += sorted(own, key=lambda result: (result.setting.startswith(ZERO_SHOT), str(result.path)))
     return found
 
 

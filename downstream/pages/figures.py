@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 
 from downstream.data.tatoeba import LANGUAGES
-from downstream.pages.collect import ZERO_SHOT, Result
+from downstream.pages.collect import TEXT_ONLY, ZERO_SHOT, Result
 from downstream.paper import paper_tables
 from downstream.report import PAPER_LANGUAGES
 
-ZERO, OTHER_DATA, NO_PTB = '†', '§', '‡'
+ZERO, OTHER_DATA, NO_PTB, NO_PICTURES = '†', '§', '‡', '¶'
 MARKS = {
     ZERO: 'zero-shot, where the paper fine-tuned',
     OTHER_DATA: "not the benchmark's own number of examples, so other data than the paper's",
     NO_PTB: "words cut without Java's PTB tokenizer: not comparable",
+    NO_PICTURES: 'trained and tested without pictures',
 }
 # Examples of the benchmarks as published (formats of their repositories); XVNLI's are those with a label.
 EXAMPLES = {'coco': 5000, 'coco-cn': 1000, 'multi30k-retrieval': 1000, 'multi30k-translation': 1000, 'xvnli': 1150, 'xgqa': 9666}
@@ -42,12 +43,14 @@ def cell(result: Result | None, figure: Figure, language: str | None = None) -> 
 def marks(result: Result, language: str | None = None) -> list[str]:
     """What must be said beside a figure of this result (of Tatoeba's: in this language; none: in all)."""
     found = []
-    if result.task in FINE_TUNED and result.setting == ZERO_SHOT:
+    if result.task in FINE_TUNED and result.setting.startswith(ZERO_SHOT):
         found.append(ZERO)
     if not _whole(result, language):
         found.append(OTHER_DATA)
     if result.task == 'coco' and 'PTB' not in next(iter(result.content['captioning']['tokens'])).split():
         found.append(NO_PTB)
+    if result.setting.endswith(TEXT_ONLY):
+        found.append(NO_PICTURES)
     return found
 
 

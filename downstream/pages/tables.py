@@ -8,8 +8,9 @@ from typing import Any
 
 from downstream import retrieval
 from downstream.pages import figures
-from downstream.pages.collect import ZERO_SHOT, Result
+from downstream.pages.collect import FINE_TUNED_ON, Result
 from downstream.paper import PAPER, by_language, paper_tables
+from downstream.report import PAPER_LANGUAGES
 
 NAMES = {PAPER: 'ERNIE-UniX2 (paper)', 'ours_paper': 'ERNIE-UniX2 (paper)'}
 Slot = str  # what a column's results have in common: the benchmark, and for retrieval how the model was tuned
@@ -48,8 +49,11 @@ def slot_of(result: Result) -> Slot:
     """The slot of a result."""
     if result.task != 'multi30k-retrieval':
         return result.task
-    kind = {ZERO_SHOT: 'zero-shot', 'fine-tuned on en': 'en'}.get(result.setting, 'all')
-    return f'{result.task} {kind}'
+    if not result.setting.startswith(FINE_TUNED_ON):
+        return f'{result.task} zero-shot'
+    trained = set(result.setting.removeprefix(FINE_TUNED_ON).split())
+    # On other languages: in the list of results alone.
+    return f'{result.task} ' + ('en' if trained == {'en'} else 'all' if trained >= set(PAPER_LANGUAGES) else result.setting)
 
 
 def paper_grids(results: Sequence[Result]) -> list[Grid]:

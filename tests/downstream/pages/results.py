@@ -28,10 +28,10 @@ def tatoeba(folder: Path, languages: tuple[str, ...] = LANGUAGES, sentences: int
     return put(folder, 'tatoeba', languages=scores)
 
 
-def xvnli(folder: Path, rows: int = 1150, **accuracies: float) -> Path:
+def xvnli(folder: Path, rows: int = 1150, setting: str = 'fine-tuned on en', **accuracies: float) -> Path:
     """As `downstream xvnli finetune` leaves it."""
     scores = {language: {'rows': rows, 'accuracy': share, 'majority': 0.34} for language, share in accuracies.items()}
-    return put(folder, 'xvnli', 'fine-tuned on en', languages=scores)
+    return put(folder, 'xvnli', setting, languages=scores)
 
 
 def retrieval(folder: Path, setting: str = 'zero-shot', split: str = 'test_2016_flickr', pictures: int = 1000, **recalls: float) -> Path:

@@ -42,12 +42,14 @@ def test_ours_stand_below(tmp_path: Path) -> None:
     results.tatoeba(folder / 'tatoeba')
     results.xvnli(folder / 'xvnli', en=0.5, ar=0.1, es=0.2, fr=0.3, ru=0.4)
     results.retrieval(folder / 'r', en=0.4, de=0.3, fr=0.2, cs=0.1, zh=0.9)
-    results.retrieval(folder / 's', 'fine-tuned on all languages', en=0.8, de=0.8, fr=0.8, cs=0.8)
+    results.retrieval(folder / 's', 'fine-tuned on cs de en fr', en=0.8, de=0.8, fr=0.8, cs=0.8)
+    results.retrieval(folder / 'u', 'fine-tuned on en', en=0.7, de=0.7, fr=0.7, cs=0.7)
+    results.retrieval(folder / 'v', 'fine-tuned on de', en=0.6, de=0.6, fr=0.6, cs=0.6)  # has no column
     results.coco(folder / 'coco')
     results.coco(folder / 'cn', 'coco-cn', tokens='jieba', pictures=1000)
     results.translation(folder / 'mt')
     table1, table2, table7, first, second = grids(folder)
-    assert cells(table1, 'm') == ['50.0', '25.0', '', '', '25.0', '', '80.0', '17.5']
+    assert cells(table1, 'm') == ['50.0', '25.0', '', '', '25.0', '70.0', '80.0', '17.5']
     assert cells(table2, 'm') == ['12.3', '', '123.4', '', '12.3', '', '45.6', '123.4', '33.3']
     assert cells(table7, 'm') == ['10.0', '20.0', '30.0', '40.0', *[''] * 7]
     assert cells(first, 'm') == [f'{number}.0' for number in range(18)]
@@ -58,14 +60,14 @@ def test_ours_stand_below(tmp_path: Path) -> None:
 def test_marks_say_what_differs(tmp_path: Path) -> None:
     folder = tmp_path / 'm'
     results.tatoeba(folder / 'tatoeba', sentences=300)
-    results.coco(folder / 'coco', setting='zero-shot', tokens='words (no Java: not comparable with PTB)', pictures=79)
-    results.xvnli(folder / 'xvnli', rows=60, en=0.5)
+    results.coco(folder / 'coco', setting='zero-shot, after xvnli', tokens='words (no Java: not comparable with PTB)', pictures=79)
+    results.xvnli(folder / 'xvnli', rows=60, setting='fine-tuned on en, without pictures', en=0.5)
     results.translation(folder / 'mt', sentences=56)
     table1, table2, _, first, _ = grids(folder)
-    assert cells(table1, 'm') == ['50.0§', '', '', '', '', '', '', '17.5§']  # no mean without all languages
+    assert cells(table1, 'm') == ['50.0§¶', '', '', '', '', '', '', '17.5§']  # no mean without all languages
     assert cells(table2, 'm')[0] == '12.3†§‡' and cells(table2, 'm')[-1] == '33.3§'
     assert cells(first, 'm')[3] == '3.0§'
-    assert [note[0] for note in table2.notes if note[0] in '†§‡'] == ['†', '§', '‡']
+    assert [note[0] for note in table2.notes if note[0] in '†§‡¶'] == ['†', '§', '‡']
 
 
 def test_a_language_missing_leaves_cells_empty(tmp_path: Path) -> None:
