@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from downstream import ranks
-from downstream.classification import Classification, Tests, class_scores, credit, in_batches, pictures_folder, rows_batch
-from downstream.data.labelled import Labelled, Pictures
+from downstream.classification import Classification, class_scores, credit, in_batches, rows_batch, sha256
+from downstream.data.labelled import Labelled, Pictures, pictures_folder
 from downstream.paper import PAPER, by_language, paper_tables
 from downstream.report import percent, table, write_json, write_text
 from downstream.result import describe
@@ -57,18 +57,13 @@ def evaluate(
     }
     headline, *others = scores
     entries = {'set': headline, **scores[headline], 'also': {name: scores[name] for name in others}}
-    result = describe(kind.name, 'fine-tuned on en', model, loaded, about, metric, entries)
+    result = describe(kind.name, model, loaded, about, metric, entries)
     if ranks.leads():
         for ((name, language), rows), chosen in zip(every.items(), choices, strict=True):
             of = language if name == headline else f'{name}.{language}'
             write_text(out / f'answers.{of}.jsonl', _answers(classes, rows, chosen))
         write_json(out / 'result.json', result)
     return result
-
-
-def sha256(tests: Tests) -> dict[str, dict[str, str]]:
-    """Hash of the rows of every test set and language."""
-    return {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()}
 
 
 def choose(kind: type[Classification], loaded: Loaded, tests: Sequence[Labelled], pictures: Pictures) -> list[NDArray[np.int64]]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,10 +33,12 @@ class Benchmark(ABC):
     name: ClassVar[str]
     task: ClassVar[Task]
     recipe: ClassVar[Recipe]
+    languages: ClassVar[tuple[str, ...]] = ('en',)  # `finetune.languages`, unless it is given
     classes: tuple[str, ...] = ()  # of a head on [MM_CLS]; empty: the benchmark needs none
 
-    @abstractmethod
-    def __init__(self, options: FineTune) -> None: ...
+    def __init__(self, options: FineTune) -> None:
+        self.options, self.data = options, Path(options.data)
+        self.images = None if options.images is None else Path(options.images)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -54,3 +57,17 @@ class Benchmark(ABC):
         """{'dev': {language: score}, …} of the model on the development set, higher is better, the same on every rank; None when the run is
         asked to stop meanwhile.
         """
+
+    @abstractmethod
+    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+        """(flags of `evaluate` that say what is tested, hash) of the tests, which are read and checked for it. languages: those wanted,
+        none: all; the hash is what the result has under data, sha256.
+        """
+
+    @abstractmethod
+    def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
+        """Test a fine-tuned model; writes OUT/result.json, and beside it what its figures come from."""
+
+    @abstractmethod
+    def show(self, result: dict[str, Any]) -> str:
+        """A result as a person reads it."""

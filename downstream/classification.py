@@ -4,7 +4,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from downstream.benchmark import Benchmark
-from downstream.data.labelled import Labelled, Pictures
+from downstream.data.labelled import Labelled, Pictures, pictures_folder
+from downstream.pictures import training_picture
 from pretrain.config import Config, FineTune
 from pretrain.data.batch import Example, TaskBatch, collate
-from pretrain.data.images import evaluation_image, training_image
+from pretrain.data.images import named_image
 from pretrain.data.sequences import Sequences
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
@@ -36,9 +37,11 @@ class Classification(Benchmark):
     paper: ClassVar[str]  # its name in the paper's tables
 
     def __init__(self, options: FineTune) -> None:
-        data = Path(options.data)
-        self.classes, self.train, self.dev = self.read_training(data)
-        self.pictures = Pictures(pictures_folder(data, options.images))
+        if options.languages != ['en']:
+            raise UserError(f'finetune.languages = {options.languages}: {self.name} has training rows in English alone; leave it out')
+        super().__init__(options)
+        self.classes, self.train, self.dev = self.read_training(self.data)
+        self.pictures = Pictures(pictures_folder(self.data, self.images))
         for rows in (self.train, self.dev):
             self.pictures.check(rows)
 
@@ -62,11 +65,10 @@ class Classification(Benchmark):
         }  # fmt: skip
 
     def example(self, config: Config, tokenizer: Tokenizer, row: int, generator: np.random.Generator) -> Example:
+        if text_only(config):
+            return _example(config, Sequences(tokenizer), self.train, row, None)
         name = self.train.pictures[row]
-        try:
-            image = training_image(self.pictures.read(name), config.model.visual.image_size, config.data, generator)
-        except OSError as error:
-            raise self.pictures.undecodable(name, error) from None
+        image = training_picture(self.pictures.read(name), self.pictures.folder / name, config, generator)
         return _example(config, Sequences(tokenizer), self.train, row, image)
 
     def evaluate(self, engine: Engine, config: Config, tokenizer: Tokenizer, control: Control) -> Evaluation | None:
@@ -93,10 +95,31 @@ class Classification(Benchmark):
         right, mean = (every / len(self.dev)).tolist()
         return {'dev': {'en': right}, 'loss': mean}
 
+    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+        tests = self.read_tests(self.data, self.classes, languages)
+        for rows in (rows for test in tests.values() for rows in test.values()):
+            self.pictures.check(rows)
+        return ['--languages', *next(iter(tests.values()))], sha256(tests)
 
-def pictures_folder(data: Path, images: str | Path | None) -> Path:
-    """The folder of a benchmark's pictures."""
-    return data / 'images' if images is None else Path(images)
+    def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
+        from downstream.accuracy import evaluate  # it needs this module
+
+        evaluate(type(self), model, self.data, out, languages, self.images)
+
+    def show(self, result: dict[str, Any]) -> str:
+        from downstream.accuracy import show
+
+        return show(type(self), result)
+
+
+def sha256(tests: Tests) -> dict[str, dict[str, str]]:
+    """Hash of the rows of every test set and language."""
+    return {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()}
+
+
+def text_only(config: Config) -> bool:
+    """Whether the model was fine-tuned without pictures, and is tested so."""
+    return config.finetune is not None and config.finetune.text_only
 
 
 def in_batches(rows: int) -> list[range]:
@@ -108,10 +131,9 @@ def rows_batch(config: Config, tokenizer: Tokenizer, task: str, rows: Labelled, 
     """These rows, without augmentation. Raises UserError for a language without a code, and a picture that cannot be read or decoded."""
     sequences, examples = Sequences(tokenizer), []
     for row in part:
-        try:
-            image = evaluation_image(pictures.read(rows.pictures[row]), config.model.visual.image_size)
-        except OSError as error:
-            raise pictures.undecodable(rows.pictures[row], error) from None
+        image, name = None, rows.pictures[row]
+        if not text_only(config):
+            image = named_image(pictures.read(name), config.model.visual.image_size, pictures.folder / name)
         examples.append(_example(config, sequences, rows, row, image))
     return collate(task, examples)
 
@@ -132,7 +154,7 @@ def credit(rows: Labelled, row: int, choice: int) -> float:
     return dict(rows.targets[row] or ()).get(choice, 0.0)
 
 
-def _example(config: Config, sequences: Sequences, rows: Labelled, row: int, image: Tensor) -> Example:
+def _example(config: Config, sequences: Sequences, rows: Labelled, row: int, image: Tensor | None) -> Example:
     ids = sequences.caption(rows.texts[row], config.data.caption_tokens)
     classes = np.zeros(config.model.labels or 0, np.float32)
     for number, share in rows.targets[row] or ():

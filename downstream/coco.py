@@ -96,7 +96,7 @@ def evaluate(
         'captions': pictures.captions[benchmark.language].sources,
     }  # fmt: skip
     metric = f'beams:{beams}|max:{decoding.max_tokens}|length-penalty:{decoding.length_penalty}; {retrieval.METRIC}'
-    result = describe(benchmark.name, 'zero-shot', model, loaded, about, metric, scores, ('pycocoevalcap', 'jieba'))
+    result = describe(benchmark.name, model, loaded, about, metric, scores, ('pycocoevalcap', 'jieba'))
     write_json(out / 'result.json', result)
     return result
 

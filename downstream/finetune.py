@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from downstream.accuracy import evaluate, sha256, show
 from downstream.benchmark import Benchmark
-from downstream.classification import Classification
 from downstream.finetuning import FineTuning, bound_to, check_bound
 from downstream.launch import free_port, run_group
 from downstream.recipes import compose
 from downstream.report import write_json
+from downstream.retrieval_finetuning import Retrieval
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config
@@ -30,7 +29,7 @@ from pretrain.records import EVALUATION, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 
-BENCHMARKS: dict[str, type[Classification]] = {kind.name: kind for kind in (XVNLI, XGQA)}
+BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, XVNLI, XGQA)}
 RUN = Path(__file__).with_name('run.py')
 RESULT = 'result.json'
 # What may differ between the run that a result is of, and the call that asks for it: folders (told by their hashes) and the speed.
@@ -68,16 +67,15 @@ def finetune(
     Started by a launcher, this is one of the ranks, which only train. A call that was stopped goes on when it is made again; one that is
     done prints its result again. Raises UserError for a call that does not fit what OUT holds.
     """
-    kind = BENCHMARKS[benchmark]
     prepared = prepare(benchmark, model, data, images, out, settings)
     if launched_world() > 1 or 'RANK' in os.environ:
         return Trainer(FineTuning(prepared.config, prepared.benchmark, prepared.base), None).run()
+    kind = prepared.benchmark
     # Mistakes in what is tested, or where, are not found out after the training, or by every rank.
-    tests = kind.read_tests(data, prepared.benchmark.classes, languages)
-    tested = next(iter(tests.values()))  # languages
+    tested, tests = kind.tested(languages)
     _check_checkpoint(out, prepared)
     done = _done(out, prepared)
-    if done is None or done['data']['sha256'] != sha256(tests):
+    if done is None or done['data']['sha256'] != tests:
         ranks = ranks or torch.cuda.device_count() or 1
         folders = ['--data', str(data), '--out', str(out), *([] if images is None else ['--images', str(images)])]
         code = launch(ranks, [benchmark, 'finetune', '--model', str(model), *folders, *settings])
@@ -86,11 +84,11 @@ def finetune(
         if not (out / BEST / CONFIG).is_file():  # the launcher gives 0 when its processes were killed
             raise UserError(f'the training of {out} ended before its first evaluation; the same command continues')
         if ranks == 1 or not torch.cuda.is_available():  # on a CPU one process has all cores
-            evaluate(kind, out / BEST, data, out, languages, images)
-        elif code := launch(ranks, [benchmark, 'evaluate', '--model', str(out / BEST), *folders, '--languages', *tested]):
+            kind.test(out / BEST, out, languages)
+        elif code := launch(ranks, [benchmark, 'evaluate', '--model', str(out / BEST), *folders, *tested]):
             return code
         done = _completed(out, prepared)
-    print(show(kind, done))
+    print(kind.show(done))
     print(f'written: {out / RESULT}; the model: {out / BEST}')
     return 0
 

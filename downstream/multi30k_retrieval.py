@@ -1,4 +1,4 @@
-"""Zero-shot image-text retrieval on Multi30k with the dual encoder (paper, section 4.2)."""
+"""Image-text retrieval on Multi30k with the dual encoder (paper, section 4.2)."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,7 +15,8 @@ from pretrain.model.load import load_model
 def evaluate(
     model: Path, data: Path, out: Path, split: str = 'test_2016_flickr', languages: list[str] | None = None, images: Path | None = None
 ) -> dict[str, Any]:
-    """Rank a split zero-shot; writes OUT/result.json, OUT/images.npy and OUT/texts.<language>.npy. Returns the result.
+    """Rank a split, zero-shot or by a fine-tuned model; writes OUT/result.json, OUT/images.npy and OUT/texts.<language>.npy. Returns the
+    result.
 
     Raises UserError for a folder that holds no model and data in another layout (checked first: it is the quicker of the two).
     """
@@ -30,7 +31,7 @@ def evaluate(
         'sha256': pictures.sha256(),
         'captions': {language: captions.sources for language, captions in pictures.captions.items()},
     }
-    result = describe('multi30k-retrieval', 'zero-shot', model, loaded, about, retrieval.METRIC, score(pictures, embeddings))
+    result = describe('multi30k-retrieval', model, loaded, about, retrieval.METRIC, score(pictures, embeddings))
     if ranks.leads():
         retrieval.save_embeddings(out, pictures, embeddings)
         write_json(out / 'result.json', result)
@@ -51,7 +52,7 @@ def show(result: dict[str, Any]) -> str:
     if paper := result['mean_paper']:
         rows.append(retrieval.row('mean ' + ' '.join(paper['languages']), '', paper))
     data = result['data']
-    title = f'{data["folder"]} ({data["split"]}, {data["pictures"]} pictures), zero-shot, percent'
+    title = f'{data["folder"]} ({data["split"]}, {data["pictures"]} pictures), {result["setting"]}, percent'
     return title + '\n' + table(['language', *retrieval.HEADER], rows)
 
 

@@ -59,9 +59,7 @@ def evaluate(
         'tokenised': {target: about_tokenised(captions, target, tokenised[target]) for target in targets},
     }  # fmt: skip
     metric = f'bleu|beams:{beams}|max:{decoding.max_tokens}|length-penalty:{decoding.length_penalty}|signatures by figure'
-    result = describe(
-        'multi30k-translation', 'zero-shot', model, loaded, about, metric, {'languages': scores}, ('sacrebleu', 'sacremoses')
-    )
+    result = describe('multi30k-translation', model, loaded, about, metric, {'languages': scores}, ('sacrebleu', 'sacremoses'))
     if ranks.leads():
         write_json(out / 'result.json', result)
     return result

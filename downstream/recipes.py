@@ -33,6 +33,7 @@ def compose(
         'recovery': {'spike': recipe.spike},
         'finetune': {'benchmark': kind.name, 'model': str(model), 'data': str(data), 'epochs': recipe.epochs},
     }
+    raw['finetune']['languages'] = list(kind.languages)
     raw['data'] |= {'tokenizer': str(base.tokenizer), 'caption_tokens': min(recipe.tokens, base.config.model.max_positions)}
     raw['finetune']['images'] = None if images is None else str(images)
     override(raw, settings)

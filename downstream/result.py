@@ -6,13 +6,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pretrain.config import Config
 from pretrain.model.load import Loaded
 
 RANKING = 'similarity:cosine|sums:float64|ties:expected'  # pretrain/evaluation/retrieval.py
 
 
+def setting(config: Config, task: str) -> str:
+    """What a model has seen of a benchmark."""
+    tuned = config.finetune
+    if tuned is None:
+        return 'zero-shot'
+    if tuned.benchmark != task:
+        return f'zero-shot, after {tuned.benchmark}'
+    return f'fine-tuned on {" ".join(tuned.languages)}' + (', without pictures' if tuned.text_only else '')
+
+
 def describe(
-    task: str, setting: str, model: Path, loaded: Loaded, data: dict[str, Any], metric: str, scores: dict[str, Any],
+    task: str, model: Path, loaded: Loaded, data: dict[str, Any], metric: str, scores: dict[str, Any],
     packages: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The content of result.json.
@@ -22,7 +33,7 @@ def describe(
     """  # fmt: skip
     return {
         'task': task,
-        'setting': setting,
+        'setting': setting(loaded.config, task),
         'model': {'folder': str(model), 'sha256': loaded.sha256, 'config': loaded.config.model_dump(by_alias=True, mode='json')},
         'data': data,
         'metric': metric,

@@ -33,7 +33,7 @@ def evaluate(model: Path, data: Path, out: Path, languages: list[str] | None = N
     loaded.model.to(ranks.join())
     sides = embed_pairs(loaded, pairs)
     about = {'folder': str(data), 'sha256': sha256(pairs), 'files': {language: both.sources for language, both in pairs.items()}}
-    result = describe('tatoeba', 'zero-shot', model, loaded, about, f'accuracy@1|{RANKING}', score(sides))
+    result = describe('tatoeba', model, loaded, about, f'accuracy@1|{RANKING}', score(sides))
     if ranks.leads():
         for language, (texts, english) in sides.items():
             write_array(out / f'{language}.npy', texts)

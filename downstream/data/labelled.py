@@ -41,6 +41,11 @@ class Labelled:
         return digest.hexdigest()
 
 
+def pictures_folder(data: Path, images: str | Path | None) -> Path:
+    """The folder of a benchmark's pictures."""
+    return data / 'images' if images is None else Path(images)
+
+
 class Pictures:
     """The folder with a benchmark's pictures, listed once. Raises UserError when there is none."""
 
@@ -79,7 +84,3 @@ class Pictures:
         for name in sorted(set(names)):
             digest.update(f'{name}\0{hashlib.sha256(self.read(name)).hexdigest()}\n'.encode())
         return digest.hexdigest()
-
-    def undecodable(self, name: str, error: OSError) -> UserError:
-        """What is to be said of a picture that does not decode."""
-        return UserError(f'picture {self.folder / name} cannot be decoded ({error}); replace it by the original')

@@ -36,14 +36,21 @@ def verb(
     return parser
 
 
-def finetuned(verbs: Any, text: str, run: Callable[[argparse.Namespace], int | None], data: str) -> Any:
-    """Adds `finetune`, with settings of the recipe behind the flags; returns its parser."""
-    parser = verb(verbs, 'finetune', text, run, data, 'DATA-finetuned')
-    add = parser.add_argument
+def finetuned(verbs: Any, text: str, data: str) -> None:
+    """Adds `finetune`, with settings of the recipe behind the flags."""
+    add = verb(verbs, 'finetune', text, _finetune, data, 'DATA-finetuned', 'languages of the tests; ' + ALL).add_argument
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
     add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
     add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's, e.g. batch.global=64 finetune.epochs=3")
-    return parser
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    from downstream.finetune import finetune
+
+    out = out_folder(options, f'{options.data.resolve().name}-finetuned')
+    return finetune(
+        options.task, options.model, options.data, options.images, out, settings(options), languages(options), options.ranks
+    )  # fmt: skip
 
 
 def languages(options: argparse.Namespace) -> list[str] | None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import finetuned, languages, out_folder, report, settings, task, verb
+from downstream.tasks.arguments import finetuned, languages, out_folder, report, task, verb
 
 
 def register(tasks: Any, name: str, text: str, layout: str) -> None:
@@ -14,23 +14,16 @@ def register(tasks: Any, name: str, text: str, layout: str) -> None:
     verbs = task(tasks, name, text)
     add = verb(verbs, 'evaluate', 'test a fine-tuned model in every language', _evaluate, layout, 'DATA').add_argument
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
-    finetuned(verbs, 'fine-tune on English, select on the English development set, test in every language', _finetune, layout)
+    finetuned(verbs, 'fine-tune on English, select on the English development set, test in every language', layout)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from downstream.accuracy import evaluate, show
-    from downstream.finetune import BENCHMARKS
+    from downstream.classification import Classification
+    from downstream.xgqa import XGQA
+    from downstream.xvnli import XVNLI
 
     out = out_folder(options, options.data.resolve().name)
-    kind = BENCHMARKS[options.task]
+    kind: type[Classification] = XVNLI if options.task == 'xvnli' else XGQA
     result = evaluate(kind, options.model, options.data, out, languages(options), options.images)
     report(partial(show, kind), result, out)
-
-
-def _finetune(options: argparse.Namespace) -> int:
-    from downstream.finetune import finetune
-
-    out = out_folder(options, f'{options.data.resolve().name}-finetuned')
-    return finetune(
-        options.task, options.model, options.data, options.images, out, settings(options), languages(options), options.ranks
-    )  # fmt: skip

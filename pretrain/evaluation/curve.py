@@ -36,15 +36,18 @@ def _read(data: str, split: str, languages: tuple[str, ...]) -> Split:
         raise UserError(f'eval.retrieval.data={data}, .split={split}, .languages=[{", ".join(languages)}]: {error}') from None
 
 
-@torch.no_grad()
 def retrieval_curve(engine: Engine, config: Config, tokenizer: Tokenizer) -> Curve | None:
-    """{language: {'text_to_image': [R@1, R@5, R@10], 'image_to_text': […]}}; None when no set is configured.
-
-    Languages are shared among ranks. Raises UserError, on every rank, for a picture that cannot be read or decoded.
-    """
+    """What `rank_split` gives for the configured set; None when there is none. Raises UserError as it does."""
     split = retrieval_split(config)
-    if split is None:
-        return None
+    return None if split is None else rank_split(engine, config, tokenizer, split)
+
+
+@torch.no_grad()
+def rank_split(engine: Engine, config: Config, tokenizer: Tokenizer, split: Split) -> Curve:
+    """{language: {'text_to_image': [R@1, R@5, R@10], 'image_to_text': […]}}. Languages are shared among ranks.
+
+    Raises UserError, on every rank, for a picture that cannot be read or decoded.
+    """
     model: UniX2 = engine.module
     model.eval()
     size = config.model.visual.image_size

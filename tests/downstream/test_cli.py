@@ -20,7 +20,7 @@ EVALUATE = ['multi30k-retrieval', 'evaluate']
         ([*EVALUATE, '--model', 'x', '--data', 'y', '--lang=de'], 'unknown flag --lang; the nearest is --languages'),
         ([*EVALUATE, '--model', 'x'], 'required: --data'),
         (['multi30k-retreival', 'evaluate'], "'multi30k-retreival' is none of multi30k-retrieval"),
-        (['multi30k-retrieval', 'finetune'], "'finetune' is none of evaluate"),
+        (['tatoeba', 'finetune'], "'finetune' is none of evaluate"),
         (['coco', 'evaluate', '--model', 'x', '--data', 'y', '--beams', '0'], "argument --beams: '0' is no whole number from 1 on"),
         (['coco', 'evaluate', '--model', 'x', '--data', 'nowhere'], r'nowhere/dataset_coco\.json is missing'),
         (['coco-cn', 'evaluate', '--model', 'x', '--data', 'nowhere'], r'nowhere/coco-cn_test\.txt is missing'),

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from downstream.classification import class_scores, rows_batch
 from downstream.data.order import example_at
 from downstream.finetuning import FineTuning, check_bound
 from downstream.recipes import compose
 from downstream.xvnli import XVNLI
 from pretrain.data.batch import TaskBatch
 from pretrain.data.loader import StepLoader
-from pretrain.model.load import find_model
+from pretrain.model.load import find_model, load_model
+from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from tests.support.toy_benchmarks import write_xvnli
 
@@ -82,6 +84,23 @@ def test_a_batch_says_what_is_true(work: FineTuning) -> None:
             assert int(classes.argmax()) == train.targets[row][0][0]
         texts = [work.tokenizer.decode(text.tolist()) for text in batch.text.ids.split(batch.text.lengths.tolist())]
         assert texts == [train.texts[row] for row in batch.sample_ids.tolist()]
+
+
+def test_text_alone(export: Path, data: Path) -> None:
+    work = workload(export, data, 'finetune.text_only=true')
+    batch = load(work, 0, 1)[0][0]
+    assert batch.images is None and batch.classes is not None
+    loaded = load_model(export)
+    fine_tuned = UniX2(work.config.model, loaded.tokenizer.vocabulary).eval()
+    kind = work.benchmark
+    assert isinstance(kind, XVNLI)
+    configs = work.config, workload(export, data).config
+    blank, full = (rows_batch(config, loaded.tokenizer, kind.task, kind.dev, kind.pictures, range(9)) for config in configs)
+    assert blank.images is None and full.images is not None and len(full.images) == 9
+    scores = class_scores(fine_tuned, blank)
+    assert torch.allclose(scores[:3], scores[3:6], atol=1e-6)  # three pictures, the same three texts
+    first, second = class_scores(fine_tuned, full)[::3][:2]
+    assert not torch.allclose(first, second, atol=1e-6)
 
 
 def test_a_broken_picture_ends_the_loader_in_one_line(export: Path, data: Path, tmp_path: Path) -> None:

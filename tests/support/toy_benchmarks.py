@@ -3,8 +3,10 @@ one, and which class is right says neither of them alone.
 """
 from __future__ import annotations
 
+import gzip
 import io
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from downstream.data.xvnli import CLASSES
-from tests.support.toy_world import COLOURS, WORDS
+from tests.support import toy_world
+from tests.support.toy_world import COLOURS, PLACES, WORDS, said
 
 NAMES = ('red', 'green', 'blue')
 SPLITS = {'train': 0, 'dev': 1, 'test': 2}
@@ -91,3 +94,25 @@ def write_xgqa(root: Path, count: int = 6) -> None:
 def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, ensure_ascii=False), encoding='utf8')
+
+
+def write_multi30k(root: Path, count: int = 5) -> None:
+    """Pictures of the toy world with captions in two languages: `count` of every kind in the training set, one in the others."""
+    (root / 'images').mkdir(parents=True)
+    for number, (split, times) in enumerate({'train': count, 'val': 1, 'test_2016_flickr': 1}.items()):
+        generator = np.random.default_rng(number)
+        kinds = [*product(COLOURS, PLACES)] * times
+        names = [f'{split}{row}.jpg' for row in range(len(kinds))]
+        for name, (colour, place) in zip(names, kinds, strict=True):
+            (root / 'images' / name).write_bytes(toy_world.picture(colour, place, generator))
+        write_text(root / f'data/task1/image_splits/{split}.txt', names)
+        for language in ('en', 'de'):
+            lines = [f'{said(language, *kind)}\n' for kind in kinds]
+            path = root / f'data/task1/raw/{split}.{language}.gz'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(''.join(lines).encode()))
+
+
+def write_text(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf8')
