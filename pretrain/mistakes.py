@@ -12,10 +12,10 @@ def said_once(main: Callable[[], int]) -> int:
     """`main`, whose UserError of this process is raised only if it is the one to say it. Returns the exit code."""
     try:
         return main()
-    except UserError:
+    except UserError as error:
         if _first_to_say():
             raise
-        return 2
+        return error.code
 
 
 def _first_to_say() -> bool:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 class UserError(Exception):
     """What went wrong, which file (and row), and the remedy, in one line; only a list of commands stands below it."""
 
+    code = 2  # exit code of a command that ends with it
+
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, 2 for a user's mistake, 130 for
-    Ctrl-C."""
+    """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, that of the
+    UserError (2), 130 for Ctrl-C."""
     try:
         return main() or 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
-        return 2
+        return error.code
     except KeyboardInterrupt:
         print('interrupted; run the same command again to continue', file=sys.stderr, flush=True)
         return 130

@@ -6,12 +6,16 @@ import fcntl
 import json
 import math
 import os
+import pickle
+import re
 from pathlib import Path
 
 import pytest
 
+from pretrain import records
+from pretrain.mistakes import said_once
 from pretrain.records import EVALUATION, EVENTS, METRICS, Records, RunLock, read_lines, set_aside
-from shards.errors import UserError
+from shards.errors import UserError, run_command
 
 
 def lines(*steps: int) -> str:
@@ -103,6 +107,29 @@ def test_one_run_a_folder(tmp_path: Path) -> None:
         RunLock(tmp_path / 'run', wait=0.1)
     first.close()
     RunLock(tmp_path / 'run', wait=0.1).close()
+
+
+@pytest.mark.parametrize(('restarts', 'code', 'seconds'), [('0', 2, '0.1'), ('2', 75, '0.2')])
+def test_a_requeued_job_comes_again_while_its_last_attempt_lives_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], restarts: str, code: int, seconds: str
+) -> None:  # fmt: skip
+    monkeypatch.setenv('SLURM_RESTART_COUNT', restarts)
+    monkeypatch.setattr(records, 'LOCK_WAIT', 0.1)
+    monkeypatch.setattr(records, 'REQUEUED_WAIT', 0.2)
+    first = RunLock(tmp_path / 'run')
+    with pytest.raises(UserError) as caught:
+        RunLock(tmp_path / 'run')
+    waiting = capsys.readouterr().err
+    assert re.fullmatch(rf'waiting for another run in .*run \(its rank 0: process \d+ on .+\) to end, {seconds} s at most\n', waiting)
+
+    def another_rank() -> int:
+        raise pickle.loads(pickle.dumps(caught.value))  # noqa: S301  (as from_rank_0 brings it there)
+
+    assert run_command(lambda: said_once(another_rank)) == code
+    assert capsys.readouterr().err.startswith('error: another run is writing to')
+    monkeypatch.setenv('LOCAL_RANK', '1')  # which says nothing
+    assert run_command(lambda: said_once(another_rank)) == code
+    first.close()
 
 
 @pytest.mark.parametrize('number', [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
