@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def local_results(options: argparse.Namespace) -> list[Result]:
     results = check_gpus(expected, datetime.now().astimezone(), timedelta(hours=options.xid_hours))
     results.append(check_folder(scratch(), options.free))
     results.append(check_folder(SHM, SHM_GIGABYTES))
-    results += [check_folder(existing(folder), options.free) for folder in options.folder]
+    results += [replace(check_folder(existing(folder), options.free), shared=True) for folder in options.folder]
     return results
 
 

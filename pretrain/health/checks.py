@@ -19,6 +19,7 @@ class Result:
     check: str
     status: Literal['ok', 'bad', 'skipped']
     text: str
+    shared: bool = False  # of something that all nodes have in common, the run's disk
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

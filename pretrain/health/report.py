@@ -13,7 +13,8 @@ class Report:
     """`unfit`: {node: the first reason}. slurm/pretrain.sh looks for the lines `bad node NAME: reason`.
 
     `shared`: {check: its result}, of those that are bad on every one of several nodes: the run's disk, the environment, an option of the
-    check. Excluding nodes would not help, and would end with the cluster: so nobody is named, and the user is told.
+    check. Excluding nodes would not help, and would end with the cluster: so nobody is named, and the user is told. Of a node that is alone
+    it is what all nodes share by their nature.
     """
 
     def __init__(self, names: list[str]):
@@ -44,6 +45,9 @@ class Report:
         if len(self.results) > 1:
             bad = [{one.check: one.text for one in results if one.status == 'bad'} for results in self.results.values()]
             self.shared = {check: text for check, text in bad[0].items() if all(check in other for other in bad)}
+        else:
+            (results,) = self.results.values()
+            self.shared = {one.check: one.text for one in results if one.status == 'bad' and one.shared}
 
     def bandwidth(
         self, nodes: dict[str, float | None], pairs: dict[Pair, float | None], everywhere: float | None, unfit: dict[str, str]
@@ -67,6 +71,10 @@ class Report:
             lines += [f'bad node {name}: {reason}' for name, reason in self.unfit.items()]
         where = f'on all {len(self.results)} nodes, so it is what they share'
         remedy = 'mend that, or change the options of the check (HEALTHCHECK)'
+        if len(self.results) == 1:
+            (name,) = self.results
+            where = f'on {name}, and nodes share that folder'
+            remedy += f', or, if other nodes can write there, leave this one out: --exclude={name}'
         lines += [f'error: {check}: {text} {where}; {remedy}' for check, text in self.shared.items()]
         fit = len(self.results) - len(self.unfit)
         lines.append(f'health check: {fit} of {len(self.results)} nodes fit, {time.monotonic() - self._began:.1f} s')

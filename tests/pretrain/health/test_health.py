@@ -55,6 +55,13 @@ def test_what_both_nodes_have_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     assert code == 2 and other == (0, '') and 'error: disk /proc: ' in printed and 'bad node' not in printed, printed
 
 
+def test_the_disk_of_a_run_is_not_the_fault_of_its_only_node(tmp_path: Path) -> None:
+    ((code, printed),) = check(range(1), 1, 1, '--folder', '/proc')
+    assert code == 2 and 'error: disk /proc: ' in printed and 'bad node' not in printed, printed
+    ((code, printed),) = check(range(1), 1, 1, scratch={0: tmp_path / 'gone'})
+    assert code == 1 and 'bad node a: disk ' in printed and 'error: ' not in printed, printed
+
+
 def test_a_first_node_that_does_not_come_is_named_by_the_others() -> None:
     ((code, printed),) = check(range(1, 2), 2, 1, '--timeout', '2')
     assert code == 1 and printed.startswith('bad node a: nothing answers at 127.0.0.1:') and printed.count('\n') == 1

@@ -51,6 +51,15 @@ def test_one_node_alone_or_one_of_two_is_unfit_itself() -> None:
         assert not report.shared and 'bad node a: disk /runs: full' in report.text()
 
 
+def test_a_shared_disk_is_not_the_fault_of_a_node_that_is_alone() -> None:
+    """It would be excluded, and then the next one, until the job finds no node."""
+    report = Report(['a'])
+    report.add('a', [Result('disk /tmp', 'ok', '9.0 GB free'), Result('disk /runs', 'bad', 'full', shared=True)])
+    report.compare()
+    assert list(report.shared) == ['disk /runs'] and 'bad node' not in report.text()
+    assert 'error: disk /runs: full on a, and nodes share that folder; mend that, ' in report.text() and '--exclude=a' in report.text()
+
+
 def test_a_bandwidth_that_no_node_has_was_asked_too_high() -> None:
     report = Report(['a', 'b', 'c'])
     slow = dict.fromkeys('abc', 'all-reduce at 9.00 GB/s, 99.00 are due')
