@@ -26,14 +26,12 @@ fi
 source slurm/lib.sh
 (($#)) || fail 'name a corpus and its folders: sbatch slurm/build_shards.sh CORPUS --raw DIR --out DIR'
 
-out=
-for ((i = 1; i <= $#; i++)); do
-    case ${!i} in
-        --out) next=$((i + 1)) && out=${!next:-} ;;
-        --out=*) out=${!i#--out=} ;;
-        --task | --task=* | --tasks | --tasks=*) fail "${!i} comes from the array: sbatch --array=0-63 …" ;;
+for argument; do
+    case $argument in
+        --task | --task=* | --tasks | --tasks=*) fail "$argument comes from the array: sbatch --array=0-63 …" ;;
     esac
 done
+corpus=$1 out=$(option --out "$@") scratch=$(option --scratch "$@")
 [[ -n $out ]] || fail '--out is missing'
 
 if [[ $1 == finish ]]; then
@@ -61,6 +59,17 @@ if ((SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
             say "the merge could not be submitted from here; when all are done: sbatch --array=0 slurm/build_shards.sh finish --out $out"
     fi
 fi
+
+# Units that are done, by all elements (where data_pipeline/job.py keeps them): as long as there are more, nobody is stopped in vain. A failure
+# is an element's own, whatever the others have done.
+[[ $out != *://* ]] || scratch=${scratch:-${TMPDIR:-/tmp}/ernie-unix2-$UID}
+done_units() {
+    local places=("$out/.build")
+    [[ -z $scratch ]] || places=("$scratch"/build-*)
+    find "${places[@]/%//$corpus}" -mindepth 2 -maxdepth 2 -not -name '.*' 2>/dev/null | wc -l
+}
+before=$(done_units)
 run_attempt data_pipeline build --workers "$SRUN_CPUS_PER_TASK" "$@" \
     --task $((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN)) --tasks "$elements"
+[[ $code != 138 && $code != 143 ]] || end_attempt "$(done_units)" "$before"
 end_attempt

@@ -8,7 +8,7 @@
 #
 # `downstream --help` lists what there is. Fine-tuning takes all GPUs of its node.
 #
-# Stopped by Slurm or with its node lost it is requeued, and the same command runs again: it continues if the command can, else it starts over.
+# Stopped by Slurm or with its node lost it is requeued, and the same command runs again: a fine-tuning continues, an evaluation starts over.
 #SBATCH --job-name=finetune
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -26,6 +26,12 @@ fi
 source slurm/lib.sh
 (($#)) || fail 'name a task and what to do: sbatch slurm/finetune.sh TASK evaluate|finetune --model DIR --data DIR'
 
+# The newest checkpoint of a fine-tuning. An evaluation has none: it starts over, so often as stops without progress are allowed.
+folder=$(option --out "$@")
+folder=${folder:-$(option --model "$@")/downstream/$1}
+newest() { find "$folder" -maxdepth 4 -path '*/checkpoints/step-*' -prune -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n 1; }
+
 network
+before=$(newest)
 run_attempt downstream "$@"
-end_attempt
+end_attempt "$(newest)" "$before"

@@ -1,4 +1,4 @@
-# Shared by the scripts of this folder, which source it from the repository's root: environment, network, attempts, requeueing.
+# Shared by the scripts of this folder, which source it from the repository's root: environment, network, and slurm/attempts.sh.
 set -uo pipefail
 
 say() { printf '%s  %s\n' "$(date '+%F %T')" "$*"; }
@@ -24,7 +24,6 @@ if [[ -d $venv/bin ]]; then
     PATH=$(realpath "$venv")/bin:$PATH
 fi
 export PATH
-command -v data_pipeline >/dev/null || fail "no data_pipeline in $venv/bin; run \`make setup\` first, or name the environment: VENV=DIR sbatch …"
 
 # One thread a process, unless the submitter says otherwise: results on a CPU depend on the number, and on a GPU node the loader's processes
 # already fill the cores.
@@ -36,6 +35,18 @@ attempt=$((${SLURM_RESTART_COUNT:-0} + 1)) # the first is 1; Slurm counts requeu
 log=$(job_field StdOut)
 log=${log%.*} # files of the job lie beside its log: LOG.attempt-N.log, LOG.failures
 attempt_log=$log.attempt-$attempt.log
+
+# The value of option $1 among the arguments behind it; nothing where it is not among them.
+option() {
+    local name=$1 value=
+    while shift && (($#)); do
+        case $1 in
+            "$name") value=${2:-} ;;
+            "$name="*) value=${1#*=} ;;
+        esac
+    done
+    printf %s "$value"
+}
 
 # Where the ranks meet: the first node, by the address that Slurm itself reaches it at, and a port that differs from job to job (below the range
 # that the system hands out by itself) and that nothing listens on.
@@ -71,103 +82,12 @@ collectives() {
     export NCCL_DEBUG=${NCCL_DEBUG:-WARN}
 }
 
-# Run a command on every task of the job; its output goes to the attempt's own file, each line with the number of its rank. Sets `code`.
-run_attempt() {
-    say "attempt $attempt of job $SLURM_JOB_ID, $SLURM_NTASKS tasks on $SLURM_JOB_NODELIST: $*"
-    say "output: $attempt_log"
-    # A rank that dies leaves the others a minute for their stacks and flight records; then they are ended, they cannot go on. In the background,
-    # so that the trap below runs at once and not after srun. Every task sees all GPUs of its node.
-    srun --label --kill-on-bad-exit=0 --wait=60 --gpu-bind=none --open-mode=append --output="$attempt_log" "$@" &
-    local srun=$!
-    while
-        wait "$srun"
-        code=$?
-        kill -0 "$srun" 2>/dev/null
-    do :; done # a signal ends `wait`, not srun
-    # srun returns 0 when Slurm has ended it together with its tasks.
-    if [[ $code == 0 && $(job_field JobState) != RUNNING ]]; then
-        code=143
-    fi
-}
+source slurm/attempts.sh
 
-# What follows from the attempt's exit code. $1: a word that differs when the attempt has got further (the newest checkpoint), $2: its value
-# before the attempt; without them nobody knows how far it got. Never returns.
-end_attempt() {
-    local failures=0 stops=0
-    if [[ ${1:-} == "${2:-}" && -f $log.failures ]]; then
-        read -r failures stops <"$log.failures"
-    fi
-    trap '' TERM # the ranks have ended: what is left takes a second, and nothing may come between
-    [[ $code == 0 ]] || grep -E '^ *[0-9]+: ' "$attempt_log" | tail -n 12
-    case $code in
-        0)
-            rm -f "$log.failures"
-            say "attempt $attempt: done"
-            exit 0
-            ;;
-        2)
-            say "attempt $attempt: a mistake in what was asked (above); mend it and submit again"
-            exit 2
-            ;;
-        130)
-            say "attempt $attempt: stopped by SIGINT; not requeued, submit again to continue"
-            exit 130
-            ;;
-        138 | 143) # SIGUSR1, SIGTERM: preempted, or out of time
-            say "attempt $attempt: stopped by Slurm (exit code $code)"
-            if (($# == 0)); then
-                failures=0 # it may have got far
-            elif [[ $1 == "$2" ]] && ((++stops >= ${MAX_STOPS:-5})); then
-                say "giving up: stopped $stops times without a new checkpoint; no step fits into the time limit (--time is to hold the start, a step" \
-                    "and what --signal is ahead) or between two preemptions. Submitted again, the job continues where it is"
-                rm -f "$log.failures"
-                [[ -z $requeued ]] || scancel "$self"
-                exit "$code"
-            fi
-            ;;
-        *)
-            failures=$((failures + 1))
-            say "attempt $attempt: failed with exit code $code; failure $failures without progress"
-            if ((failures >= ${MAX_FAILURES:-3})); then
-                say "giving up; the reason is in $attempt_log. Submitted again, the job continues where it is"
-                rm -f "$log.failures"
-                exit "$code"
-            fi
-            ;;
-    esac
-    echo "$failures $stops" >"$log.failures"
-    requeue
-}
-
-# Put this job back into the queue, without the nodes $1 if given (a,b,c). Never returns.
-requeue() {
-    local without=${1:-}
-    # Once it has been cancelled, or requeued (by Slurm: a dead node, a preemption without grace; by on_sigterm), a job is COMPLETING: requeueing it
-    # now would undo the one and double the other. At its time limit it is COMPLETING as well.
-    if [[ -n $requeued || ($(job_field JobState) != RUNNING && $(job_field Reason) != TimeLimit) ]]; then
-        say "ended by Slurm (cancelled, or requeued already): nothing more is done"
-        exit "${code:-1}"
-    fi
-    trap '' TERM # the requeue ends this script, which still has something to say
-    if [[ -z $without ]]; then
-        scontrol requeue "$self" && say "requeued" && exit "${code:-1}"
-    else
-        without=$(job_field ExcNodeList | sed 's/(null)//'),$without
-        # Only a waiting job can be told to avoid a node: so it waits, is told, and is let go.
-        scontrol requeuehold "$self" && scontrol update JobId="$self" ExcNodeList="${without#,}" &&
-            scontrol release "$self" && say "requeued without ${without#,}" && exit "${code:-1}"
-    fi
-    say "could not be requeued (sbatch --no-requeue?); submit again to continue${without:+, with --exclude=${without#,}}"
-    exit "${code:-1}"
-}
-
-# Slurm sends SIGTERM to this shell too. It must not end it before the ranks have written their checkpoint. When the time limit has come without
-# that (ranks that hang, a checkpoint that takes longer than --signal is ahead), Slurm will end the job for good, in KillWait seconds.
-requeued=
-on_sigterm() {
-    if [[ -z $requeued && $(job_field Reason) == TimeLimit ]] && scontrol requeue "$self"; then
-        requeued=yes
-        say "attempt $attempt: its time was over before the ranks had stopped; requeued, to go on at the last checkpoint"
-    fi
-}
-trap on_sigterm TERM
+if ! command -v data_pipeline >/dev/null; then
+    missing="no data_pipeline in $venv/bin"
+    ((attempt > 1)) || fail "$missing; run \`make setup\` first, or name the environment: VENV=DIR sbatch …"
+    say "$missing as $(hostname) sees it; it was there when the job was submitted" # a file system that this node has lost
+    code=1
+    end_attempt
+fi

@@ -6,7 +6,7 @@
 #     sbatch --nodes=2 --partition=gpu --time=8:00:00 slurm/pretrain.sh out=runs/half
 #     sbatch --nodes=2 --ntasks-per-node=1 --gpus-per-node=0 --cpus-per-task=1 slurm/pretrain.sh --config configs/sample.yaml     # CPUs
 #
-# Options of sbatch replace the #SBATCH lines below. Environment (sbatch passes it on): VENV, MAX_FAILURES, MAX_STOPS, MASTER_ADDR, MASTER_PORT, what
+# Options of sbatch replace the #SBATCH lines below. Environment (sbatch passes it on): VENV, MAX_FAILURES, MAX_STOPS, MAX_UNFIT, MASTER_ADDR, MASTER_PORT, what
 # slurm/lib.sh sets for NCCL, and HEALTHCHECK (options of slurm/healthcheck.sh; `off` leaves the check out).
 #
 # One Slurm task per GPU, not one per node with the deepspeed launcher: all that launcher does on a node is to start a process per GPU and set
@@ -34,8 +34,13 @@ fi
 source slurm/lib.sh
 
 # A mistake in the configuration is told before any node is checked; `out` is needed below.
-settings=$(python pretrain/run.py --print-config "$@") || exit 2
+settings=$(python pretrain/run.py --print-config "$@")
+code=$?
+((code != 2)) || exit 2
+((code == 0)) || end_attempt # no mistake: an import that fails on a sick node
 out=$(python -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["out"])' <<<"$settings")
+code=$?
+((code == 0)) || end_attempt
 newest() { find "$out/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort -V | tail -n 1; }
 
 network
@@ -45,10 +50,7 @@ if [[ ${HEALTHCHECK:-} != off ]]; then
     bash slurm/healthcheck.sh --folder "$out" ${HEALTHCHECK:-} | tee "$attempt_log"
     code=${PIPESTATUS[0]}
     bad=$(sed -nE 's/^bad node ([^:]+):.*/\1/p' "$attempt_log" | sort -u | paste -sd, -)
-    if [[ $code != 2 && -n $bad ]]; then
-        say "attempt $attempt: not started, $bad unfit"
-        requeue "$bad"
-    fi
+    [[ $code == 2 || -z $bad ]] || exclude "$bad"
     ((code == 0)) || end_attempt "$before" "$before"
 fi
 run_attempt python pretrain/run.py "$@"

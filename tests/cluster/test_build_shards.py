@@ -76,7 +76,7 @@ def test_an_element_that_keeps_failing_gives_up_and_nothing_is_merged(cluster: C
     for pid in task_of(cluster, job):
         kill(pid)
     cluster.wait(job, 'FAILED')
-    assert 'giving up; the reason is in' in log.read_text()
+    assert 'giving up: the reason is ' in log.read_text()
     wait_for(lambda: f'finish-{job}' not in cluster.run('squeue', '--noheader', '--format=%j'), 'the merge still waits', cluster.logs)
     assert not (tmp_path / f'finish-{job}.log').exists()
 
