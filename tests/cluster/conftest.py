@@ -48,10 +48,10 @@ class Started:
         return self.log.with_name(f'{self.log.stem}.attempt-{number}.log').read_text()
 
 
-def pretrain(cluster: Cluster, folder: Path, options: list[str], arguments: list[str]) -> Started:
+def pretrain(cluster: Cluster, folder: Path, options: list[str], arguments: list[str], **environment: str) -> Started:
     """Submit slurm/pretrain.sh with its run and logs in `folder`."""
     folder.mkdir()
-    job = cluster.submit(*options, f'--output={folder}/%x-%j.log', 'slurm/pretrain.sh', *arguments, folder=ROOT)
+    job = cluster.submit(*options, f'--output={folder}/%x-%j.log', 'slurm/pretrain.sh', *arguments, folder=ROOT, **environment)
     return Started(job, folder / 'run', folder / f'pretrain-{job}.log')
 
 

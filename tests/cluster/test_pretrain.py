@@ -17,6 +17,7 @@ from tests.support.slurm import Cluster, wait_for
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 NEVER = 100_000  # steps; the last attempt is told to stop earlier
+NETWORK = {'NCCL_SOCKET_IFNAME': 'lo', 'TORCH_FR_BUFFER_SIZE': '500'}  # what the submitter sets
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -29,6 +30,7 @@ class Life:
     preempted: int  # step of the checkpoint that the preemption left
     timed_out: int  # step of that before the time limit
     killed: int  # last step of the attempt whose node died
+    environment: dict[str, str]  # of rank 1 in the first attempt
     shown: dict[str, str]  # the finished job
 
     @property
@@ -47,13 +49,14 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
 
     train_to(NEVER)
     options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=0'])
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=0'], **NETWORK)
     out, job = started.out, started.job
 
     def until(condition: Callable[[], bool], what: str) -> None:
         wait_for(condition, what, lambda: ''.join(f'\n--- {path}\n{path.read_text()}' for path in place.glob('*.log')) + cluster.logs())
 
     until(lambda: steps(out) >= 3, 'the job does not train')
+    _, environment = cluster.rank(job, 1)
     cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)
     until(lambda: len(resumed(out)) == 1, 'the job does not come back after its preemption')
     preempted = resumed(out)[-1]
@@ -71,7 +74,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     killed = steps(out)
     train_to(killed + 5)
     cluster.start_node('n1')
-    return Life(started, preempted, timed_out, killed, cluster.wait(job, 'COMPLETED'))
+    return Life(started, preempted, timed_out, killed, environment, cluster.wait(job, 'COMPLETED'))
 
 
 def limit(cluster: Cluster, job: str) -> None:
@@ -110,6 +113,17 @@ def test_every_attempt_goes_on_where_the_last_one_stopped(life: Life) -> None:
 
 def test_slurm_sees_one_job_that_was_requeued_thrice(life: Life) -> None:
     assert life.shown['JobState'] == 'COMPLETED' and life.shown['Restarts'] == '3' and life.shown['NodeList'] == 'n[0-1]'
+
+
+def test_a_rank_gets_the_network_that_slurm_and_the_submitter_say(life: Life) -> None:
+    flight = life.out / 'flight'
+    wanted = {
+        **NETWORK, 'MASTER_ADDR': '127.0.0.1', 'TORCH_NCCL_ASYNC_ERROR_HANDLING': '3', 'DEEPSPEED_TIMEOUT': '30',
+        'TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC': '600', 'TORCH_NCCL_DUMP_ON_TIMEOUT': '1', 'NCCL_DEBUG': 'WARN', 'OMP_NUM_THREADS': '1',
+        'TORCH_FR_DUMP_TEMP_FILE': f'{flight}/attempt-1.rank-',
+    }  # fmt: skip
+    assert {key: life.environment.get(key) for key in wanted} == wanted
+    assert 16000 <= int(life.environment['MASTER_PORT']) < 32768 and flight.is_dir()
 
 
 def test_the_log_tells_of_every_attempt(life: Life) -> None:

@@ -89,10 +89,14 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         """A power cut: SIGKILL to the node's slurmd, and to everything that it has started."""
-        self._daemons[node].kill()
-        self._daemons[node].wait()
+        self.kill_slurmd(node)
         for pid in self.pids(f'SLURMD_NODENAME={node}'):
             kill(pid)
+
+    def kill_slurmd(self, node: str) -> None:
+        """SIGKILL to the node's slurmd alone: what runs there goes on."""
+        self._daemons[node].kill()
+        self._daemons[node].wait()
 
     def stop(self) -> None:
         """End the daemons and everything that runs on the nodes, and remove the folder."""
@@ -136,6 +140,16 @@ class Cluster:
         """Processes of jobs with all of these in their environment, as NAME=value."""
         wanted = {f'SLURM_CONF={self.folder}/slurm.conf', *environment}
         return [pid for pid, found in processes() if wanted <= set(found)]
+
+    def rank(self, job: str, number: int) -> tuple[int, dict[str, str]]:
+        """Process id and environment of a rank of slurm/pretrain.sh."""
+        wanted = {f'SLURM_CONF={self.folder}/slurm.conf', f'SLURM_JOB_ID={job}', f'SLURM_PROCID={number}'}
+        for pid, found in processes():
+            with suppress(OSError):  # it has ended
+                words = Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')
+                if wanted <= set(found) and words[1:2] == [b'pretrain/run.py']:
+                    return pid, dict(entry.partition('=')[::2] for entry in found if entry)
+        raise AssertionError(f'job {job} has no rank {number}{self.logs()}')
 
     def logs(self) -> str:
         """The last lines of every daemon's log, for a test that fails."""
