@@ -38,6 +38,7 @@ def test_a_stopped_fine_tuning_goes_on_and_is_tested(cluster: Cluster, export: P
     cluster.wait(job, 'COMPLETED')
     assert 'attempt 1: stopped by Slurm (exit code 138)' in log.read_text() and 'attempt 2: done' in log.read_text()
     events = [(line['event'], line.get('code')) for line in read_lines(out / EVENTS) if line['event'] in ('start', 'resume', 'end')]
-    assert events == [('start', None), ('end', 138), ('resume', None), ('end', 0)]
+    # The rank is told as well, and its launcher ends of the signal: it stops for what it notices first.
+    assert events in [[('start', None), ('end', stopped), ('resume', None), ('end', 0)] for stopped in (138, 143)]
     assert steps(out) == 400
     assert json.loads((out / 'result.json').read_text())['languages']['en']['rows'] == 18
