@@ -11,7 +11,7 @@ from downstream import ranks
 from downstream.pictures import picture_batch
 from pretrain.data.batch import Texts
 from pretrain.data.images import Picture
-from pretrain.data.sequences import Sequences
+from pretrain.data.sequences import Ids, Sequences
 from pretrain.generation import Decoding, write
 from pretrain.model.load import Loaded
 
@@ -28,43 +28,52 @@ class Example:
     picture: Picture | None = None
 
 
+def source_ids(sequences: Sequences, example: Example, limit: int) -> Ids:
+    """The encoder's sequence of at most `limit` ids: without a text the special tokens alone."""
+    ids = np.array([], np.int64) if example.text is None else sequences.caption(example.text, limit)
+    return sequences.encoder_input(ids, example.language)
+
+
+class Batches:
+    """Examples in batches of about one length, which are the same at any number of ranks.
+
+    Raises UserError for a language that the model has no code for.
+    """
+
+    def __init__(self, loaded: Loaded, examples: Sequence[Example]) -> None:
+        self.loaded, self.examples = loaded, examples
+        sequences = Sequences(loaded.tokenizer)
+        for language in {example.target for example in examples} | {example.language for example in examples}:
+            sequences.code(language)
+        self._inputs = [source_ids(sequences, example, loaded.config.data.caption_tokens) for example in examples]
+        order = sorted(range(len(examples)), key=lambda place: (-len(self._inputs[place]), place))
+        self.places = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]  # of each batch's examples
+
+    def write(self, batch: Sequence[int], decoding: Decoding) -> dict[int, str]:
+        """{place: text} for the examples of a batch. Raises UserError for a picture that is none."""
+        loaded, examples, inputs = self.loaded, [self.examples[place] for place in batch], [self._inputs[place] for place in batch]
+        texts = Texts(torch.from_numpy(np.concatenate(inputs)).to(loaded.device), torch.tensor([len(row) for row in inputs]))
+        pictures = [(row, example.picture) for row, example in enumerate(examples) if example.picture is not None]
+        images = picture_batch(loaded, [picture for _, picture in pictures]) if pictures else None
+        rows = torch.tensor([row for row, _ in pictures])
+        written = write(loaded.model, loaded.tokenizer, texts, [example.target for example in examples], images, rows, decoding)
+        return dict(zip(batch, written, strict=True))
+
+
 def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, what: str, progress: bool = True) -> list[str]:
     """A text for every example, in their order, on every rank; each is written once, by one rank.
 
-    A batch holds examples of about one length, and the batches are the same at any number of ranks. `decoding.max_tokens` is cut to what
-    `model.max_positions` allows. Raises UserError for a picture that is none and a language that the model has no code for.
+    `decoding.max_tokens` is cut to what `model.max_positions` allows. Raises UserError for a picture that is none and a language that the
+    model has no code for.
     """
-    sequences = Sequences(loaded.tokenizer)
-    for language in {example.target for example in examples} | {example.language for example in examples}:
-        sequences.code(language)
-    limit = loaded.config.data.caption_tokens
-
-    def encoded(example: Example) -> list[int]:
-        none = np.array([], np.int64)
-        ids = none if example.text is None else sequences.caption(example.text, limit)
-        row: list[int] = sequences.encoder_input(ids, example.language).tolist()
-        return row
-
-    inputs = [encoded(example) for example in examples]
-    order = sorted(range(len(examples)), key=lambda place: (-len(inputs[place]), place))
-    batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    batches = Batches(loaded, examples)
 
     def work() -> dict[int, str]:
         written: dict[int, str] = {}
         with ranks.progress_bar(len(examples), what, 'text', progress) as bar:
-            for batch in ranks.share(batches):
-                texts = _write(loaded, [examples[place] for place in batch], [inputs[place] for place in batch], decoding)
-                written |= zip(batch, texts, strict=True)
+            for batch in ranks.share(batches.places):
+                written |= batches.write(batch, decoding)
                 bar.update(len(batch))
         return written
 
     return ranks.gather(work, len(examples))
-
-
-def _write(loaded: Loaded, examples: list[Example], inputs: list[list[int]], decoding: Decoding) -> list[str]:
-    ids = torch.tensor([token for row in inputs for token in row], device=loaded.device)
-    texts = Texts(ids, torch.tensor([len(row) for row in inputs]))
-    pictures = [(row, example.picture) for row, example in enumerate(examples) if example.picture is not None]
-    images = picture_batch(loaded, [path for _, path in pictures]) if pictures else None
-    rows = torch.tensor([row for row, _ in pictures])
-    return write(loaded.model, loaded.tokenizer, texts, [example.target for example in examples], images, rows, decoding)
