@@ -17,6 +17,7 @@ from downstream.launch import free_port, run_group
 from downstream.recipes import compose
 from downstream.report import write_json
 from downstream.retrieval_finetuning import Retrieval
+from downstream.translation_finetuning import Translation
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config
@@ -29,7 +30,7 @@ from pretrain.records import EVALUATION, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 
-BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, XVNLI, XGQA)}
+BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, Translation, XVNLI, XGQA)}
 RUN = Path(__file__).with_name('run.py')
 RESULT = 'result.json'
 # What may differ between the run that a result is of, and the call that asks for it: folders (told by their hashes) and the speed.

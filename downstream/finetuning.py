@@ -78,10 +78,12 @@ class FineTuning(Workload):
         shutil.rmtree(old, ignore_errors=True)
 
     def settled(self, history: Sequence[Evaluation]) -> bool:
-        """Early stopping: the last `finetune.patience` evaluations brought nothing better."""
+        """Early stopping: the last `finetune.patience` evaluations brought nothing better. A decoder that has no word right yet goes on."""
         assert self.config.finetune is not None
         patience, best = self.config.finetune.patience, self.best(history)
-        return bool(patience) and best is not None and sum(evaluation['step'] > best for evaluation in history) >= patience
+        if not patience or best is None or not any(dev_score(evaluation) for evaluation in history):
+            return False
+        return sum(evaluation['step'] > best for evaluation in history) >= patience
 
 
 def dev_score(evaluation: Evaluation) -> float:

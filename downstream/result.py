@@ -19,7 +19,8 @@ def setting(config: Config, task: str) -> str:
         return 'zero-shot'
     if tuned.benchmark != task:
         return f'zero-shot, after {tuned.benchmark}'
-    return f'fine-tuned on {" ".join(tuned.languages)}' + (', without pictures' if tuned.text_only else '')
+    pair = f'{tuned.source}-' if tuned.benchmark == 'multi30k-translation' else ''
+    return 'fine-tuned on ' + ' '.join(pair + language for language in tuned.languages) + (', without pictures' if tuned.text_only else '')
 
 
 def describe(

@@ -36,9 +36,10 @@ def verb(
     return parser
 
 
-def finetuned(verbs: Any, text: str, data: str) -> None:
-    """Adds `finetune`, with settings of the recipe behind the flags."""
-    add = verb(verbs, 'finetune', text, _finetune, data, 'DATA-finetuned', 'languages of the tests; ' + ALL).add_argument
+def finetuned(verbs: Any, text: str, data: str, tested: str | None = 'languages of the tests; ' + ALL) -> None:
+    """Adds `finetune`, with settings of the recipe behind the flags. tested: what --languages is, as in `verb`."""
+    parser = verb(verbs, 'finetune', text, _finetune, data, 'DATA-finetuned', tested)
+    add = parser.add_argument
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
     add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
     add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's, e.g. batch.global=64 finetune.epochs=3")

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import languages, out_folder, positive, report, task, verb
+from downstream.tasks.arguments import finetuned, languages, out_folder, positive, report, task, verb
 
 LAYOUT = 'laid out as github.com/multi30k/dataset, with the pictures in images/'
 
@@ -21,6 +21,8 @@ def register(tasks: Any) -> None:
     add('--text-only', action='store_true', help='without pictures alone; they need not be there')
     add('--split', default='test_2016_flickr', help='name of the image list and the caption files; default: %(default)s')
     add('--beams', type=positive, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
+    tuned = 'fine-tune the whole model from English into German (finetune.source, .languages), select on the development set, test'
+    finetuned(verbs, tuned, LAYOUT, 'languages that the test translates into; default: those that are trained')
 
 
 def _evaluate(options: argparse.Namespace) -> None:

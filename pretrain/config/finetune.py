@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pretrain.config.section import Section
 
-Benchmark = Literal['multi30k-retrieval', 'xvnli', 'xgqa']
+Benchmark = Literal['multi30k-retrieval', 'multi30k-translation', 'xvnli', 'xgqa']
 
 
 class FineTune(Section):
@@ -15,9 +15,14 @@ class FineTune(Section):
     model: str = Field(description='folder of the run or export that it starts from')
     data: str = Field(description='folder of the benchmark, in its own layout')
     images: str | None = Field(None, description='folder of its pictures; none: DATA/images')
-    languages: list[str] = Field(default_factory=lambda: ['en'], min_length=1, description='languages that are trained on')
+    languages: list[str] = Field(
+        default_factory=lambda: ['en'], min_length=1, description='languages that are trained on; of translations: those translated into'
+    )
+    source: str = Field('en', description='of translations: the language that is translated from')
     classes: list[str] = Field(default_factory=list, description='names of the classes, in the order of their scores; the data has them')
-    text_only: bool = Field(False, description='of classes: without pictures, trained and tested; the floor that pictures must beat')
+    text_only: bool = Field(
+        False, description='of classes and translations: without pictures, trained and tested; the floor that pictures must beat'
+    )
     epochs: float = Field(10, gt=0, description='passes over the training set; `steps` follows from it, unless it is given')
     patience: int = Field(
         3, ge=0, description='evaluations on the development set without a better one after which the training ends; 0: it never does'

@@ -11,12 +11,13 @@ from pretrain.tasks.mlm import MLM
 from pretrain.tasks.mmmt import MMMT
 from pretrain.tasks.mt import MT
 from pretrain.tasks.plm import PLM
+from pretrain.tasks.translation import Translation
 from pretrain.tasks.vplm import VPLM
 from pretrain.tasks.vtlm import VTLM
 
 CONTRASTIVE: dict[str, ContrastiveTask] = {'cmcl': CMCL(), 'clcl': CLCL()}
 SUMMED: dict[str, SumTask] = {
-    task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering())
+    task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering(), Translation())
 }
 
 __all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']

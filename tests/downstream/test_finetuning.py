@@ -128,6 +128,7 @@ def test_early_stopping(export: Path, data: Path) -> None:
     assert patient.settled(evaluations(0.9, 0.4, 0.3, 0.4))
     assert not patient.settled(evaluations(0.9, 0.4, 0.3, 0.5))
     assert not workload(export, data, 'finetune.patience=0').settled(evaluations(*[0.5] * 50))
+    assert not patient.settled(evaluations(*[0.0] * 50))  # BLEU before a word is right
 
 
 def test_what_a_run_is_bound_to(work: FineTuning, tmp_path: Path) -> None:

@@ -96,6 +96,30 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False), encoding='utf8')
 
 
+def write_translations(root: Path, count: int = 4) -> None:
+    """Multi30k's task 1: the English caption says how many and where, the picture alone of what colour, the German one all of it.
+
+    `count` pictures of every kind in the training set, one in the others. (BLEU-4 needs four words.)
+    """
+    (root / 'images').mkdir(parents=True)
+    for number, (split, times) in enumerate({'train': count, 'val': 1, 'test_2016_flickr': 1}.items()):
+        generator = np.random.default_rng(number)
+        kinds = [*product(toy_world.NUMBERS, COLOURS, PLACES)] * times
+        names = [f'{split}{row}.jpg' for row in range(len(kinds))]
+        for name, (_, colour, place) in zip(names, kinds, strict=True):
+            (root / 'images' / name).write_bytes(toy_world.picture(colour, place, generator))
+        write_text(root / f'data/task1/image_splits/{split}.txt', names)
+        write_captions(root, split, 'en', [said('en', number, place) for number, _, place in kinds])
+        write_captions(root, split, 'de', [said('de', number, colour, place, colour, number) for number, colour, place in kinds])
+
+
+def write_captions(root: Path, split: str, language: str, texts: list[str]) -> None:
+    """A file of Multi30k's task 1."""
+    path = root / f'data/task1/raw/{split}.{language}.gz'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(''.join(f'{text}\n' for text in texts).encode()))
+
+
 def write_multi30k(root: Path, count: int = 5) -> None:
     """Pictures of the toy world with captions in two languages: `count` of every kind in the training set, one in the others."""
     (root / 'images').mkdir(parents=True)
@@ -107,10 +131,7 @@ def write_multi30k(root: Path, count: int = 5) -> None:
             (root / 'images' / name).write_bytes(toy_world.picture(colour, place, generator))
         write_text(root / f'data/task1/image_splits/{split}.txt', names)
         for language in ('en', 'de'):
-            lines = [f'{said(language, *kind)}\n' for kind in kinds]
-            path = root / f'data/task1/raw/{split}.{language}.gz'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(gzip.compress(''.join(lines).encode()))
+            write_captions(root, split, language, [said(language, *kind) for kind in kinds])
 
 
 def write_text(path: Path, lines: list[str]) -> None:
