@@ -14,8 +14,10 @@ from tests.support.launch import ROOT
 pytestmark = pytest.mark.slow
 
 
-def check(ranks: range, world: int, per_node: int, *options: str, scratch: dict[int, Path] | None = None) -> list[tuple[int, str]]:
-    """Exit code and output of each of these ranks of a job of `world`; nodes are a, b, c."""
+def check(
+    ranks: range, world: int, per_node: int, *options: str, scratch: dict[int, Path] | None = None, odd: dict[str, str] | None = None
+) -> list[tuple[int, str]]:  # fmt: skip
+    """Exit code and output of each of these ranks of a job of `world`; nodes are a, b, c. `odd`: more of the last rank's environment."""
     port, nodes = free_port(), 'abc'[: world // per_node]
     started = []
     for rank in ranks:
@@ -25,6 +27,8 @@ def check(ranks: range, world: int, per_node: int, *options: str, scratch: dict[
         }  # fmt: skip
         if scratch and rank in scratch:
             environment['TMPDIR'] = str(scratch[rank])
+        if odd and rank == ranks[-1]:
+            environment |= odd
         command = [sys.executable, '-m', 'pretrain.health', '--nodes', ','.join(nodes), '--free', '0.001', *options]
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     printed = [process.communicate(timeout=300)[0] for process in started]
@@ -48,6 +52,16 @@ def test_a_bad_node_one_that_does_not_come_and_one_that_is_sound(tmp_path: Path)
     assert 'bad node c: answer: none within 20 s' in printed
     assert 'bad node a' not in printed and 'all-reduce not measured: a node is unfit' in printed
     assert 'health check: 1 of 3 nodes fit' in printed
+
+
+def test_a_clock_that_is_ahead(tmp_path: Path) -> None:
+    library = tmp_path / 'clock.so'
+    source = Path(__file__).with_name('clock.cpp')
+    subprocess.run(['g++', '-shared', '-fPIC', '-o', str(library), str(source), '-ldl'], check=True)
+    (code, printed), _ = check(range(2), 2, 1, odd={'LD_PRELOAD': str(library), 'CLOCK_SKEW': '7'})
+    assert code == 1 and 'bad node b: clock: ' in printed, printed
+    assert ' s beside that of a, 1 s are allowed' in printed and 'bad node a' not in printed
+    assert 6 < float(printed.partition('bad node b: clock: ')[2].split()[0]) <= 7
 
 
 def test_what_both_nodes_have_is_a_mistake_of_the_user(tmp_path: Path) -> None:
