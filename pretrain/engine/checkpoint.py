@@ -98,9 +98,7 @@ def check(path: Path) -> str | None:
     try:
         state = read_state(path)
         for entry in state['files']:
-            if Path(entry['file']).name != entry['file']:
-                return f'{path / STATE} names {entry["file"]!r}, which is not a file of its own folder'
-            if file_hash(path / entry['file']) != entry['sha256']:
+            if file_hash(file_of(path, entry)) != entry['sha256']:
                 return f'{path / entry["file"]} does not have the hash that {STATE} names'
     except UserError as error:
         return str(error).rpartition(';')[0]
@@ -121,6 +119,14 @@ def read_state(path: Path) -> dict[str, Any]:
     if named is not None and named != digest(state):
         raise UserError(f'{path / STATE} does not have the hash that it names; use an older checkpoint')
     return state
+
+
+def file_of(path: Path, entry: dict[str, Any]) -> Path:
+    """The file of an entry of the state. Raises UserError when it lies elsewhere: a stranger's checkpoint opens no files of ours."""
+    name = entry['file']
+    if Path(name).name != name:
+        raise UserError(f'{path / STATE} names {name!r}, which is not a file of its own folder; use an older checkpoint')
+    return path / name
 
 
 def load_checkpoint(engine: Engine, path: Path) -> dict[str, Any]:
@@ -149,8 +155,9 @@ def read_range(path: Path, state: dict[str, Any], name: str, start: int, length:
     group = int(name.partition('.')[0].removeprefix('group'))
     filled = 0
     for entry in state['files']:
+        weights = file_of(path, entry)
         try:
-            with safe_open(path / entry['file'], framework='pt') as file:
+            with safe_open(weights, framework='pt') as file:
                 piece = file.get_slice(name)
                 first = int(entry['starts'][group])
                 low, high = max(start, first), min(start + length, first + piece.get_shape()[0])
@@ -158,7 +165,7 @@ def read_range(path: Path, state: dict[str, Any], name: str, start: int, length:
                     out[low - start : high - start] = piece[low - first : high - first]
                     filled += high - low
         except (SafetensorError, OSError) as error:
-            raise UserError(f'{path / entry["file"]} cannot be read ({error}); remove {path} to use an older checkpoint') from None
+            raise UserError(f'{weights} cannot be read ({error}); remove {path} to use an older checkpoint') from None
     if filled != length:
         raise UserError(f'{path} does not hold all of {name}; remove it to use an older checkpoint')
     return out

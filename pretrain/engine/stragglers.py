@@ -37,10 +37,6 @@ class Stragglers:
             self._seconds += time.perf_counter() - self._from
         self._from = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Time that this rank, and the others with it, waited for its data."""
-        self._seconds += seconds
-
     def slow(self) -> list[tuple[int, str, float, float]]:
         """After a step: every 20 steps, (rank, host, its seconds a step, the usual) of each that is slow; the same on every rank."""
         self._steps += 1

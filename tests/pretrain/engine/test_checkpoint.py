@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -289,6 +290,21 @@ def test_what_is_no_checkpoint_is_not_looked_at(runs: Path) -> None:
     (runs / 'step-0000004').write_text('')
     (runs / 'latest').write_text('step-0000009\n')
     assert newest_valid(runs) == (runs / 'step-0000002', [])
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+@pytest.mark.parametrize('elsewhere', ['../step-0000001/weights-00000-of-00002.safetensors', '{absolute}'])
+def test_a_strangers_checkpoint_opens_no_file_of_another_folder(runs: Path, elsewhere: str) -> None:
+    """One that `pretrain export --model` or `init.model` is given was never resumed from."""
+    path = runs / 'step-0000002'
+    files = read_state(path)['files']
+    files[0]['file'] = elsewhere.format(absolute=runs / 'step-0000001' / files[0]['file'])
+    restamp(path, files=files)
+    problem = f"{path / STATE} names '{files[0]['file']}', which is not a file of its own folder"
+    assert check(path) == problem
+    with pytest.raises(UserError, match=re.escape(f'{problem}; use an older checkpoint')):
+        read_weights(path)
 
 
 def test_order_and_absence(tmp_path: Path) -> None:
