@@ -35,6 +35,8 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int, accel
         _own(raw, key, value, path)
     if raw.get('fp16', {}).get('enabled'):
         raise UserError(f'{path}: fp16 is on, but the run trains in {config.precision}; remove the fp16 section')
+    if raw.get('bf16', {}).get('check_grad_overflow', True) is not True:
+        raise UserError(f'{path}: bf16.check_grad_overflow is off, so a gradient that is not finite would spoil the weights; remove it')
     for key in ('optimizer', 'scheduler'):
         if key in raw:
             raise UserError(f'{path}: {key} is set there, but the YAML owns it (optimizer.*); remove it from the JSON')

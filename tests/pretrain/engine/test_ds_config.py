@@ -82,6 +82,7 @@ def test_equal_values_are_no_conflict(tmp_path: Path) -> None:
         ({'gradient_accumulation_steps': 8}, r'gradient_accumulation_steps is 8'),
         ({'bf16__enabled': False}, r'bf16\.enabled is False, but the YAML owns it and asks for True'),
         ({'fp16__enabled': True}, 'fp16 is on'),
+        ({'bf16__check_grad_overflow': False}, r'bf16\.check_grad_overflow is off, so a gradient .* would spoil the weights; remove it'),
         ({'optimizer': {'type': 'Adam'}}, 'optimizer is set there, but the YAML owns it'),
         ({'scheduler': {'type': 'WarmupLR'}}, 'scheduler is set there'),
         ({'zero_optimization__stage': 3}, r'zero_optimization\.stage must be 1 or 2'),

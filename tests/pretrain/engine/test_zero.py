@@ -1,6 +1,8 @@
 """The engine's own promises, without the trainer."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -44,3 +46,32 @@ def test_gradients_of_bf16_weights_add_up_in_fp32(result: dict[str, Tensor]) -> 
 
 def test_the_watchdog_speaks_before_the_time_out_of_a_collective(result: dict[str, Tensor]) -> None:
     assert result['timeout'] > HANG
+
+
+def skipped_by_all(out: str) -> dict[str, Tensor]:
+    """At 2 ranks, in both precisions: a finite loss of which one rank has no finite gradient, then a sound one."""
+    init_distributed()
+    found = {}
+    for precision in ('fp32', 'bf16'):
+        engine = Engine(UniX2(tiny_config(out).model, VOCABULARY), tiny_config(out, precision=precision), None)
+        before = [piece.master.clone() for piece in engine.slices()]
+        with engine.accumulate():
+            loss = engine.module.mm_cls.float().sum()
+            if engine.rank == 1:
+                loss = loss + (engine.module.mm_cls.float() * 0).sum().sqrt()
+            assert loss.isfinite()
+            engine.backward(loss)
+        norm, skipped = engine.step(1e-2)
+        same = all(torch.equal(one, piece.master) for one, piece in zip(before, engine.slices(), strict=True))
+        with engine.accumulate():
+            engine.backward(engine.module.mm_cls.float().sum())
+        mended = not engine.step(1e-2)[1] and engine.updates == 1 and all(piece.master.isfinite().all() for piece in engine.slices())
+        verdict = torch.tensor([skipped, norm == float('inf'), same, mended])
+        torch.distributed.all_reduce(verdict, torch.distributed.ReduceOp.MIN)
+        found[precision] = verdict
+    return found
+
+
+def test_a_gradient_of_one_rank_that_is_not_finite_is_skipped_by_all(tmp_path: Path) -> None:
+    found = run_distributed(skipped_by_all, 2, tmp_path, str(tmp_path))
+    assert all(verdict.tolist() == [1, 1, 1, 1] for verdict in found.values()), found
