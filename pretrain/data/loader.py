@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 
 RESTARTS = 3  # in a row, without a step in between
+WARNINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what asks a run to stop
 # What the fork server imports once, so that loader processes start at once.
 _PRELOAD = ['pretrain.data.loader', 'streaming.base.stream']
 
@@ -79,7 +81,7 @@ class StepLoader:
             # Processes forked from a program with gloo, CUDA or OpenMP threads may hang, and spawned ones import torch for seconds each.
             # A fork server does neither, and its one import runs beside whatever the trainer sets up next.
             multiprocessing.forkserver.set_forkserver_preload(_PRELOAD)
-            multiprocessing.forkserver.ensure_running()
+            start_servers()
 
     def __iter__(self) -> Iterator[tuple[int, StepData]]:
         self.close()
@@ -158,6 +160,19 @@ def _same(packed: Any) -> Any:
     return packed
 
 
+def start_servers() -> None:
+    """Start multiprocessing's fork server and resource tracker with the signals that ask a run to stop blocked, which their processes
+    inherit: a scheduler sends them to every process of a group, and these two must outlive the step that the trainer finishes.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # one that comes meanwhile is the trainer's when it is unblocked
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # the tracker's start has unblocked two of them
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(worker: int) -> None:
     """One thread; signals that ask a run to stop are the trainer's to act on: Ctrl-C reaches every process of the group, a
     launcher's SIGTERM
@@ -167,7 +182,7 @@ def _start_worker(worker: int) -> None:
     wait in vain.)
     """
     torch.set_num_threads(1)
-    for warning in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for warning in WARNINGS:
         signal.signal(warning, signal.SIG_IGN)
 
     def follow() -> None:

@@ -1,8 +1,13 @@
-"""One run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, and at last hangs."""
+"""A run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, and at last hangs. And
+what hangs or is asked to stop elsewhere.
+"""
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from pretrain.engine.checkpoint import newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed
+from tests.support.launch import Started, command, deepspeed, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -113,3 +118,19 @@ def test_the_rank_that_hangs_is_named_with_every_stack(ended: Ended) -> None:
     assert 'rank 1 on ' in ended.log and 'stands still in plm of step 30' in ended.log and 'time.sleep(10_000)' in ended.log
     assert 'rank 0 on ' in ended.log and 'waits for other ranks in mt of step 30' in ended.log and 'all_reduce' in ended.log
     assert ended.events[-1] == fault, 'it did not end by itself'
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1], ids=['SIGTERM', 'SIGUSR1'])
+def test_a_signal_to_every_process_of_the_group(home: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """As schedulers send it: loader processes, their fork server and resource tracker get it too."""
+    out = tmp_path / 'run'
+    settings = ['steps=100000', 'tasks=[mt]', 'eval.tasks=[mt]', 'data.workers=2']
+    started = Started(command([sys.executable], home, out, *settings), tmp_path)
+    started.wait_for(lambda: steps(out) >= 3)
+    assert len(started.loaders()) == 2
+    os.killpg(started.process.pid, number)
+    assert started.end() == 128 + number
+    printed = started.log.read_text()
+    assert 'Traceback' not in printed and 'resource_tracker' not in printed, printed
+    assert f'stopped by {number.name} after step {steps(out)}' in printed
+    assert newest_valid(out / 'checkpoints')[0] == out / f'checkpoints/step-{steps(out):07d}'
