@@ -8,8 +8,17 @@ import re
 import socket
 import struct
 from contextlib import suppress
+from pathlib import Path
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the address of an interface
+# What NCCL and PyTorch do when a GPU or the network goes wrong; slurm/lib.sh explains each, and sets the same.
+NCCL = {
+    'TORCH_NCCL_ASYNC_ERROR_HANDLING': '3',  # a collective that fails ends its process
+    'TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC': '600',
+    'TORCH_FR_BUFFER_SIZE': '2000',  # collectives that the flight recorder keeps
+    'TORCH_NCCL_DUMP_ON_TIMEOUT': '1',
+    'NCCL_DEBUG': 'WARN',
+}
 ELSEWHERE = '192.0.2.1'  # RFC 5737: an address that nobody has. It is only asked which way would lead there
 NODES = ('SLURM_STEP_NUM_NODES', 'GROUP_WORLD_SIZE', 'CROSS_SIZE')  # of srun, torchrun, deepspeed
 
@@ -28,6 +37,18 @@ def first_host(nodes: str) -> str:
     """Of a list of nodes as Slurm writes it: a01 of `a[01-04,7],b`."""
     first = re.split(r',(?![^\[]*\])', nodes)[0]
     return re.sub(r'\[([^],-]+)[^]]*\]', r'\1', first)
+
+
+def prepare_nccl(flight: Path) -> None:
+    """Before the group of a run on GPUs is made: NCCL's settings that nobody has chosen. Each rank's flight record goes to
+    `flight`/rank-N.
+    """
+    for name, value in NCCL.items():
+        os.environ.setdefault(name, value)
+    if 'TORCH_FR_DUMP_TEMP_FILE' not in os.environ:
+        os.environ['TORCH_FR_DUMP_TEMP_FILE'] = str(flight.absolute() / 'rank-')
+        with suppress(OSError):  # a folder that cannot be written to is told by the run's lock, in one line
+            flight.mkdir(parents=True, exist_ok=True)
 
 
 def choose_gloo_interface(master: str) -> None:

@@ -24,7 +24,7 @@ from pretrain.config import Config
 from pretrain.engine import optimizers
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.host import plain_visual_attention
-from pretrain.engine.network import choose_gloo_interface, master_address
+from pretrain.engine.network import choose_gloo_interface, master_address, prepare_nccl
 from pretrain.kernels.registry import Place, choose
 from shards.errors import UserError
 
@@ -41,13 +41,16 @@ class Slice:
 SLACK = timedelta(minutes=5)  # for the watchdog's own words, after `hang` seconds
 
 
-def init_distributed(hang: float | None = None) -> None:
+def init_distributed(hang: float | None = None, flight: Path | None = None) -> None:
     """Join the job of the launcher (deepspeed, torchrun, srun), or be a job of one process.
 
     `hang`: after so many seconds the run's watchdog ends it, and names the rank that is to blame. A collective must wait for longer: its
-    time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more. Raises UserError when the port is taken.
+    time-out ends the process, and knows no name. DEEPSPEED_TIMEOUT (minutes) may say more. `flight`: folder for NCCL's flight records.
+    Raises UserError when the port is taken.
     """
     deepspeed = _deepspeed()
+    if flight is not None and accelerator_name() == 'cuda':
+        prepare_nccl(flight)
     os.environ.setdefault('MASTER_ADDR', master_address())
     choose_gloo_interface(os.environ['MASTER_ADDR'])
     os.environ.setdefault('MASTER_PORT', '29500' if 'SLURM_JOB_ID' in os.environ else '0')

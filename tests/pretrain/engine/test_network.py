@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from pretrain.engine.network import NODES, choose_gloo_interface, first_host, interface_towards, master_address
+from pretrain.engine.network import NCCL, NODES, choose_gloo_interface, first_host, interface_towards, master_address, prepare_nccl
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,22 @@ def test_a_name_of_its_own_that_is_the_loopback_is_no_way_to_others(monkeypatch:
     monkeypatch.setattr(socket, 'socket', Probe)
     assert interface_towards('myself') == expected
     assert interface_towards('no-such-host.invalid') is None
+
+
+def test_nccl_is_set_as_under_slurm_where_nobody_has_set_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*NCCL, 'TORCH_FR_DUMP_TEMP_FILE'):
+        monkeypatch.setenv(name, '')  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('NCCL_DEBUG', 'INFO')
+    prepare_nccl(tmp_path / 'run/flight')
+    assert {name: os.environ[name] for name in NCCL} == {**NCCL, 'NCCL_DEBUG': 'INFO'}
+    assert os.environ['TORCH_FR_DUMP_TEMP_FILE'] == str(tmp_path / 'run/flight/rank-') and (tmp_path / 'run/flight').is_dir()
+    slurm = (Path(__file__).parents[3] / 'slurm/lib.sh').read_text()
+    assert all(f'export {name}=${{{name}:-{value}}}' in slurm for name, value in NCCL.items())
+
+    monkeypatch.setenv('TORCH_FR_DUMP_TEMP_FILE', '/elsewhere/attempt-1.rank-')
+    prepare_nccl(tmp_path / 'other/flight')
+    assert os.environ['TORCH_FR_DUMP_TEMP_FILE'] == '/elsewhere/attempt-1.rank-' and not (tmp_path / 'other').exists()
+    (tmp_path / 'file').write_text('')
+    monkeypatch.delenv('TORCH_FR_DUMP_TEMP_FILE')
+    prepare_nccl(tmp_path / 'file/flight')
