@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pretrain.durable import replace, sync
 from shards.errors import UserError
 
 METRICS = 'metrics.jsonl'
@@ -99,7 +100,10 @@ class Records:
         self._board = _board(self.out / 'tensorboard', done) if self.tensorboard else None
 
     def go_back(self, done: int) -> None:
-        """The run goes on from `done` updates: later lines are those of an attempt now."""
+        """The run goes on from `done` updates: later lines are those of an attempt now. Raises OSError, and can still be written to."""
+        self.sync()
+        for name in (METRICS, EVALUATION):
+            set_aside(self.out / name, done)
         self.close()
         self._open(done)
 
@@ -151,6 +155,7 @@ class Records:
         """Flush to the disk: a checkpoint that outlives a crash of the machine finds the lines of its steps."""
         for file in self._files.values():
             file.sync()
+        sync(self.out)  # that the files are there
 
     def close(self) -> None:
         for file in self._files.values():
@@ -240,13 +245,8 @@ def set_aside(path: Path, done: int | None) -> None:
     attempt = 1
     while (aside := path.with_name(f'{path.stem}.attempt-{attempt}.jsonl')).exists():
         attempt += 1
-    aside.write_bytes(b''.join(later))
-    temporary = path.with_name(f'.{path.name}')
-    with temporary.open('wb') as new:
-        new.writelines(kept)
-        new.flush()
-        os.fsync(new.fileno())
-    temporary.replace(path)
+    replace(aside, later)
+    replace(path, kept)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from itertools import zip_longest
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from pretrain.durable import replace
 from pretrain.engine.zero import Engine, Slice
 from shards.errors import UserError
 
@@ -35,11 +35,7 @@ KEYS = {'step', 'files', 'groups', 'config', 'manifests'}  # what a state must h
 
 def publish(folder: Path, name: str) -> None:
     """Point `latest` at a complete checkpoint, atomically."""
-    temporary = folder / '.latest'
-    temporary.write_text(name + '\n', encoding='utf8')
-    sync(temporary)
-    temporary.replace(folder / LATEST)
-    sync(folder)
+    replace(folder / LATEST, [f'{name}\n'.encode()])
 
 
 def retire(folder: Path, newest: int, keep: int, forever: int) -> None:
@@ -56,11 +52,16 @@ def retire(folder: Path, newest: int, keep: int, forever: int) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint. It takes another name first: one that is half deleted is not a damaged one."""
+    """Delete a checkpoint."""
+    shutil.rmtree(put_away(path), ignore_errors=True)
+
+
+def put_away(path: Path) -> Path:
+    """Give a checkpoint the name of one that is being deleted: half deleted, it is no damaged one. Returns where it is."""
     old = path.with_name(f'.old-{path.name}')
     shutil.rmtree(old, ignore_errors=True)
     path.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    return old
 
 
 def tidy(folder: Path) -> None:
@@ -201,12 +202,3 @@ def _described(parameter: tuple[str, tuple[int, ...]] | None) -> str:
 def digest(state: dict[str, Any]) -> str:
     """SHA-256 of a state, which stands in the state itself."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,9 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import LATEST, MOMENTS, STATE, digest, file_hash, publish, remove, retire, sync
+from pretrain.durable import make_folder, sync
+from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, file_hash, publish, put_away, read_state, retire
 from pretrain.engine.zero import Engine, cpu_group, environment
+from shards.errors import UserError
 
+SAVING = 'checkpoint'  # name of the thread
 PATIENCE = timedelta(hours=6)  # for the slowest rank's disk; a rank that dies is noticed at once
 
 
@@ -38,6 +41,7 @@ class Saved:
     stall: float  # seconds that this rank's training stood still
     seconds: float  # from the beginning until it was published
     problem: str | None = None  # why there is no checkpoint
+    warning: str | None = None  # what could not be done after it was there
 
 
 class Saver:
@@ -67,7 +71,7 @@ class Saver:
             torch.cuda.synchronize()
         state = {'step': step, 'updates': self.engine.updates, 'recovery': recovery}
         stall = time.perf_counter() - began
-        self._thread = threading.Thread(target=self._write, args=(state, began, stall), name='checkpoint', daemon=True)
+        self._thread = threading.Thread(target=self._write, args=(state, began, stall), name=SAVING, daemon=True)
         self._thread.start()
 
     def ended(self, wait: bool = False) -> Saved | None:
@@ -96,22 +100,25 @@ class Saver:
             files: list[dict[str, Any]] = [{}] * self.engine.world
             dist.all_gather_object(files, self._write_mine(staging), group=self.group)
             problems = [entry['problem'] for entry in files if 'problem' in entry]
-            outcome = [problems[0] if problems else None]
+            outcome: list[str | None] = [problems[0] if problems else None, None]  # the problem, the warning
             if self.engine.rank == 0:
-                outcome = [problems[0] if problems else self._finish(staging, target, {**state, 'files': files})]
+                if not problems:
+                    outcome[0] = self._finish(staging, target, {**state, 'files': files})
                 if outcome[0]:
                     shutil.rmtree(staging, ignore_errors=True)
+                else:
+                    outcome[1] = self._publish(target, state)
             dist.broadcast_object_list(outcome, group=self.group)
-            problem = outcome[0]
+            problem, warning = outcome
         except Exception as error:  # another rank is gone, and with it the run; anything else must not make the save vanish in silence
-            problem = f'checkpoint {target}: {error!r}'
-        self._ended = Saved(step, target, stall, time.perf_counter() - began, problem)
+            problem, warning = f'checkpoint {target}: {error!r}', None
+        self._ended = Saved(step, target, stall, time.perf_counter() - began, problem, warning)
 
     def _write_mine(self, staging: Path) -> dict[str, Any]:
         """This rank's file, synced and read back. Returns its entry in the state, or the problem."""
         path = staging / f'weights-{self.engine.rank:05d}-of-{self.engine.world:05d}.safetensors'
         try:
-            staging.mkdir(parents=True, exist_ok=True)
+            make_folder(staging)
             save_file(self._copies, path)
             sync(path)
             forget(path)
@@ -123,7 +130,7 @@ class Saver:
             return {'problem': described(path, error)}
 
     def _finish(self, staging: Path, target: Path, state: dict[str, Any]) -> str | None:
-        """Rank 0, when every rank's file is on the disk: write the state, rename, publish, retire. Returns the problem."""
+        """Rank 0, when every rank's file is on the disk: write the state, rename. Returns the problem."""
         try:
             state |= {
                 'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
@@ -136,18 +143,37 @@ class Saver:
             sync(staging / STATE)
             sync(staging)
             self.before_publishing()
-            if target.exists():  # damaged: the run could not resume from it, and is here again
-                remove(target)
-            staging.rename(target)
+            forget(staging / STATE)
+            if not holds(staging, state):
+                return f'{staging / STATE} does not hold what was written to it; is the disk sound?'
+            old = staging
+            if not holds(target, state) or check(target):
+                if target.exists():  # damaged, or of data that a rollback has passed over since
+                    old = put_away(target)
+                staging.rename(target)
             sync(self.folder)
+            shutil.rmtree(old, ignore_errors=True)  # the staged one, when an earlier save of this step failed after its rename
         except Exception as error:
             return described(target, error)
+        return None
+
+    def _publish(self, target: Path, state: dict[str, Any]) -> str | None:
+        """Rank 0, when the checkpoint is there: name it, remove what it makes superfluous. Returns what could not be done."""
         try:
             publish(self.folder, target.name)
-            retire(self.folder, state['step'], self.config.checkpoint.keep, self.config.checkpoint.forever)
-        except Exception as error:  # the checkpoint is there all the same
-            return f'{target} is whole, but {described(self.folder / LATEST, error)}'
+            if not state['recovery'].get('streak'):  # a run that must go back needs the one before the skipped updates
+                retire(self.folder, state['step'], self.config.checkpoint.keep, self.config.checkpoint.forever)
+        except Exception as error:
+            return f'{target} is whole, but {described(self.folder, error)}'
         return None
+
+
+def holds(path: Path, state: dict[str, Any]) -> bool:
+    """Whether a checkpoint's folder has this state."""
+    try:
+        return read_state(path) == state
+    except UserError:
+        return False
 
 
 def forget(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Saves a checkpoint, in a process that dies at a chosen file operation of the save: run as a script by test_save.py, under crash.cpp.
 
-One process that has imported everything forks a child for each line of stdin, `{"folder": …, "crash": {…}}`, and answers with its exit
-code.
+One process that has imported everything forks a child for each line of stdin, `{"folder": …, "crash": {…}, "again": …}`, and answers with
+its exit code.
 """
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ from tests.support.checkpoints import save_checkpoint
 from tests.support.synthetic import VOCABULARY, rank_data, tiny_config
 
 
-def save_next(folder: Path, crash: dict[str, str]) -> None:
-    """Load the newest checkpoint, if there is one, make one update, save, with `crash` in the environment during the save."""
+def save_next(folder: Path, crash: dict[str, str], again: bool) -> None:
+    """Load the newest checkpoint, if there is one, make one update, save, with `crash` in the environment during the save. `again`: no
+    update, so that what is there is saved once more.
+    """
     init_distributed()
-    config = tiny_config(str(folder), checkpoint=Checkpoint(keep=2))
+    config = tiny_config('run', checkpoint=Checkpoint(keep=2))
     torch.manual_seed(0)
     engine = Engine(UniX2(config.model, VOCABULARY), config, None)
     tidy(folder)
     path, problems = newest_valid(folder)
     assert not problems, problems
     done = load_checkpoint(engine, path)['step'] if path else 0
-    assert train_step(engine, config, rank_data(list(TASKS)[:4], 0, 1, 8, seed=done), done, 1e-2)
+    if not again:
+        assert train_step(engine, config, rank_data(list(TASKS)[:4], 0, 1, 8, seed=done), done, 1e-2)
+        done += 1
     os.environ.update(crash)
-    save_checkpoint(engine, folder, done + 1, config, {})
+    save_checkpoint(engine, folder, done, config, {})
 
 
 def main() -> None:
@@ -48,7 +52,7 @@ def main() -> None:
             os.setsid()
             code = 1
             try:
-                save_next(Path(task['folder']), task['crash'])
+                save_next(Path(task['folder']), task['crash'], task['again'])
                 code = 0
             finally:
                 sys.stderr.flush()

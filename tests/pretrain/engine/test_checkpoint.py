@@ -141,6 +141,8 @@ def load_alone(folder: str) -> dict[str, Tensor]:
     saved = saver.ended(wait=True)
     assert saved and 'step-0000002 cannot be written (nobody has thought of it)' in str(saved.problem) and not checkpoints(saver.folder)
 
+    spoil_and_warn(engine, Path(folder) / 'warned', config)
+
     # Before any update was applied, AdamW has no moments: the checkpoint holds zeros.
     fresh = new_engine(config, 3)
     empty = save_checkpoint(fresh, Path(folder) / 'fresh', 1, config, MANIFESTS)
@@ -148,6 +150,42 @@ def load_alone(folder: str) -> dict[str, Tensor]:
     assert load_checkpoint(resumed, empty)['step'] == 1
     assert torch.equal(resumed.slices()[0].master, fresh.slices()[0].master) and not resumed.slices()[0].moments['exp_avg'].any()
     return out
+
+
+def spoil_and_warn(engine: Engine, runs: Path, config: Config) -> None:
+    """A state that a disk has spoilt replaces nothing; a checkpoint that cannot be named is one all the same, and saved once."""
+
+    def spoil() -> None:
+        path = runs / '.staging-step-0000003' / STATE
+        path.write_bytes(path.read_bytes().replace(b'"step": 3', b'"step": 7'))
+
+    def save(step: int, recovery: dict[str, Any], saver: Saver) -> tuple[str | None, str | None]:
+        saver.save(step, recovery)
+        saved = saver.ended(wait=True)
+        assert saved
+        return saved.problem, saved.warning
+
+    one = config.model_copy(update={'checkpoint': Checkpoint(keep=1)})
+    plain, spoiling = Saver(engine, runs, one, MANIFESTS), Saver(engine, runs, one, MANIFESTS, spoil)
+    assert save(1, {}, plain) == (None, None)
+    problem, warning = save(3, {}, spoiling)
+    assert problem == f'{runs / ".staging-step-0000003" / STATE} does not hold what was written to it; is the disk sound?' and not warning
+    assert [path.name for path in checkpoints(runs)] == ['step-0000001'] and not list(runs.glob('.*'))
+
+    (runs / '.latest').mkdir()
+    problem, warning = save(2, {}, plain)
+    assert problem is None and warning == f'{runs / "step-0000002"} is whole, but {runs} cannot be written (Is a directory)'
+    made = (runs / 'step-0000002').stat().st_ino
+    (runs / '.latest').rmdir()
+    assert save(2, {}, plain) == (None, None) and (runs / 'step-0000002').stat().st_ino == made, 'it is as good as before'
+    assert save(2, {'skip': [[0, 1]]}, plain) == (None, None) and (runs / 'step-0000002').stat().st_ino != made, 'of other data'
+    assert [path.name for path in checkpoints(runs)] == ['step-0000002'] and (runs / 'latest').read_text() == 'step-0000002\n'
+
+    # A stop while updates are skipped: the checkpoint from before them is what the run would go back to.
+    assert save(3, {'streak': 1}, plain) == (None, None)
+    assert [path.name for path in checkpoints(runs)] == ['step-0000002', 'step-0000003']
+    assert save(4, {'streak': 0}, plain) == (None, None)
+    assert [path.name for path in checkpoints(runs)] == ['step-0000004']
 
 
 def expect(call: Callable[[], object], words: str) -> None:
