@@ -1,9 +1,11 @@
 """A run from start to end: open, resume, train, evaluate, checkpoint, go back when it must, stop when asked."""
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -13,6 +15,7 @@ import torch.distributed as dist
 
 from pretrain.config import dump_config
 from pretrain.data.packing import StepData
+from pretrain.durable import replace
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.host import attention_kernel, keep_memory
@@ -42,20 +45,23 @@ class Trainer:
         self.manifests = check_run(workload, ds_config)
         # A run with a checkpoint goes on from it or not at all, and then needs no other weights.
         start = None if checkpoints(self.checkpoints) else workload.weights()
-        init_distributed(config.watchdog.hang)
+        init_distributed(config.watchdog.hang, self.out / 'flight')
         keep_memory(local_device())
-        self.control = Control(config.watchdog, local_device(), self._fault)
-        torch.manual_seed(config.seed)  # the same initial weights on every rank
-        model = UniX2(config.model, workload.tokenizer.vocabulary)
-        if start:
-            start.load(model)
-        self.engine = Engine(model, config, ds_config)
         self.recovery = Recovery(config.recovery)
         self.done = 0  # updates
         self.saved = -1  # updates in the newest checkpoint
         self.history: list[Evaluation] = []  # the run's evaluations so far, on every rank
-        self.records = self._open(initialised=start is not None)
-        self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
+        self.records: Records | None = None  # on rank 0
+        self.control = Control(config.watchdog, local_device(), self._fault, self._hung)
+        from_rank_0(self._take_lock)  # before the watchdog's time begins: it may be waited for
+        with self.control:
+            torch.manual_seed(config.seed)  # the same initial weights on every rank
+            model = UniX2(config.model, workload.tokenizer.vocabulary)
+            if start:
+                start.load(model)
+            self.engine = Engine(model, config, ds_config)
+            self._open(initialised=start is not None)
+            self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
 
     @property
     def checkpoints(self) -> Path:
@@ -176,6 +182,8 @@ class Trainer:
             self._fault(f'no checkpoint of step {saved.step}: {saved.problem}', step=saved.step)
             return
         self.saved, self.recovery.rollbacks = saved.step, 0
+        if saved.warning is not None:
+            self._fault(saved.warning, step=saved.step)
         times = {'seconds': round(saved.seconds, 3), 'stall': round(saved.stall, 4)}
         self._event('checkpoint', step=saved.step, path=str(saved.path), **times)
 
@@ -192,42 +200,62 @@ class Trainer:
             raise UserError(f'{what}, after going back {times} times to {path}; lower optimizer.lr, or look at the data (events.jsonl)')
         window = self.recovery.pass_over(last, step_of(path))
         load_checkpoint(self.engine, path)
-        self.done = step_of(path)
+        self.done = self.saved = step_of(path)
         self.history = [line for line in self.history if line['step'] <= self.done]
-        if self.records:
-            self.records.go_back(self.done)
+        from_rank_0(self._records_back)
         self._event('rollback', step=self.done, last=last, skip=window, problem=what)
         self._say(f'{what}: back to {path}; batches {window[0]} to {window[1] - 1} of the data are passed over from now on')
 
-    def _open(self, initialised: bool) -> Records | None:
+    def _open(self, initialised: bool) -> None:
         """Load the newest valid checkpoint of `out`, if there is one, and open the records, on rank 0."""
-        from_rank_0(self._take_lock)
+        self.control.beat('checking the checkpoints')
         found = find_checkpoint(self.checkpoints)
         removal = None
         if found.path is not None:
+            self.control.beat(f'loading {found.path}')
             trained_on = check_resumable(self.config, found.path)
             removal = self.workload.check_same_data(trained_on, self.manifests, found.path)
             self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
             self.done = self.saved = step_of(found.path)
         elif not initialised:
             raise UserError(f'the checkpoints in {self.checkpoints} went away while this run started; start it again')
-        records = None if self.engine.rank else Records(self.out, self.done, self.config.log.tensorboard)
-        self.history = from_rank_0(lambda: records.evaluations() if records else [])
-        if records is None:
-            return None
-        (self.out / 'config.yaml').write_text(dump_config(self.config), encoding='utf8')
+        self.control.beat('opening the records')
+        self.history = from_rank_0(self._open_records)
         for problem in found.problems:
-            records.event('fault', problem=problem)
-            say(f'skipped a damaged checkpoint: {problem}')
+            self._event('fault', problem=problem)
+            self._say(f'skipped a damaged checkpoint: {problem}')
         if removal is not None:
-            records.event('removal', problem=removal)
-            say(removal)
+            self._event('removal', problem=removal)
+            self._say(removal)
         if found.path is not None:
-            records.event('resume', step=self.done, world=self.engine.world)
-            say(f'resuming after step {self.done} of {self.config.steps}')
+            self._event('resume', step=self.done, world=self.engine.world)
+            self._say(f'resuming after step {self.done} of {self.config.steps}')
         else:
-            records.event('start', step=0, world=self.engine.world)
-        return records
+            self._event('start', step=0, world=self.engine.world)
+
+    def _open_records(self) -> list[Evaluation]:
+        """Rank 0: open the records, and leave the configuration beside them. Returns the evaluations so far."""
+        with self._needing_room():
+            self.records = Records(self.out, self.done, self.config.log.tensorboard)
+            replace(self.out / 'config.yaml', [dump_config(self.config).encode()])
+        return self.records.evaluations()
+
+    def _records_back(self) -> None:
+        """Rank 0: the lines of what is undone are those of an attempt now."""
+        assert self.records
+        with self._needing_room():
+            self.records.go_back(self.done)
+
+    @contextmanager
+    def _needing_room(self) -> Iterator[None]:
+        """What the run cannot do without, and a disk may refuse: one line on all ranks, in place of a stack trace on one."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = f'make room in {self.out}' if full else f'correct that in {self.out}'
+            what = f'the records of the run cannot be written ({error.strerror})'
+            raise UserError(f'{what}; {remedy} and start the same command again') from None
 
     def _take_lock(self) -> None:
         self._lock = RunLock(self.out)
@@ -264,6 +292,10 @@ class Trainer:
         """What a person should know, on the terminal and in events.jsonl."""
         self._event('fault', problem=problem, **details)
         self._say(problem)
+
+    def _hung(self, verdict: str) -> None:
+        """Rank 0, in a thread of the watchdog, which has printed it."""
+        self._event('fault', problem=verdict)
 
     def _say(self, message: str) -> None:
         if self.engine.rank == 0:

@@ -22,10 +22,11 @@ PATIENCE = timedelta(hours=6)  # a rank that hangs is the watchdog's to notice
 class Control:
     """Notes SIGINT, SIGTERM and SIGUSR1, the end of the launcher, and what a rank has to `tell`; at every `point` all ranks agree.
 
-    The messages go over gloo between the CPUs: on a GPU they wait for no kernel. `hear` gets what any rank told, on rank 0.
+    The messages go over gloo between the CPUs: on a GPU they wait for no kernel. `hear` gets what any rank told, on rank 0; `hung` the
+    watchdog's verdict. The watchdog watches while this is entered, which may be several times.
     """
 
-    def __init__(self, options: Options, device: torch.device, hear: Callable[[str], None]):
+    def __init__(self, options: Options, device: torch.device, hear: Callable[[str], None], hung: Callable[[str], None]):
         self.stopping = 0  # the exit code with which all ranks stop, 0: they go on
         self.mistake: str | None = None  # what some rank failed with
         self._signal = 0
@@ -33,7 +34,7 @@ class Control:
         self._hear = hear
         self._group = cpu_group(PATIENCE)
         self._launcher = Launcher()
-        self._watchdog = Watchdog(options.hang, hear)
+        self._watchdog = Watchdog(options.hang, hung)
         self._stragglers = Stragglers(options.slow, device, self._group)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)

@@ -19,10 +19,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pretrain.engine.saver import SAVING
 from pretrain.engine.zero import cpu_group
 
 EXIT_HUNG = 75  # EX_TEMPFAIL of sysexits.h: start again
 ANSWER = 30.0  # seconds, for a rank's watchdog: it runs whatever its rank does
+RECORDING = 10.0  # seconds for a line of events.jsonl, whose disk or lock may be what hangs
 WAITING = re.compile(r'torch/distributed/|deepspeed/comm/')  # files of a rank that waits for the others
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Watchdog:
     """`beat` says that this rank goes on; when nothing is said for `seconds`, every rank's stack is printed and its process ends.
 
     A thread does it. Should the interpreter itself be stuck, the C thread of `faulthandler` ends the process a minute later, with its
-    stack. `on_hang` gets the verdict on rank 0.
+    stack. `on_hang` gets the verdict on rank 0, once it is printed: it may be stuck where the rank is.
     """
 
     def __init__(self, seconds: float, on_hang: Callable[[str], None]):
@@ -52,7 +54,6 @@ class Watchdog:
         self._main = threading.main_thread().ident
         self._doing, self._at, self._beats = 'starting', time.monotonic(), 0
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name='watchdog', daemon=True)
 
     def beat(self, doing: str) -> None:
         """This rank is alive, and now does this."""
@@ -61,15 +62,17 @@ class Watchdog:
         faulthandler.dump_traceback_later(self.seconds + 2 * ANSWER, exit=True)
 
     def start(self) -> None:
+        """Watch until `stop`; it may be started again then."""
         self.beat('starting')
-        self._thread.start()
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, args=(self._over,), name='watchdog', daemon=True).start()
 
     def stop(self) -> None:
         self._over.set()
         faulthandler.cancel_dump_traceback_later()
 
-    def _watch(self) -> None:
-        while not self._over.wait(min(1.0, self.seconds / 4)):
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() - self._at > self.seconds:
                 self._end()
 
@@ -89,14 +92,24 @@ class Watchdog:
             if silent == ['0']:  # which would have said it
                 print(verdict, file=sys.stderr, flush=True)
         if mine.rank == 0:
-            self.on_hang(verdict)
+            print(verdict, file=sys.stderr, flush=True)
+            recording = threading.Thread(target=self.on_hang, args=(verdict,), daemon=True)
+            recording.start()
+            recording.join(RECORDING)
         dump_flight(mine.rank)
         os._exit(EXIT_HUNG)
 
     def _report(self) -> Report:
-        frames = traceback.extract_stack(sys._current_frames()[self._main or 0])
-        waits = any(WAITING.search(frame.filename) for frame in frames[-6:])
+        running = sys._current_frames()
+        frames = traceback.extract_stack(running[self._main or 0])
         stack = ''.join(traceback.format_list(frames))
+        joins = any(frame.filename == threading.__file__ and frame.name == 'join' for frame in frames)
+        for thread in threading.enumerate():
+            if thread.name == SAVING and thread.ident in running:
+                own = traceback.extract_stack(running[thread.ident])
+                stack += f'and of its thread that writes a checkpoint:\n{"".join(traceback.format_list(own))}'
+                frames = own if joins else frames  # the rank waits for its own thread: what does that wait for?
+        waits = any(WAITING.search(frame.filename) for frame in frames[-6:])
         return Report(dist.get_rank(), socket.gethostname(), self._doing, time.monotonic() - self._at, waits, self._beats, stack)
 
 

@@ -3,6 +3,7 @@
 //   CRASH_PATH   part of the path (of a rename: of "from -> to")
 //   CRASH_COUNT  at which such call (1: the first)
 //   CRASH_SIGNAL instead: send this signal to the calling process alone, and go on
+//   CRASH_SLEEP  instead: let the call hang for so many seconds
 //   CRASH_LOG    instead: append "call path" of every such call of any kind to this file, and kill nothing
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -44,6 +45,10 @@ static void at(const char *call, const std::string &path) {
     if (!wanted || strcmp(wanted, call) || ++seen != (count ? atoi(count) : 1)) return;
     if (const char *number = getenv("CRASH_SIGNAL")) {
         kill(getpid(), atoi(number));
+        return;
+    }
+    if (const char *seconds = getenv("CRASH_SLEEP")) {
+        for (unsigned left = atoi(seconds); left; left = sleep(left)) {} // a signal ends it early
         return;
     }
     // So that a death of another kind is not taken for this one.

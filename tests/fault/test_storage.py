@@ -14,7 +14,7 @@ import pytest
 
 from pretrain.engine.checkpoint import checkpoints, newest_valid, step_of
 from pretrain.records import EVENTS, METRICS, read_lines
-from tests.support.launch import Started, command, run, steps, torchrun
+from tests.support.launch import Started, command, deepspeed, run, steps, succeed, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -71,6 +71,27 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: 
     assert survivor is not None and survivor.name >= before.name
     done = [line['step'] for line in read_lines(out / METRICS)]
     assert done == list(range(1, len(done) + 1)), 'no line was lost between'
+
+
+def test_a_start_on_a_full_disk_ends_in_one_line_on_every_rank(home: Path, small_disk: Path, tmp_path: Path) -> None:
+    out = small_disk / 'run'
+    succeed(command(deepspeed(2), home, out, *ONE_TASK, 'steps=2'), tmp_path)
+    with (out / METRICS).open('a') as lines:
+        lines.write('{"step": 3}\n')  # of an attempt that died: a start sets it aside
+    files = {name: (out / name).read_bytes() for name in ('config.yaml', METRICS)}
+    filler = fill(small_disk)
+    again = command(deepspeed(2), home, out, *ONE_TASK, 'steps=3')
+    for _ in range(2):
+        done = run(again, tmp_path)
+        printed = done.stdout + done.stderr
+        assert done.returncode == 2 and 'Traceback' not in printed, printed
+        (line,) = [line for line in printed.splitlines() if line.startswith('error: ')]
+        assert 'No space left on device' in line and f'make room in {out} and start the same command again' in line
+        assert {name: (out / name).read_bytes() for name in files} == files
+    filler.unlink()
+    assert 'resuming after step 2 of 3' in succeed(command(deepspeed(2), home, out, *ONE_TASK, 'steps=3'), tmp_path)
+    assert (out / 'metrics.attempt-1.jsonl').read_text() == '{"step": 3}\n'
+    assert not list(out.glob('*.attempt-2.jsonl')) and not list(out.glob('.*.jsonl'))
 
 
 def test_a_flipped_byte_in_a_shard_is_named_and_what_was_done_is_saved(home: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ import torch
 
 from pretrain.config import load_config
 from pretrain.data.loader import StepBatches
+from pretrain.data.order import data_step
 from pretrain.engine.checkpoint import newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, steps
+from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -44,13 +46,18 @@ class Ended:
 
 @pytest.fixture(scope='module')
 def ended(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    out = tmp_path_factory.mktemp('faulty') / 'run'
-    settings = [
-        'steps=40', 'tasks=[plm, mt]', 'checkpoint.every=4', 'recovery.margin=3', 'watchdog={hang: 20, slow: 1.5}', 'data.workers=0',
-        'eval.tasks=[mt]',
-    ]  # fmt: skip
-    arguments = command(deepspeed(2), home, out, *settings, script=Path(__file__).with_name('faulty.py'))
-    started = Started(arguments, out.parent, FAULTS=json.dumps(FAULTS))
+    return train(home, tmp_path_factory.mktemp('faulty') / 'run', FAULTS)
+
+
+SETTINGS = [
+    'steps=40', 'tasks=[plm, mt]', 'checkpoint.every=4', 'recovery.margin=3', 'watchdog={hang: 20, slow: 1.5}', 'data.workers=0',
+    'eval.tasks=[mt]',
+]  # fmt: skip
+
+
+def train(home: Path, out: Path, faults: dict[str, Any]) -> Ended:
+    arguments = command(deepspeed(2), home, out, *SETTINGS, script=Path(__file__).with_name('faulty.py'))
+    started = Started(arguments, out.parent, FAULTS=json.dumps(faults))
     code = started.end()
     metrics = {line['step']: line for line in read_lines(out / METRICS)}
     return Ended(out, code, started.log.read_text(), read_lines(out / EVENTS), metrics)
@@ -118,6 +125,60 @@ def test_the_rank_that_hangs_is_named_with_every_stack(ended: Ended) -> None:
     assert 'rank 1 on ' in ended.log and 'stands still in plm of step 30' in ended.log and 'time.sleep(10_000)' in ended.log
     assert 'rank 0 on ' in ended.log and 'waits for other ranks in mt of step 30' in ended.log and 'all_reduce' in ended.log
     assert ended.events[-1] == fault, 'it did not end by itself'
+
+
+def test_a_run_that_went_back_resumes_as_one_that_went_through(ended: Ended, home: Path, tmp_path: Path) -> None:
+    """The same data, losses and weights after the window, whether or not the run was started again behind it."""
+    out = Path(shutil.copytree(ended.out, tmp_path / 'resumed'))
+    log = succeed(command(deepspeed(2), home, out, *SETTINGS), tmp_path)
+    assert 'resuming after step 28 of 40' in log
+    through = train(home, tmp_path / 'through', {**FAULTS, 'hang': -1, 'slow': [0, 0, 0]})
+    assert through.code == 0, through.log
+    resumed = {line['step']: line for line in read_lines(out / METRICS)}
+    assert list(resumed) == list(through.metrics) == list(range(1, 41))
+    for step in range(1, 41):
+        assert reproducible(resumed[step]) == reproducible(through.metrics[step]), step
+    config = load_config(out / 'config.yaml')
+    batches = StepBatches(config, Tokenizer.load(Path(config.data.tokenizer)), rank=0, world=1)
+    for step in range(29, 41):
+        assert data_step(step - 1, [WINDOW]) == step + 3
+        assert resumed[step]['samples'] == samples(batches, step + 3), step
+    states = [read_state(folder / 'checkpoints/step-0000040') for folder in (out, through.out)]
+    assert [entry['sha256'] for entry in states[0]['files']] == [entry['sha256'] for entry in states[1]['files']]
+    assert states[0]['recovery'] == states[1]['recovery']
+
+
+def hung(home: Path, crash_library: Path, out: Path, call: str, path: str, count: int) -> Ended:
+    """Of two ranks, one hangs at a file operation."""
+    variables = {'CRASH_CALL': call, 'CRASH_PATH': path, 'CRASH_COUNT': str(count), 'CRASH_SLEEP': '10000'}
+    settings = ['steps=8', 'tasks=[mt]', 'eval.tasks=[mt]', 'checkpoint.every=4', 'watchdog.hang=15', 'data.workers=0']
+    started = Started(command(deepspeed(2), home, out, *settings), out.parent, LD_PRELOAD=str(crash_library), **variables)
+    code = started.end()
+    assert code == EXIT_HUNG, started.log.read_text()
+    return Ended(out, code, started.log.read_text(), read_lines(out / EVENTS), {})
+
+
+def test_a_save_that_hangs_is_blamed_on_its_rank_with_the_stack_of_its_thread(home: Path, crash_library: Path, tmp_path: Path) -> None:
+    ended = hung(home, crash_library, tmp_path / 'run', 'fsync', '.staging-step-0000004/weights-00001', 1)
+    (fault,) = ended.faults('holds the run up')
+    problem = fault['problem']
+    assert problem.startswith('rank 1 on ') and 'in writing a checkpoint for ' in problem and 'rank 0' not in problem
+    assert 'and of its thread that writes a checkpoint:' in ended.log and 'os.fsync(handle)' in ended.log and '_write_mine' in ended.log
+
+
+def test_a_start_that_hangs_is_ended_too(home: Path, crash_library: Path, tmp_path: Path) -> None:
+    ended = hung(home, crash_library, tmp_path / 'run', 'rename', 'config.yaml', 1)
+    (fault,) = ended.faults('holds the run up')
+    problem = fault['problem']
+    assert problem.startswith('rank 0 on ') and 'in opening the records for ' in problem and 'rank 1' not in problem
+
+
+def test_records_that_hang_do_not_keep_the_verdict_back(home: Path, crash_library: Path, tmp_path: Path) -> None:
+    """Rank 0 hangs in writing its second event, with the lock of the file that the verdict is to go to."""
+    ended = hung(home, crash_library, tmp_path / 'run', 'write', 'events.jsonl', 2)
+    assert not ended.faults('holds the run up')
+    verdict = next(line for line in ended.log.splitlines() if 'holds the run up, in' in line)
+    assert 'rank 0 on ' in verdict and 'rank 1' not in verdict
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1], ids=['SIGTERM', 'SIGUSR1'])

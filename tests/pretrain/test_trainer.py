@@ -45,3 +45,16 @@ def test_going_back_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InterruptedError):  # once more it may
         run._go_back()
     assert run.recovery.rollbacks == 2
+
+
+def test_what_is_saved_is_what_it_went_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a stop's checkpoint of the skipped updates: the run would take that step for saved when it comes to it again."""
+    run = run_of(tmp_path, monkeypatch, tmp_path / 'step-0000004', 0)
+    run.saved, run.history = 11, []
+    monkeypatch.setattr(trainer, 'load_checkpoint', lambda engine, path: {})
+    monkeypatch.setattr(trainer, 'from_rank_0', lambda function: None)
+    monkeypatch.setattr(Trainer, '_event', lambda self, event, **details: None)
+    monkeypatch.setattr(Trainer, '_say', lambda self, message: None)
+    run.engine = None  # type: ignore[assignment]
+    run._go_back()
+    assert run.done == run.saved == 4

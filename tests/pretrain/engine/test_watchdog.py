@@ -21,7 +21,7 @@ import sys, time
 import torch.distributed as dist
 from pretrain.engine.watchdog import Watchdog
 dist.init_process_group('gloo')
-watchdog = Watchdog(3.0, lambda verdict: print('verdict:', verdict, flush=True))
+watchdog = Watchdog(3.0, lambda verdict: (print('recorded:', verdict, flush=True), time.sleep(10_000)))
 watchdog.start()
 for number in range(1000):
     watchdog.beat(f'part {number}')
@@ -50,7 +50,8 @@ def test_a_stopped_process_is_named_by_the_others(tmp_path: Path) -> None:
     try:
         printed = zero.communicate(timeout=60)[0]
         assert zero.returncode == EXIT_HUNG and time.monotonic() - began < 30
-        assert 'verdict: rank 1 holds the run up: it does not answer at all' in printed
+        assert '\nrank 1 holds the run up: it does not answer at all' in printed
+        assert 'recorded: rank 1 holds the run up' in printed, 'and what cannot be recorded keeps nobody'
         assert 'rank 0 on ' in printed and 'waits for other ranks in part ' in printed and 'in barrier' in printed
     finally:
         one.kill()
