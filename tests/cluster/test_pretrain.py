@@ -49,7 +49,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
 
     train_to(NEVER)
     options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=0'], **NETWORK)
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=1'], **NETWORK)
     out, job = started.out, started.job
 
     def until(condition: Callable[[], bool], what: str) -> None:
@@ -94,7 +94,7 @@ def resumed(out: Path) -> list[int]:
 
 
 def test_the_curve_is_that_of_an_unbroken_run(life: Life, home: Path, folder: Path) -> None:
-    """Which was started by DeepSpeed's launcher: every loss, norm, rate and sample id is the same number."""
+    """Which was started by DeepSpeed's launcher and has no loader processes: every loss, norm, rate and sample id is the same number."""
     out = folder / 'unbroken'
     succeed(command(deepspeed(2), home, out, f'steps={steps(life.out)}', 'data.workers=0'), folder)
     ours, theirs = ([reproducible(line) for line in read_lines(run / METRICS)] for run in (life.out, out))
@@ -135,6 +135,13 @@ def test_the_log_tells_of_every_attempt(life: Life) -> None:
     for words in ('attempt 1: stopped by Slurm (exit code 138)', 'attempt 2: stopped by Slurm (exit code 138)', 'attempt 4: done'):
         assert words in log
     assert f'resuming after step {life.timed_out} of' in life.started.attempt(4)
+
+
+def test_a_stop_leaves_no_stack_trace(life: Life) -> None:
+    """Slurm's signal reaches the loader processes and their helpers as well: whose business it is not."""
+    for attempt in (1, 2):
+        assert 'Traceback' not in life.started.attempt(attempt)
+        assert 'a loader process was killed' not in life.started.attempt(attempt)
 
 
 def test_a_finished_run_is_evaluated_by_a_job(cluster: Cluster, life: Life, folder: Path) -> None:
