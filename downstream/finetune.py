@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from downstream.benchmark import Benchmark
+from downstream.caption_finetuning import COCO, COCOCN
 from downstream.finetuning import FineTuning, bound_to, check_bound
 from downstream.launch import free_port, run_group
 from downstream.recipes import compose
@@ -30,7 +31,7 @@ from pretrain.records import EVALUATION, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 
-BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, Translation, XVNLI, XGQA)}
+BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, Translation, COCO, COCOCN, XVNLI, XGQA)}
 RUN = Path(__file__).with_name('run.py')
 RESULT = 'result.json'
 # What may differ between the run that a result is of, and the call that asks for it: folders (told by their hashes) and the speed.

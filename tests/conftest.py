@@ -17,6 +17,7 @@ FIRST = (
     'pretrain/test_ablation.py', 'pretrain/test_presets.py', 'distributed/test_parity.py', 'pretrain/kernels/test_parity.py',
     'benchmarks/test_step.py', 'pretrain/health/test_health.py', 'fault/test_storage.py', 'fault/test_save.py',
     'downstream/test_finetune.py', 'downstream/test_translation_finetuning.py',
+    'downstream/test_caption_finetuning.py',
 )  # fmt: skip
 
 

@@ -42,15 +42,12 @@ def score_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]
 
     references[i] are the texts (at least one) of hypotheses[i]. `spice`: whether the language is one that SPICE parses (English).
     """
-    flat = [text for own in references for text in own]
-    cut = iter(tokens.cut(flat))
-    gts: Texts = {place: [next(cut) for _ in own] for place, own in enumerate(references)}
-    res: Texts = {place: [text] for place, text in enumerate(tokens.cut(hypotheses))}
+    gts, res = _cut(hypotheses, references, tokens)
     found: dict[str, Any] = {
         'BLEU-4': float(Bleu(4).compute_score(gts, res, verbose=0)[0][3]),
         'METEOR': None,
         'ROUGE-L': float(Rouge().compute_score(gts, res)[0]),
-        'CIDEr': float(Cider().compute_score(gts, res)[0]),
+        'CIDEr': _cider(gts, res),
         'SPICE': None,
     }
     unavailable: dict[str, str] = {}
@@ -63,6 +60,21 @@ def score_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]
         except Unavailable as error:
             unavailable[name] = str(error)
     return {**found, 'unavailable': unavailable, 'signature': f'pycocoevalcap|tokens:{tokens.name}|CIDEr:D,df of these references'}
+
+
+def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens: Tokens) -> float:
+    """CIDEr alone, as `score_captions` has it."""
+    return _cider(*_cut(hypotheses, references, tokens))
+
+
+def _cut(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens: Tokens) -> tuple[Texts, Texts]:
+    cut = iter(tokens.cut([text for own in references for text in own]))
+    gts = {place: [next(cut) for _ in own] for place, own in enumerate(references)}
+    return gts, {place: [text] for place, text in enumerate(tokens.cut(hypotheses))}
+
+
+def _cider(gts: Texts, res: Texts) -> float:
+    return float(Cider().compute_score(gts, res)[0])
 
 
 class Unavailable(Exception):

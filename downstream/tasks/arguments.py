@@ -36,13 +36,19 @@ def verb(
     return parser
 
 
-def finetuned(verbs: Any, text: str, data: str, tested: str | None = 'languages of the tests; ' + ALL) -> None:
-    """Adds `finetune`, with settings of the recipe behind the flags. tested: what --languages is, as in `verb`."""
+def finetuned(
+    verbs: Any, text: str, data: str, tested: str | None = 'languages of the tests; ' + ALL,
+    images: str = 'folder of the pictures, if not DATA/images',
+) -> None:  # fmt: skip
+    """Adds `finetune`, with settings of the recipe behind the flags. tested, images: what --languages (none: there is no such flag) and
+    --images are."""
     parser = verb(verbs, 'finetune', text, _finetune, data, 'DATA-finetuned', tested)
     add = parser.add_argument
-    add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
+    add('--images', type=Path, metavar='DIR', help=images)
     add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
     add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's, e.g. batch.global=64 finetune.epochs=3")
+    if tested is None:
+        parser.set_defaults(languages=None)
 
 
 def _finetune(options: argparse.Namespace) -> int:

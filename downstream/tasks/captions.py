@@ -6,17 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from downstream.tasks.arguments import out_folder, positive, report, verb
+from downstream.tasks.arguments import finetuned, out_folder, positive, report, verb
 
 
-def add_evaluate(verbs: Any, benchmark: str, layout: str) -> None:
-    """Adds the verb `evaluate` of a benchmark, named as in downstream/coco.py."""
+def add_verbs(verbs: Any, benchmark: str, layout: str) -> None:
+    """Adds `evaluate` and `finetune` of a benchmark, named as in downstream/coco.py."""
     text = 'write captions by beam search, and rank pictures and captions with the dual encoder; on several ranks under a launcher'
     add = verb(verbs, 'evaluate', text, partial(_evaluate, benchmark), layout, 'DATA-SPLIT', None).add_argument
     add('--images', type=Path, metavar='DIR', help="folder that holds COCO's train2014/ and val2014/, if not DATA")
     add('--split', default='test', choices=('test', 'val', 'train'), metavar='SPLIT', help='test, val or train; default: %(default)s')
     add('--beams', type=positive, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
     add('--only', choices=('captioning', 'retrieval'), metavar='PART', help='captioning or retrieval; default: both')
+    tuned = 'fine-tune the whole model to write captions, select on the development set, test its captions'
+    finetuned(verbs, tuned, layout, None, "folder that holds COCO's train2014/ and val2014/, if not DATA")
 
 
 def _evaluate(benchmark: str, options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pretrain.config.section import Section
 
-Benchmark = Literal['multi30k-retrieval', 'multi30k-translation', 'xvnli', 'xgqa']
+Benchmark = Literal['multi30k-retrieval', 'multi30k-translation', 'coco', 'coco-cn', 'xvnli', 'xgqa']
 
 
 class FineTune(Section):

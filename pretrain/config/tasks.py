@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from pretrain.config.section import Section
 
 PaperTask = Literal['cmcl', 'clcl', 'itm', 'mlm', 'plm', 'vplm', 'mt', 'mmmt']
-FineTuneTask = Literal['entailment', 'answering', 'translation']  # downstream's, beside cmcl
+FineTuneTask = Literal['entailment', 'answering', 'translation', 'captioning']  # downstream's, beside cmcl
 Task = Literal[PaperTask, 'vtlm', FineTuneTask]  # vtlm: UC2's, which configs/baselines/uc2.yaml trains
 TASKS: tuple[str, ...] = get_args(PaperTask)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pretrain.tasks.answering import Answering
 from pretrain.tasks.base import ContrastiveTask, SumTask
+from pretrain.tasks.captioning import Captioning
 from pretrain.tasks.clcl import CLCL
 from pretrain.tasks.cmcl import CMCL
 from pretrain.tasks.entailment import Entailment
@@ -17,7 +18,8 @@ from pretrain.tasks.vtlm import VTLM
 
 CONTRASTIVE: dict[str, ContrastiveTask] = {'cmcl': CMCL(), 'clcl': CLCL()}
 SUMMED: dict[str, SumTask] = {
-    task.name: task for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering(), Translation())
+    task.name: task
+    for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering(), Translation(), Captioning())
 }
 
 __all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']

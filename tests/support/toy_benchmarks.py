@@ -120,6 +120,20 @@ def write_captions(root: Path, split: str, language: str, texts: list[str]) -> N
     path.write_bytes(gzip.compress(''.join(f'{text}\n' for text in texts).encode()))
 
 
+def write_coco(root: Path, count: int = 8) -> None:
+    """COCO in Karpathy's split: two captions a picture, `count` pictures of every kind in train and restval, one in the others."""
+    (root / 'val2014').mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    images: list[dict[str, Any]] = []
+    for split, times in {'train': count - 2, 'restval': 2, 'val': 1, 'test': 1}.items():
+        for colour, place in [*product(COLOURS, PLACES)] * times:
+            name = f'COCO_val2014_{len(images):012d}.jpg'
+            (root / 'val2014' / name).write_bytes(toy_world.picture(colour, place, generator))
+            texts = said('en', 'one', colour, place, colour), said('en', 'one', place, colour, place)
+            images.append({'filepath': 'val2014', 'filename': name, 'split': split, 'sentences': [{'raw': text} for text in texts]})
+    write_json(root / 'dataset_coco.json', {'images': images, 'dataset': 'coco'})
+
+
 def write_multi30k(root: Path, count: int = 5) -> None:
     """Pictures of the toy world with captions in two languages: `count` of every kind in the training set, one in the others."""
     (root / 'images').mkdir(parents=True)

@@ -100,7 +100,7 @@ def test_what_is_counted() -> None:
         labels = batches[task].labels
         assert labels is not None and SUMMED[task].counts(batches[task]) == {task: len(labels)}
     assert SUMMED['mmmt'].counts(batches['mmmt'])['mmmt_masked'] == 7
-    assert {*SUMMED, *CONTRASTIVE} == {*TASKS, 'vtlm', 'entailment', 'answering', 'translation'}
+    assert {*SUMMED, *CONTRASTIVE} == {*TASKS, 'vtlm', 'entailment', 'answering', 'translation', 'captioning'}
 
 
 def test_vtlm_is_mlm_on_a_text_that_is_two_captions(model: UniX2) -> None:

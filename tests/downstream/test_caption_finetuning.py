@@ -1,0 +1,194 @@
+"""`downstream coco finetune` and `coco-cn finetune` on pictures that a tiny model learns to describe, and their training examples."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from downstream.benchmark import Benchmark
+from downstream.caption_finetuning import COCO, COCOCN
+from downstream.cli import run
+from downstream.finetuning import FineTuning
+from downstream.metrics.captions import Tokens
+from downstream.metrics.captions import cider as score
+from downstream.metrics.tokens import words as simple_words
+from downstream.recipes import compose
+from pretrain.model.load import find_model
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from shards.errors import UserError
+from tests.downstream.data import coco_files
+from tests.downstream.in_ranks import train_in_ranks
+from tests.support.launch import BIN, Started, reproducible, steps, succeed
+from tests.support.toy_benchmarks import write_coco
+from tests.support.toy_world import COLOURS, PLACES
+
+SETTINGS = [
+    'steps=400', 'optimizer.lr=5e-3', 'optimizer.warmup=20', 'eval.every=200', 'checkpoint.every=100', 'batch.global=48', 'batch.micro=48',
+    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0', 'data.augment_min_scale=1',
+    'data.augment_flip=0',
+]  # fmt: skip
+KINDS = len(COLOURS) * len(PLACES)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('captions') / 'coco'
+    write_coco(root)
+    return root
+
+
+@pytest.fixture(scope='module')
+def chinese(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO-CN with one picture to train on, one for development and nine in the test, beside COCO's pictures."""
+    root = tmp_path_factory.mktemp('chinese')
+    coco_files.write_coco(root)
+    coco_files.write_coco_cn(root)
+    return root
+
+
+def workload(kind: type[Benchmark], export: Path, data: Path, *settings: str) -> FineTuning:
+    base = find_model(export)
+    return FineTuning(*compose(kind, export, base, data, None, data / 'out', ['data.workers=0', *settings]), base)
+
+
+def words(export: Path, data: Path, out: Path, *settings: str, task: str = 'coco') -> list[str]:
+    return [task, 'finetune', '--model', str(export), '--data', str(data), '--out', str(out), *SETTINGS, *settings]
+
+
+def evaluated(model: Path, data: Path, out: Path, *flags: str, task: str = 'coco') -> dict[str, Any]:
+    folders = ['--model', str(model), '--data', str(data), '--out', str(out)]
+    assert run([task, 'evaluate', *folders, '--only', 'captioning', *flags]) == 0
+    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
+    return content
+
+
+def cider(result: dict[str, Any]) -> float:
+    return float(next(iter(result['captioning']['tokens'].values()))['CIDEr'])
+
+
+@pytest.fixture(scope='module')
+def whole(export: Path, data: Path) -> Path:
+    """One rank, never stopped."""
+    train_in_ranks(1, data.parent, *words(export, data, data.parent / 'whole'))
+    return data.parent / 'whole'
+
+
+@pytest.mark.parametrize(('kind', 'language', 'rows'), [(COCO, 'en', 2 * 8 * KINDS), (COCOCN, 'zh', 1)])
+def test_recipe_of_the_paper(
+    kind: type[Benchmark], language: str, rows: int, export: Path, request: pytest.FixtureRequest
+) -> None:
+    work = workload(kind, export, request.getfixturevalue('data' if language == 'en' else 'chinese'))
+    config, finetune = work.config, work.config.finetune
+    assert (config.batch.global_, config.optimizer.lr, config.optimizer.lr_min, list(config.tasks)) == (256, 5e-5, 0, ['captioning'])
+    assert finetune and (finetune.epochs, finetune.languages, len(work.benchmark)) == (20, [language], rows)
+    assert work.benchmark.tested(None)[0] == ['--only', 'captioning']
+
+
+def test_every_caption_is_written_from_its_picture_alone(export: Path, data: Path) -> None:
+    work = workload(COCO, export, data, 'batch={global: 192, micro: 192}', 'steps=1', 'optimizer.warmup=0')
+    (batch,) = next(iter(work.loader(0, 1, 0, (), lambda news: None)))[1]['captioning']
+    assert sorted(batch.sample_ids.tolist()) == list(range(192))
+    assert batch.decoder_input is not None and batch.labels is not None and batch.image_rows is not None
+    english = work.tokenizer.language('en')
+    assert batch.text.ids.tolist() == [0, 2, english] * 192 and batch.image_rows.tolist() == list(range(192))
+    lengths = batch.decoder_input.lengths.tolist()
+    content = json.loads((data / 'dataset_coco.json').read_text())['images']
+    texts = [sentence['raw'] for row in content if row['split'] in ('train', 'restval') for sentence in row['sentences']]
+    parts = zip(batch.sample_ids.tolist(), batch.decoder_input.ids.split(lengths), batch.labels.split(lengths), strict=True)
+    for row, read, labels in parts:
+        caption = work.tokenizer.encode(texts[row])
+        assert (read.tolist(), labels.tolist()) == ([english, *caption, 2], [*caption, 2, english])
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_learns_to_describe(whole: Path, export: Path, data: Path, tmp_path: Path) -> None:
+    """One caption for all pictures is the best that it could write without looking."""
+    before, after = evaluated(export, data, tmp_path / 'before'), evaluated(whole, data, tmp_path / 'after')
+    assert (before['setting'], after['setting']) == ('zero-shot', 'fine-tuned on en')
+    lines = [json.loads(line) for line in (tmp_path / 'after/captions.jsonl').read_text().splitlines()]
+    references = [line['references'] for line in lines]
+    simple = Tokens('words', simple_words)  # as PTB cuts these, without starting Java for each
+    blind = max(score([text] * len(lines), references, simple) for text in {text for own in references for text in own})
+    assert round(cider(before), 2) == 0 and cider(after) > 2 * blind > 0
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, data: Path, tmp_path: Path) -> None:
+    history = read_lines(whole / EVALUATION)
+    assert [line['step'] for line in history] == [0, 200, 400]
+    best = max(history[1:], key=lambda line: line['dev']['en'])
+    result = evaluated(whole, data, tmp_path, '--split', 'val', '--beams', '1')
+    assert cider(result) == pytest.approx(best['dev']['en']) and best['dev']['en'] > 1
+    assert result['model']['sha256'] == json.loads((whole / 'best/config.json').read_text())['weights_sha256']
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, tmp_path: Path) -> None:
+    few = ['steps=60', 'optimizer.warmup=0', 'eval.every=30', 'checkpoint.every=10']
+    whole, out = tmp_path / 'whole', tmp_path / 'killed'
+    train_in_ranks(1, tmp_path, *words(export, data, whole, *few))
+    command = [str(BIN / 'downstream'), *words(export, data, out, *few), '--ranks', '1']
+    first = Started(command, tmp_path)
+    first.wait_for(lambda: steps(out) >= 12)
+    first.kill()
+    assert steps(out) < 60
+    succeed(command, tmp_path)
+    ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, whole))
+    assert ours == theirs and len(ours) == 60
+    assert 'resume' in [line['event'] for line in read_lines(out / EVENTS)]
+    assert read_lines(out / EVALUATION) == read_lines(whole / EVALUATION)
+    one, other = (load_file(folder / 'best/model.safetensors') for folder in (out, whole))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
+    result = json.loads((out / 'result.json').read_text())  # the command tests the model, too
+    assert result['captioning'] == evaluated(whole, data, tmp_path / 'again')['captioning'] and 'retrieval' not in result
+    with pytest.raises(UserError, match=r'holds a run with optimizer.lr = 0.005, this one asks for 0.02'):
+        run(words(export, data, out, *few, 'optimizer.lr=2e-2'))
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_two_ranks_see_and_write_the_same_as_one(export: Path, data: Path, tmp_path: Path) -> None:
+    few = ['steps=12', 'optimizer.warmup=0', 'eval.every=12']
+    train_in_ranks(2, tmp_path, *words(export, data, tmp_path / 'two', 'batch.micro=24', *few))
+    train_in_ranks(1, tmp_path, *words(export, data, tmp_path / 'one', *few))
+    ours, theirs = (read_lines(tmp_path / folder / METRICS) for folder in ('two', 'one'))
+    assert [line['samples'] for line in ours] == [line['samples'] for line in theirs] and len(ours) == 12
+    for one, other in zip(ours, theirs, strict=True):
+        assert one['loss']['captioning'] == pytest.approx(other['loss']['captioning'], rel=1e-3)
+    first, second = (read_lines(tmp_path / folder / EVALUATION) for folder in ('two', 'one'))
+    assert [line['dev'] for line in first] == [pytest.approx(line['dev'], rel=1e-6) for line in second]
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_chinese(export: Path, chinese: Path, tmp_path: Path) -> None:
+    settings = ['steps=2', 'optimizer.warmup=0', 'eval.every=2', 'batch.global=2', 'precision=bf16']
+    train_in_ranks(1, tmp_path, *words(export, chinese, tmp_path / 'out', *settings, task='coco-cn'))
+    result = evaluated(tmp_path / 'out', chinese, tmp_path / 'result', task='coco-cn')
+    assert result['setting'] == 'fine-tuned on zh' and list(result['captioning']['tokens']) == ['jieba', 'characters']
+    assert list(read_lines(tmp_path / 'out' / EVALUATION)[-1]['dev']) == ['zh']
+
+
+def test_mistakes(export: Path, data: Path, chinese: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / 'copy'))
+    with pytest.raises(UserError, match=r'finetune\.text_only: there is no captioning without pictures'):
+        workload(COCO, export, copy, 'finetune.text_only=true')
+    with pytest.raises(UserError, match=r"finetune\.languages = \['de'\]: coco has captions in en alone; leave it out"):
+        workload(COCO, export, copy, 'finetune.languages=[de]')
+    with pytest.raises(UserError, match=r'dataset_coco\.json is missing; --data takes'):
+        workload(COCO, export, copy / 'val2014')
+    with pytest.raises(UserError, match=r'coco-cn_train\.txt is missing'):
+        workload(COCOCN, export, copy)
+    with pytest.raises(UserError, match=r'is neither a run .* nor an export'):
+        run(words(copy, data, tmp_path / 'out'))
+    (copy / f'val2014/COCO_val2014_{3:012d}.jpg').unlink()
+    with pytest.raises(UserError, match=r'picture .*000000000003.jpg is missing; --images names the folder'):
+        workload(COCO, export, copy)
