@@ -38,7 +38,8 @@ from data_pipeline.readers.captions import is_url
 from data_pipeline.records import PICTURE_KEY
 from data_pipeline.references import REMOVED, UrlSet
 from data_pipeline.shard_urls import Sample, samples_of
-from data_pipeline.work import FACTS, facts, sync, write_file, write_text
+from data_pipeline.work import FACTS, facts, write_file, write_text
+from shards.durable import sync
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, KINDS, MANIFEST
 from shards.storage import Location, Remote

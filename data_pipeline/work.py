@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data_pipeline.drops import Drops
+from shards.durable import sync
 from shards.errors import UserError
 
 FACTS = 'unit.json'
@@ -180,15 +181,6 @@ def write_file(path: Path, content: bytes) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(path)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_tree(folder: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pretrain.durable import replace, sync
+from shards.durable import replace, sync
 from shards.errors import UserError
 
 METRICS = 'metrics.jsonl'

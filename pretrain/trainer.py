@@ -15,7 +15,6 @@ import torch.distributed as dist
 
 from pretrain.config import dump_config
 from pretrain.data.packing import StepData
-from pretrain.durable import replace
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.host import attention_kernel, keep_memory
@@ -30,6 +29,7 @@ from pretrain.preflight import check_run
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
 from pretrain.workload import Evaluation, Workload
+from shards.durable import replace
 from shards.errors import UserError
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from pretrain.durable import replace
 from pretrain.engine.zero import Engine, Slice
+from shards.durable import replace
 from shards.errors import UserError
 
 STATE = 'state.json'

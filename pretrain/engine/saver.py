@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.durable import make_folder, sync
 from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, file_hash, publish, put_away, read_state, retire
 from pretrain.engine.zero import Engine, cpu_group, environment
+from shards.durable import make_folder, sync
 from shards.errors import UserError
 
 SAVING = 'checkpoint'  # name of the thread
