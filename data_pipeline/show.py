@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from data_pipeline.finish import EMPTY
 from data_pipeline.reasons import REASONS
 from data_pipeline.verify import decode_samples, stream_folders
 from shards.errors import UserError
+from shards.page import self_contained
 from shards.schema import COLUMNS, INDEX, Manifest, read_manifest
 from shards.storage import Location
 from shards.tokenizer import Tokenizer
@@ -64,16 +64,8 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
     streams.sort(key=lambda stream: stream['counted'] != 'captions')  # pictures first
     streams += _empty(folder)
     here = Path(__file__)
-    script = here.with_name('show_page.js').read_text(encoding='utf8')
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    # Within <script> only `<` matters: it could end the element, or begin a comment.
-    data = json.dumps({'title': str(folder), 'streams': streams}, ensure_ascii=False).replace('<', '\\u003c')
-    template = here.with_name('show_page.html').read_text(encoding='utf8')
-    head, rest = template.split('@POLICY@')
-    middle, rest = rest.split('@DATA@')
-    before, after = rest.split('@SCRIPT@')
-    return ''.join([head, policy, middle, data, before, script, after])
+    data = {'title': str(folder), 'streams': streams}
+    return self_contained(here.with_name('show_page.html'), here.with_name('show_page.js'), data)
 
 
 def _dropped(dropped: dict[str, int], examples: Examples) -> list[tuple[str, int, str, list[str]]]:

@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.browser import browser  # noqa: F401 - a fixture
+
 ROOT = Path(__file__).parent
 # What takes longest begins first, that which mostly waits (Slurm's timers, time-outs) beside what computes.
 FIRST = (
