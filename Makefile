@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 to 3.13 with its headers, g++ and make; everything else comes from requirements.lock into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean clean-demo
+.PHONY: help setup demo test lint docs clean clean-demo
 
 # The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -22,6 +22,7 @@ help:
 	@echo '             DEMO_STEPS=8 a short look   DEMO_OUT=DIR another folder   SEED=1 another seed'
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
 	@echo 'make lint    ruff and mypy'
+	@echo 'make docs    these documents as a site, in build/docs'
 	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
 	@echo 'make clean   remove caches   make clean-demo   remove $(DEMO_OUT)'
 
@@ -38,6 +39,10 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# A link that leads nowhere, or a page that no menu has, ends the build. The variable silences an advertisement.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lacks_module
 
-APEX = 'install NVIDIA apex with its CUDA extensions (docs/operations.md)'
+APEX = 'install NVIDIA apex with its CUDA extensions (docs/train.md)'
 
 Norm = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # x (…, D), weight (D,), bias (D,), eps -> (…, D) in the weights' precision
 

@@ -45,7 +45,7 @@ class Trace:
 
 
 class Tracer:
-    """A configuration's model without memory. `gpu`: with the kernels that a GPU would have (docs/operations.md)."""
+    """A configuration's model without memory. `gpu`: with the kernels that a GPU would have (docs/train.md)."""
 
     def __init__(self, config: Config, vocabulary: int, gpu: bool) -> None:
         self.config, self.vocabulary, self.gpu = config, vocabulary, gpu
