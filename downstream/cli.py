@@ -5,12 +5,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from downstream.tasks import coco, coco_cn, multi30k_retrieval, multi30k_translation, report, tatoeba, xgqa, xvnli
+from downstream.tasks import coco, coco_cn, demo, multi30k_retrieval, multi30k_translation, report, tatoeba, xgqa, xvnli
 from pretrain.mistakes import said_once
 from shards.arguments import Parser
 from shards.errors import run_command
 
-TASKS = (multi30k_retrieval, multi30k_translation, xvnli, xgqa, coco, coco_cn, tatoeba, report)  # each registers its verbs
+TASKS = (multi30k_retrieval, multi30k_translation, xvnli, xgqa, coco, coco_cn, tatoeba, report, demo)  # each registers its verbs
 
 
 def parser() -> Parser:

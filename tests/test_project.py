@@ -8,6 +8,7 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import distribution, packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def requirements() -> list[Requirement]:
     extras = described['optional-dependencies']
     assert isinstance(described['dependencies'], list)
     assert isinstance(extras, dict)
-    return [Requirement(line) for line in [*described['dependencies'], *extras['dev']]]
+    return [Requirement(line) for line in [*described['dependencies'], *chain(*extras.values())]]
 
 
 def locked() -> dict[str, str]:
