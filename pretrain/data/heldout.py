@@ -8,9 +8,10 @@ from itertools import chain, islice
 from pretrain.config import Config
 from pretrain.data.batch import Example, TaskBatch, collate
 from pretrain.data.examples import Examples
-from pretrain.data.order import BILINGUAL, CORPORA, Located
+from pretrain.data.order import Located
 from pretrain.data.rng import generator, hash63
 from pretrain.data.streams import Catalog, RecordStream
+from pretrain.tasks import CONTRASTIVE, REGISTRY, SUMMED
 from shards.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,13 @@ class HeldOut:
     def pools(self, task: str) -> dict[str, list[Located]]:
         """Language -> records, at most eval.samples, languages in alphabetical order."""
         if task not in self._pools:
-            parts = [self._pictures(task in BILINGUAL) if group == 'pictures' else self._texts(group) for group in CORPORA[task]]
-            smallest = 2 if task in ('cmcl', 'clcl', 'itm') else 1  # a pair alone has no negative: its loss says nothing
+            kind = REGISTRY[task]
+            parts = [self._pictures(kind.bilingual) if group == 'pictures' else self._texts(group) for group in kind.corpora]
+            smallest = 2 if task in CONTRASTIVE or SUMMED[task].matched else 1  # a pair alone has no negative: its loss says nothing
             pools = {}
             for language in sorted(set(chain(*parts))):
                 groups = [part.get(language, []) for part in parts]
-                pools[language] = self._mixed(*groups) if task == 'mlm' else groups[0]
+                pools[language] = self._mixed(kind.share(self.config, kind.corpora[1]), *groups) if len(groups) == 2 else groups[0]
             self._pools[task] = {language: pool for language, pool in pools.items() if len(pool) >= smallest}
             if not self._pools[task]:
                 shards = self.config.data.shards
@@ -60,9 +62,9 @@ class HeldOut:
             made = self.make(task, language)
             yield language, [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
 
-    def _mixed(self, pictures: list[Located], texts: list[Located]) -> list[Located]:
-        """MLM's share of texts, and more of one kind where the other has not enough."""
-        wanted, share = self.config.eval.samples, self.config.task.mlm_text_share
+    def _mixed(self, share: float, pictures: list[Located], texts: list[Located]) -> list[Located]:
+        """Of two corpora this share of the second, and more of one where the other has not enough."""
+        wanted = self.config.eval.samples
         if share in (0, 1):
             return texts if share else pictures
         from_text = max(round(wanted * share), wanted - len(pictures))

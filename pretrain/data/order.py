@@ -13,17 +13,10 @@ from pretrain.config import Config
 from pretrain.data.interleave import Interleave
 from pretrain.data.shuffle import Shuffle
 from pretrain.data.streams import Catalog, RecordStream
+from pretrain.tasks import REGISTRY
 from shards.errors import UserError
 from shards.schema import KINDS
 from shards.tokenizer import Tokenizer
-
-# Table 6 of the paper, and UC2's task. 'pictures' stands for the corpora of data.pictures.
-CORPORA: dict[str, tuple[str, ...]] = {
-    'cmcl': ('pictures',), 'itm': ('pictures',), 'mlm': ('pictures', 'cc100'), 'vplm': ('pictures',), 'mmmt': ('pictures',),
-    'clcl': ('opus',), 'mt': ('opus',), 'plm': ('cc100',), 'vtlm': ('pictures',),
-}  # fmt: skip
-
-BILINGUAL = ('mmmt', 'vtlm')  # need captions in two languages
 
 Skip = Sequence[tuple[int, int]]
 
@@ -143,7 +136,7 @@ def possible_worlds(config: Config) -> str:
 
 def corpora_of(config: Config, task: str) -> list[str]:
     """The corpora that a task takes samples from."""
-    groups = [group for group in CORPORA[task] if _share(config, task, group)]
+    groups = [group for group in REGISTRY[task].corpora if REGISTRY[task].share(config, group)]
     return [corpus for group in groups for corpus in (config.data.pictures if group == 'pictures' else [group])]
 
 
@@ -156,21 +149,14 @@ def build_command(config: Config, corpus: str) -> str:
 def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:
     """The streams of a task and their weights. Raises UserError naming what the task lacks."""
     sources: list[Source] = []
-    for group in CORPORA[task]:
-        share = _share(config, task, group)
+    for group in REGISTRY[task].corpora:
+        share = REGISTRY[task].share(config, group)
         if share == 0:
             continue
         part = _pictures(config, catalog, task) if group == 'pictures' else _texts(config, catalog, task, group)
         total = sum(source.weight for source in part)
         sources += [Source(source.stream, share * source.weight / total, source.subset) for source in part]
     return sources
-
-
-def _share(config: Config, task: str, group: str) -> float:
-    """Share of a task's samples that come from `group`, one of CORPORA[task]."""
-    if task != 'mlm':
-        return 1.0
-    return config.task.mlm_text_share if group == 'cc100' else 1 - config.task.mlm_text_share
 
 
 def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
@@ -181,7 +167,7 @@ def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
         if not found:
             raise _missing(config, catalog, task, corpus)
         for stream in found:
-            subset = stream.multilingual() if task in BILINGUAL else None
+            subset = stream.multilingual() if REGISTRY[task].bilingual else None
             size = len(stream if subset is None else subset)
             if size:
                 sources.append(Source(stream, size**config.data.corpus_alpha, subset))
@@ -214,7 +200,7 @@ def _instead(config: Config, catalog: Catalog) -> str:
     def there(task: str) -> bool:
         needed = corpora_of(config, task)
         streams = [stream for corpus in needed for stream in catalog.streams(corpus, 'train')]
-        if task in BILINGUAL and not any(len(stream.multilingual()) for stream in streams):
+        if REGISTRY[task].bilingual and not any(len(stream.multilingual()) for stream in streams):
             return False
         return {stream.corpus for stream in streams} == {*needed}
 

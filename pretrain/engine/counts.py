@@ -59,17 +59,21 @@ def observed(data: StepData) -> dict[str, int]:
         task = task_of(batches)
         for batch in batches:
             add(f'samples.{task}', len(batch))
-            if task in ('plm', 'vplm'):
+            kind = SUMMED.get(task)
+            if kind is None:
+                continue
+            if kind.prefixed:
                 add(f'prefixed.{task}', 0 if batch.prefix is None else int((batch.prefix > 0).sum()))
-            if task in ('mlm', 'mmmt', 'vtlm'):
+            if kind.masked:
                 add(f'masks.{task}', 0 if batch.masked is None else len(batch.masked))
-            if task == 'itm':
-                add('negatives.itm', 0 if batch.match is None else int((batch.match == 0).sum()))
+            if kind.matched:
+                add(f'negatives.{task}', 0 if batch.match is None else int((batch.match == 0).sum()))
     return out
 
 
 def reported(sums: dict[str, int]) -> dict[str, float]:
-    """`prefixed.TASK`: share of samples with T_p > 0; `masks.TASK`: mean masks a sample; `negatives.itm`: number of negatives."""
+    """`prefixed.TASK`: share of samples with T_p > 0; `masks.TASK`: mean masks a sample; `negatives.TASK`: number of unmatched pairs.
+    """
     out: dict[str, float] = {}
     for key, number in sums.items():
         kind, _, task = key.partition('.')

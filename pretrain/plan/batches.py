@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch, Texts
+from pretrain.tasks import REGISTRY, ContrastiveTask, SumTask
 
 SPECIAL = 3  # <s>, </s> and the language's code
 
@@ -19,10 +20,9 @@ class Lengths:
     low: int
     high: int
 
-    def rows(self, count: int, share: float = 1.0) -> Tensor:
-        """(count,) int64: the lengths, or `share` of each sequence's own tokens with the special ones."""
-        lengths = torch.linspace(self.low, self.high, count).round().long()
-        return ((lengths - SPECIAL) * share).long().clamp_min(0) + SPECIAL
+    def rows(self, count: int) -> Tensor:
+        """(count,) int64: the lengths of so many sequences."""
+        return torch.linspace(self.low, self.high, count).round().long().clamp_min(SPECIAL)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PlannedBatch(TaskBatch):
 def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: str = 'meta') -> TaskBatch:
     """`rows` samples of a task with the mean numbers of pictures, masks and prefix tokens that the configuration makes (paper 3.2)."""
     options, size = config.task, config.model.visual.image_size
-    captioned = shape.texts if task in ('clcl', 'plm', 'mt') else shape.captions
+    kind = REGISTRY[task]
 
     def texts(lengths: Tensor) -> Texts:
         return Texts(torch.zeros(int(lengths.sum()), dtype=torch.int64, device=device), lengths)
@@ -57,34 +57,32 @@ def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: st
     def ids(count: int) -> Tensor:
         return torch.zeros(count, dtype=torch.int64, device=device)
 
-    lengths = captioned.rows(rows)
-    pictured = rows if task in ('cmcl', 'itm', 'vplm') else 0
-    if task == 'mlm':
-        pictured = rows - round(rows * options.mlm_text_share)
-        lengths = torch.cat([shape.captions.rows(pictured), shape.texts.rows(rows - pictured)])
-    elif task == 'mmmt':
-        pictured = rows - round(rows * options.mmmt_image_drop)
+    def part(share: float) -> int:
+        return rows - round(rows * (1 - share))
+
+    captioned = part(kind.share(config, 'pictures')) if 'pictures' in kind.corpora else 0
+    lengths = torch.cat([shape.captions.rows(captioned), shape.texts.rows(rows - captioned)])
     target = lengths
-    if task in ('plm', 'vplm'):  # half of the samples with a prefix of `prefix_share`, the others without one
-        with_prefix = round(rows * options.prefix_probability)
-        prefix = torch.cat([captioned.rows(rows, options.prefix_share)[:with_prefix], torch.full((rows - with_prefix,), SPECIAL)])
-        lengths, target = prefix, target - (prefix - SPECIAL)
+    if isinstance(kind, SumTask) and kind.prefixed:  # half of the samples with a prefix of `prefix_share`, the others without one
+        prefix = ((lengths - SPECIAL) * options.prefix_share).long()
+        prefix[round(rows * options.prefix_probability):] = 0
+        lengths, target = prefix + SPECIAL, target - prefix
     batch = PlannedBatch(task=task, sample_ids=torch.arange(rows), languages=['en'] * rows, text=texts(lengths))
-    if pictured:
+    if pictured := part(kind.pictured(config)):
         batch.images = torch.zeros(pictured, 3, size, size, dtype=torch.uint8, device=device)
         batch.image_rows = torch.arange(pictured)
-    if task in ('plm', 'vplm', 'mt', 'mmmt'):
-        batch.decoder_input = texts(target - 1)  # the shifted sequence has no <s>
-        batch.labels = ids(int((target - 1).sum()))
-    if task in ('mlm', 'mmmt'):
-        ratio = options.mask_ratio if task == 'mlm' else options.mmmt_mask_ratio
-        starts = lengths.cumsum(0) - lengths
-        rows_of = zip(starts.tolist(), lengths.tolist(), strict=True)
-        masked = [start + 1 + place for start, length in rows_of for place in range(masks(length, ratio))]
-        batch.masked, batch.masked_labels = torch.tensor(masked, device=device), ids(len(masked))
-    if task == 'itm':
-        batch.match = torch.ones(rows, device=device)
-    if task == 'clcl':
+    if isinstance(kind, SumTask):
+        if kind.written:
+            batch.decoder_input = texts(target - 1)  # the shifted sequence has no <s>
+            batch.labels = ids(int((target - 1).sum()))
+        if kind.masked:
+            ratio, starts = kind.mask_ratio(config), lengths.cumsum(0) - lengths
+            rows_of = zip(starts.tolist(), lengths.tolist(), strict=True)
+            masked = [start + 1 + place for start, length in rows_of for place in range(masks(length, ratio))]
+            batch.masked, batch.masked_labels = torch.tensor(masked, device=device), ids(len(masked))
+        if kind.matched:
+            batch.match = torch.ones(rows, device=device)
+    elif isinstance(kind, ContrastiveTask) and 'other' in kind.sides:
         batch.other = texts(lengths)
     batch.image_ids, batch.text_ids, batch.other_ids = (torch.arange(rows, device=device) for _ in range(3))
     return batch

@@ -12,6 +12,7 @@ from pretrain.plan.cluster import Cluster, communication, reading, timing
 from pretrain.plan.estimate import Estimate, estimate
 from pretrain.plan.memory import backward
 from pretrain.plan.trace import DTYPES, Tracer
+from pretrain.tasks import REGISTRY
 from shards.errors import UserError
 
 FIT_ROWS = (16, 32)  # micro-batches at which memory is traced for the largest that fits
@@ -48,7 +49,7 @@ def make_plan(
     sent = communication(full.parameters, width, cluster)
     times = timing(typical.flops, sent['seconds'], config.steps, cluster)
     samples = sum(config.batch.size(task) for task in config.tasks)
-    pictures = sum(_pictures(config, task) * config.batch.size(task) for task in config.tasks)
+    pictures = sum(REGISTRY[task].pictured(config) * config.batch.size(task) for task in config.tasks)
     read = reading(samples, pictures, times['step_seconds'], assumed.picture_bytes, assumed.text_bytes, assumed.decode_rate)
     say('largest batch: tracing the largest tasks at two sizes, with and without recomputation')
     fits = [row for recompute in (False, True) for row in largest_batches(config, vocabulary, cluster, full, recompute)]
@@ -89,13 +90,6 @@ def _task(config: Config, task: str, full: Estimate, typical: Estimate, cluster:
         'activations': full.traces[task].activations, 'logits': full.traces[task].logits,
         'seconds': trace.flops / (cluster.peak_tflops * 1e12 * cluster.utilisation),
     }  # fmt: skip
-
-
-def _pictures(config: Config, task: str) -> float:
-    """Pictures read for a sample of a task; ITM's negatives replace one picture by another."""
-    options = config.task
-    shares = {'cmcl': 1.0, 'itm': 1.0, 'vplm': 1.0, 'mlm': 1 - options.mlm_text_share, 'mmmt': 1 - options.mmmt_image_drop}
-    return shares.get(task, 0.0)
 
 
 def _around(mean: int, longest: int) -> Lengths:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pretrain.tasks.answering import Answering
-from pretrain.tasks.base import ContrastiveTask, SumTask
+from pretrain.tasks.base import ContrastiveTask, SumTask, Task
 from pretrain.tasks.captioning import Captioning
 from pretrain.tasks.clcl import CLCL
 from pretrain.tasks.cmcl import CMCL
@@ -16,10 +16,13 @@ from pretrain.tasks.translation import Translation
 from pretrain.tasks.vplm import VPLM
 from pretrain.tasks.vtlm import VTLM
 
-CONTRASTIVE: dict[str, ContrastiveTask] = {'cmcl': CMCL(), 'clcl': CLCL()}
-SUMMED: dict[str, SumTask] = {
+REGISTRY: dict[str, Task] = {
     task.name: task
-    for task in (ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering(), Translation(), Captioning())
-}
+    for task in (
+        CMCL(), CLCL(), ITM(), MLM(), PLM(), VPLM(), MT(), MMMT(), VTLM(), Entailment(), Answering(), Translation(), Captioning(),
+    )
+}  # fmt: skip
+CONTRASTIVE = {name: task for name, task in REGISTRY.items() if isinstance(task, ContrastiveTask)}
+SUMMED = {name: task for name, task in REGISTRY.items() if isinstance(task, SumTask)}
 
-__all__ = ['CONTRASTIVE', 'SUMMED', 'ContrastiveTask', 'SumTask']
+__all__ = ['CONTRASTIVE', 'REGISTRY', 'SUMMED', 'ContrastiveTask', 'SumTask', 'Task']

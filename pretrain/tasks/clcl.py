@@ -1,12 +1,18 @@
 """CLCL, cross-lingual contrastive learning: the two sides of a translation pair (paper 3.2.2; component A; OPUS)."""
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from pretrain.data.batch import TaskBatch
+from pretrain.data.batch import Example, TaskBatch
+from pretrain.data.sequences import text_id
 from pretrain.tasks.base import ContrastiveTask
 from pretrain.tasks.contrastive import linked, same
+
+if TYPE_CHECKING:
+    from pretrain.data.examples import Draw
 
 
 class CLCL(ContrastiveTask):
@@ -14,7 +20,17 @@ class CLCL(ContrastiveTask):
     together, on whichever side, are a positive wherever they meet."""
 
     name = 'clcl'
+    corpora = ('opus',)
     sides = 'text', 'other'
+
+    def example(self, draw: Draw) -> Example:
+        (language, ids), (other_language, other) = draw.sides()
+        sequences = draw.sequences
+        decode = sequences.tokenizer.decode
+        return draw.example(
+            language, sequences.encoder_input(ids, language), other=sequences.encoder_input(other, other_language),
+            text_id=text_id(decode(ids)), other_id=text_id(decode(other)),
+        )  # fmt: skip
 
     def keys(self, batch: TaskBatch) -> Tensor:
         assert batch.text_ids is not None and batch.other_ids is not None
