@@ -25,8 +25,8 @@ from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
 from data_pipeline.pictures import BadPicture, image_id, prepare
+from data_pipeline.readers import PICTURES, img2dataset, wit
 from data_pipeline.readers import captions as caption_readers
-from data_pipeline.readers import cc3m, cc12m, img2dataset, wit
 from data_pipeline.records import Caption, Picture
 from data_pipeline.references import evaluation_of, excluded, removed
 from data_pipeline.work import Unit, facts
@@ -34,7 +34,6 @@ from data_pipeline.writer import UnitWriter
 from shards.errors import UserError
 
 _URLS, _IDS, _FAILED, _FOUND = 'urls.npy', 'ids.npy', 'failed.npy', 'found.json'
-_CORPORA: dict[str, Any] = {'cc3m': cc3m, 'cc12m': cc12m, 'wit': wit}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class PictureSource:
 
 def sources(job: Job) -> tuple[list[CaptionSource], list[PictureSource]]:
     """Everything that the build reads. Raises UserError when pictures, or WIT's captions, are missing."""
-    own = _CORPORA[job.corpus].caption_files(job.raw)
+    own = PICTURES[job.corpus].caption_files(job.raw)
     place = job.translations or job.raw
     translations = [place] if place.is_file() else caption_readers.translation_files(place)
     if job.translations and not translations:
@@ -93,7 +92,7 @@ def _picture_files(job: Job) -> list[tuple[Path, img2dataset.Shard | None]]:
 
 def names(job: Job) -> str:
     """What files are recognised by, for people."""
-    own: str = _CORPORA[job.corpus].NAMES
+    own = PICTURES[job.corpus].NAMES
     return f'{own}, translations*.jsonl or .tsv (also .gz), image*/**/NNNNN.tar, NNNNN/ or NNNNN.parquet (img2dataset)'
 
 
@@ -124,12 +123,12 @@ def stages(job: Job) -> Iterator[list[Unit]]:
 
 
 def _spill(job: Job, source: CaptionSource, folder: Path, drops: Drops) -> dict[str, Any]:
-    rows = _CORPORA[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
+    rows = PICTURES[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
     return {'sources': [source_of(source.path, job)], **spill(clean_captions(rows, False, job, drops), False, folder)}
 
 
 def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture]:
-    licence = _CORPORA[job.corpus].LICENCE
+    licence = PICTURES[job.corpus].LICENCE
     if source.shard:
         return img2dataset.pictures(source.shard, licence, drops)
     return wit.pixels(source.path, drops) if wit.is_pixels(source.path) else caption_readers.inline_pictures(source.path, licence, drops)
@@ -139,7 +138,7 @@ def _found(job: Job, source: PictureSource) -> Iterator[Picture]:
     """The pictures of `_pictures` once more: those of a tar need not be looked for again. The first pass has counted what is dropped."""
     found = job.work / 'scan' / source.name / _FOUND
     if source.shard and found.exists():
-        return img2dataset.at(source.shard, json.loads(found.read_text(encoding='utf8')), _CORPORA[job.corpus].LICENCE)
+        return img2dataset.at(source.shard, json.loads(found.read_text(encoding='utf8')), PICTURES[job.corpus].LICENCE)
     return _pictures(job, source, Drops())
 
 

@@ -78,7 +78,7 @@ def _add_build(sub: Parser) -> None:
     sub.add_argument(
         '--translations', type=Path, metavar='PATH', help='translated captions (a file, or a folder of them) when they are not in --raw'
     )
-    sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='needed by cc100 and opus')
+    sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='needed by corpora of text')
     sub.add_argument(
         '--exclude',
         type=Path,
@@ -124,7 +124,7 @@ def _add_tokenizer(sub: Parser) -> None:
     train: Parser = commands.add_parser('train', help=text, description=text, formatter_class=_Help)
     train.set_defaults(run=_train, parser=train)
     train.add_argument(
-        '--raw', type=Path, required=True, metavar='DIR', help='folder that holds the folders cc3m cc12m wit cc100 opus, or some of them'
+        '--raw', type=Path, required=True, metavar='DIR', help=f'folder that holds the folders {" ".join(KINDS)}, or some of them'
     )
     train.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the tokenizer')
     for item in fields(TrainingSettings):

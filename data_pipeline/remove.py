@@ -96,7 +96,7 @@ def _place(folder: Location, scratch: Path | None) -> tuple[Location, list[str]]
     built = sorted(path.name for path in work.iterdir() if path.is_dir() and KINDS.get(path.name) == 'pictures')
     corpora = [corpus for corpus in built if not below or corpus == below[0]]
     if not corpora:
-        raise UserError(f'{folder} holds no pictures; only cc3m, cc12m and wit have URLs that can be removed')
+        raise UserError(f'{folder} holds no pictures; only picture corpora have URLs that can be removed')
     if incomplete := [text for corpus, text in unfinished(out, scratch).items() if corpus in corpora]:
         raise UserError(incomplete[0])
     return out, corpora

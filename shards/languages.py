@@ -30,9 +30,9 @@ MBART50 = _words(
     'tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI'
 )
 
-# Every other language: all of ISO 639-1 and the 639-3 languages of WIT, CC100, WikiMatrix, OPUS and Unicode CLDR. The place in this list is
-# the place in the embedding: never reorder, add at the end only. (A tokenizer folder keeps its own copy, so that additions here leave built
-# shards valid.)
+# Every other language: all of ISO 639-1 and the 639-3 languages of WIT, CC100, WikiMatrix, OPUS and Unicode CLDR. The place in this list
+# and the next two is the place in the embedding: never reorder, add at the end of the last only. (A tokenizer folder keeps its own copy, so
+# additions here leave built shards valid.)
 _OTHERS = _words(
     'aa ab ae ak am an as av ay ba be bg bi bm bo br bs ca ce ch co cr cu cv cy da dv dz ee el eo eu ff fj fo fy ga gd gn gv ha ho ht '
     'hu hy hz ia ie ig ii ik io is iu jv kg ki kj kl kn kr ks ku kv kw ky la lb lg li ln lo lu mg mh mi ms mt na nd ng nn no nr nv ny '
@@ -54,9 +54,11 @@ _SCRIPTS = {  # canonical -> token, where a language has a second script
     'ur_rom': 'ur_ROM',
     'sr_rom': 'sr_ROM',
 }
+_ADDED = _words('')  # since then
 
 _TOKENS: dict[str, str] = (
     {token.partition('_')[0]: token for token in CC25 + MBART50} | {code: f'{code}_XX' for code in _OTHERS} | _SCRIPTS
+    | {code: f'{code}_XX' for code in _ADDED}
 )
 
 # Tokens with ids after <mask>, in the order of their ids.

@@ -15,10 +15,11 @@ from typing import Any, Literal
 from shards.errors import UserError
 from shards.storage import Location
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # docs/data.md says what a change of it asks of whoever has shards
 
 Kind = Literal['pictures', 'text', 'bitext']
 
+# A corpus's place is in the ids of its samples: never reorder, add at the end only.
 KINDS: dict[str, Kind] = {'cc3m': 'pictures', 'cc12m': 'pictures', 'wit': 'pictures', 'cc100': 'text', 'opus': 'bitext'}
 
 COLUMNS: dict[Kind, dict[str, str]] = {
@@ -73,7 +74,7 @@ def read_manifest(stream: Location) -> Manifest:
         raise UserError(f'{path} cannot be read ({error}); build this stream again') from None
     version = raw.get('schema_version') if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
-        raise UserError(f'{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the shards again')
+        raise UserError(f'{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build them again (docs/data.md)')
     try:
         return Manifest(**raw)
     except TypeError as error:

@@ -1,13 +1,23 @@
 """Settings of the data: shards, tokenizer, mixture, lengths, augmentation."""
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pretrain.config.section import Section
+from shards.schema import KINDS
 
-Pictures = Literal['cc3m', 'cc12m', 'wit']
+PICTURES = [corpus for corpus, kind in KINDS.items() if kind == 'pictures']
+
+
+def _known(corpus: str) -> str:
+    if corpus not in PICTURES:
+        raise ValueError(f'{corpus!r} is no picture corpus; there are {", ".join(PICTURES)}')
+    return corpus
+
+
+Pictures = Annotated[str, AfterValidator(_known)]
 
 
 class Data(Section):
@@ -17,7 +27,7 @@ class Data(Section):
         None, description='folder for decompressed copies of compressed shards, as large as they are; none: one in the temporary folder'
     )
     pictures: list[Pictures] = Field(
-        default_factory=lambda: list(get_args(Pictures)), min_length=1, description='picture corpora to train on; each must be there'
+        default_factory=lambda: ['cc3m', 'cc12m', 'wit'], min_length=1, description='picture corpora to train on; each must be there'
     )
     accept_removals: bool = Field(
         False, description='go on from a checkpoint though pictures were removed from the shards since: the rest comes in another order'

@@ -74,7 +74,8 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     for corpus in dict.fromkeys(manifest.corpus for manifest in manifests):
         own = [manifest for manifest in manifests if manifest.corpus == corpus]
         languages = sorted({code for manifest in own for code in manifest.languages})
-        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), LICENCES[corpus]])
+        licence = LICENCES.get(corpus, "its publisher's")
+        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), licence])
     text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
     if lacking:
         text += f'\n\nNot counted, as their manifests were gone or had changed when this card was written: {", ".join(lacking)}.'
