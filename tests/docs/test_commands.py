@@ -1,0 +1,239 @@
+"""Every command that a document shows is known to the table below, which says what runs it, and its program understands its arguments."""
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import pytest
+
+from pretrain.config import load_config
+from tests.docs.commands import DOCUMENTS, ROOT, blocks, joined
+
+
+class Shown(NamedTuple):
+    """A command of a document."""
+
+    document: str
+    line: str
+
+
+class Row(NamedTuple):
+    """Commands that begin like this, and where they, or others of other folders and sizes, are run: `file: what stands in it`."""
+
+    begins: str
+    run_by: str
+
+
+OURS = (
+    Row('make demo', '.ci/run: make demo'),
+    Row('make test', '.ci/run: make test'),
+    Row('make lint', '.ci/run: make lint'),
+    Row('make docs', '.ci/run: make docs'),
+    Row('make setup CPU_ONLY=1', 'parsed: needs a CPU build of torch'),
+    Row('make setup', '.ci/run: make setup'),
+    Row('data_pipeline tokenizer train', 'downstream/demo/__main__.py: tokenizer'),
+    Row('data_pipeline tokenizer import', 'tests/data_pipeline/test_tokenizer_training.py: import'),
+    Row('data_pipeline build', 'downstream/demo/__main__.py: build'),
+    Row('data_pipeline finish', 'tests/data_pipeline/test_work.py: finish'),
+    Row('data_pipeline verify', 'tests/docs/test_extend.py: data_pipeline verify'),
+    Row('data_pipeline stats', 'tests/docs/test_extend.py: data_pipeline stats'),
+    Row('data_pipeline remove', 'tests/data_pipeline/test_remove.py: remove'),
+    Row('deepspeed pretrain/run.py', '.ci/run: deepspeed pretrain/run.py'),
+    Row('deepspeed --num_accelerators 2 pretrain/run.py', 'tests/support/launch.py: --num_accelerators'),
+    Row('torchrun --nproc_per_node 2 pretrain/run.py', 'tests/support/launch.py: --nproc_per_node'),
+    Row('python pretrain/run.py', 'tests/pretrain/test_run.py: pretrain/run.py'),
+    Row('pretrain plan', 'tests/docs/test_extend.py: pretrain plan'),
+    Row('pretrain doctor', 'tests/pretrain/test_doctor.py: doctor'),
+    Row('pretrain export', 'downstream/demo/__main__.py: export'),
+    Row('downstream demo', 'tests/downstream/web/test_page.py: demo'),
+    Row('downstream multi30k-retrieval evaluate', 'downstream/demo/__main__.py: multi30k-retrieval'),
+    Row('downstream multi30k-retrieval finetune', 'tests/downstream/test_retrieval_finetuning.py: finetune'),
+    Row('downstream multi30k-translation evaluate', 'tests/downstream/test_multi30k_translation.py: evaluate'),
+    Row('downstream multi30k-translation finetune', 'tests/downstream/test_translation_finetuning.py: finetune'),
+    Row('deepspeed --num_accelerators 2 downstream/run.py', 'tests/downstream/test_multi30k_translation.py: downstream/run.py'),
+    Row('downstream tatoeba', 'downstream/demo/__main__.py: tatoeba'),
+    Row('downstream coco evaluate', 'tests/downstream/test_coco.py: evaluate'),
+    Row('downstream coco-cn evaluate', 'tests/downstream/test_coco.py: evaluate'),
+    Row('downstream coco finetune', 'tests/downstream/test_caption_finetuning.py: finetune'),
+    Row('downstream coco-cn finetune', 'tests/downstream/test_caption_finetuning.py: finetune'),
+    Row('downstream xvnli', 'tests/downstream/test_finetune.py: xvnli'),
+    Row('downstream xgqa', 'tests/downstream/test_xgqa.py: xgqa'),
+    Row('downstream report', 'tests/downstream/test_report.py: report'),
+    Row('python benchmarks/ridge_floor.py', 'downstream/demo/__main__.py: ridge_floor.py'),
+    Row('python benchmarks/step.py', 'tests/benchmarks/test_step.py: step.py'),
+    Row('python benchmarks/loader.py', 'tests/benchmarks/test_loader.py: loader'),
+    Row('python benchmarks/full_size_step.py', 'tests/benchmarks/test_full_size_step.py: full_size_step'),
+    Row('python benchmarks/bf16_band.py', 'tests/benchmarks/test_bf16_band.py: bf16_band'),
+    Row('python benchmarks/checkpoint.py', 'tests/benchmarks/test_checkpoint.py: checkpoint'),
+    Row('python benchmarks/plan_memory.py', 'tests/pretrain/plan/test_plan.py: plan_memory'),
+    Row('python benchmarks/chaos.py', 'parsed: half an hour; tests/fault/ has the short version'),
+    Row('python benchmarks/memory.py', 'parsed: minutes and gigabytes'),
+    Row('python -m benchmarks.data', 'parsed: needs the peers'),
+    Row('sbatch', 'tests/support/slurm.py: sbatch'),
+)
+# Programs that are not ours: what runs the line, or why nothing does.
+OTHERS = (
+    Row('source .venv/bin/activate', 'Makefile: export PATH'),
+    Row('python3 -m venv .venv', 'Makefile: -m venv'),
+    Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
+    Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
+    Row('.venv/bin/pip install torch==', 'not run: the index is named by PyTorch'),
+    Row('DS_BUILD_OPS=0', 'not run: needs nvcc, as the page says'),
+    Row('APEX_CPP_EXT=1', 'not run: needs nvcc, as the page says'),
+    Row('apt-get install make g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
+    Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
+    Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
+    Row('apt-get install default-jre-headless', 'not run: 200 MB for two scores'),
+    Row('uv pip compile', 'not run: a network; made the lock that is here'),
+    Row('pip install pre-commit', 'not run: a network'),
+    Row('pre-commit install', 'not run: changes .git; its hooks are run by tests/docs/test_habits.py'),
+    Row("(printf 'caption\\turl\\n'; cat cc3m/Train_GCC", 'tests/docs/test_commands.py: test_the_header_of_a_list'),
+    Row('img2dataset', 'not run: a network, and no dependency of this project'),
+)
+# What a block without a command begins with: tables, listings, output.
+TEXTS = (
+    'Zero-shot retrieval among', 'cc3m: 700 train', 'cc3m/Train_GCC', '{"url"', '<l1>-<l2>', 'shards/cc3m/train/index.json',
+    'RUN/config.yaml', 'n0           skipped',
+)  # fmt: skip
+CODE = ('python', 'diff', 'bibtex', 'json', 'yaml')
+ALL = (*OURS, *OTHERS)
+
+
+def row_of(line: str) -> Row | None:
+    """The row of a command: of several the longest."""
+    return max((row for row in ALL if line.startswith(row.begins)), key=lambda row: len(row.begins), default=None)
+
+
+def shown() -> Iterator[Shown]:
+    """Every command of the documents. A line of a block that holds commands is one; behind a line with `$` stands what it printed."""
+    for document in DOCUMENTS:
+        name = document.relative_to(ROOT).as_posix()
+        for block in blocks(document.read_text(encoding='utf8')):
+            if block.language in CODE or block.lines[0].startswith(TEXTS):
+                continue
+            prompted = any(line.startswith('$ ') for line in block.lines)
+            if block.lines[0].startswith('python -c "'):
+                yield Shown(name, '\n'.join(block.lines))
+                continue
+            for line in joined(block.lines):
+                if not prompted or line.startswith('$ '):
+                    yield Shown(name, re.sub(r'\s+#.*', '', line.removeprefix('$ ')).strip())
+
+
+SHOWN = [command for command in shown() if not command.line.startswith('python -c "')]
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert len(SHOWN) > 80
+    assert [command for command in SHOWN if row_of(command.line) is None] == []
+
+
+@pytest.mark.parametrize('row', ALL, ids=lambda row: row.begins)
+def test_the_table_is_true(row: Row) -> None:
+    """What a row says is there; a row that no document needs any more is gone."""
+    file, _, needle = row.run_by.partition(': ')
+    if file not in ('parsed', 'not run'):
+        assert needle in (ROOT / file).read_text(encoding='utf8')
+    assert any(row_of(command.line) is row for command in SHOWN), 'no document shows it'
+
+
+class Parsed(BaseException):
+    """The arguments of a program, before it does anything."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Programs end, with Parsed, when their own parser has accepted their arguments."""
+
+    def ended(how: str) -> None:
+        real = getattr(argparse.ArgumentParser, how)
+
+        def parsed(self: argparse.ArgumentParser, *given: object, **named: object) -> NoReturn:
+            raise Parsed(real(self, *given, **named))
+
+        monkeypatch.setattr(argparse.ArgumentParser, how, parsed)
+
+    for how in ('parse_args', 'parse_intermixed_args'):
+        ended(how)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'path', [str(ROOT), *sys.path])
+    yield
+
+
+def options_of(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
+    """What the program of a command understands of its arguments. Raises UserError, or SystemExit, for what it does not."""
+    if words[0] == 'deepspeed' or words[0] == 'torchrun':
+        first = next(i for i, word in enumerate(words) if word.endswith('run.py'))
+        words = ['python', *words[first:]]
+    if words[0] == 'sbatch':
+        return options_of(of_job(words), monkeypatch)
+    if words[0] == 'python':
+        module = words[1] == '-m'
+        monkeypatch.setattr(sys, 'argv', [words[2], *words[3:]] if module else words[1:])
+        start, name = (runpy.run_module, words[2]) if module else (runpy.run_path, words[1])
+        run: Callable[[], object] = partial(start, name, run_name='__main__')
+    else:
+        monkeypatch.setattr(sys, 'argv', words)
+        run = import_module(f'{words[0]}.cli').main
+    with pytest.raises(Parsed) as parsed:
+        run()
+    return parsed.value.options
+
+
+def of_job(words: list[str]) -> list[str]:
+    """The command that a job runs, of `sbatch … slurm/SCRIPT …`."""
+    at = next(i for i, word in enumerate(words) if word.startswith('slurm/'))
+    assert (ROOT / words[at]).is_file() and all(re.fullmatch(r'--[a-z-]+=\S+', word) for word in words[1:at])
+    programs = {
+        'slurm/pretrain.sh': ['python', 'pretrain/run.py'], 'slurm/build_shards.sh': ['data_pipeline', 'build'],
+        'slurm/finetune.sh': ['downstream'], 'slurm/healthcheck.sh': ['python', '-m', 'pretrain.health'],
+    }  # fmt: skip
+    return [*programs[words[at]], *words[at + 1 :]]
+
+
+PARSED = [command for command in SHOWN if (row := row_of(command.line)) in OURS and command.document != 'docs/extend.md']
+
+
+@pytest.mark.usefixtures('parse')
+@pytest.mark.parametrize('command', PARSED, ids=lambda command: f'{command.document}: {command.line}')
+def test_its_program_understands_it(command: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the program's own parser, settings by the configuration. (docs/extend.md is run as a whole by test_extend.py.)"""
+    words = shlex.split(command.line)
+    if words[0] == 'make':
+        done = subprocess.run(['make', '-n', *words[1:]], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return
+    options = options_of(words, monkeypatch)
+    config = getattr(options, 'config', None)
+    settings = getattr(options, 'settings', [])
+    load_config(config if words[0] != 'downstream' else None, settings)
+
+
+def test_the_counting_of_parameters_prints_what_the_page_says() -> None:
+    counted = [command for command in shown() if command.line.startswith('python -c "')]
+    assert len(counted) == 1
+    program = shlex.split(counted[0].line)[2]
+    done = subprocess.run([sys.executable, '-c', program.strip()], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f'{int(done.stdout):,}' in (ROOT / 'docs/method.md').read_text(encoding='utf8')
+
+
+def test_the_header_of_a_list(tmp_path: Path) -> None:
+    """The line that puts a header before CC3M's list, on the sample's."""
+    line = next(command.line for command in SHOWN if command.line.startswith('(printf'))
+    (tmp_path / 'cc3m').symlink_to(ROOT / 'sample/raw/cc3m')
+    subprocess.run(['bash', '-c', line], cwd=tmp_path, check=True)
+    rows = (tmp_path / 'cc3m.tsv').read_text(encoding='utf8').split('\n')
+    assert rows[0].split('\t') == ['caption', 'url'] and rows[1].split('\t')[1].startswith('http')
