@@ -15,7 +15,7 @@ def register(tasks: Any) -> None:
     add = parser.add_argument
     add('folders', nargs='+', metavar='DIR', help='a run, an export or an --out, each with its results below; NAME=DIR names it')
     add('--out', type=Path, default=Path('report'), metavar='DIR', help='default: %(default)s')
-    add('--examples', type=positive, default=8, metavar='N', help='texts a language, captions a result, on the page of examples (8)')
+    add('--examples', type=positive, default=8, metavar='N', help='texts a language, captions a result, as examples; default: %(default)s')
     add('--languages', nargs='+', metavar='CODE', help='of the texts on the page of examples; default: all')
     parser.set_defaults(run=_report)
 

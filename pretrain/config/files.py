@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -102,15 +102,24 @@ def _assign(raw: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _explain(error: ValidationError, path: str | Path | None) -> str:
     """The first problem of a validation, in one line."""
-    first = error.errors()[0]
+    problems = error.errors()
+    first = next((problem for problem in problems if problem['type'] == 'extra_forbidden'), problems[0])  # others may follow from it
     where = '.'.join(str(part) for part in first['loc'])
     source = f' (in {path} or on the command line)' if path else ''
     if first['type'] == 'extra_forbidden':
-        near = difflib.get_close_matches(where, _keys(Config), 1, 0.3)
-        return f'unknown setting {where}{source}' + (f'; did you mean {near[0]}?' if near else '')
+        near = _nearest(where, _keys(Config))
+        return f'unknown setting {where}{source}' + (f'; did you mean {near}?' if near else '')
     if first['type'] == 'value_error':  # of settings that do not fit together: the message names them
         return f'{where or "configuration"}{source}: {first["ctx"]["error"]}'
     return f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+
+
+def _nearest(key: str, known: list[str]) -> str | None:
+    """The setting that is meant by an unknown one: that of the same name in another section, else the one that is spelt most like it."""
+    name = key.rpartition('.')[2]
+    elsewhere = [other for other in known if other.rpartition('.')[2] == name]
+    near = difflib.get_close_matches(key, elsewhere or known, 1, 0.0 if elsewhere else 0.3)
+    return near[0] if near else None
 
 
 def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
@@ -118,6 +127,7 @@ def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         names.append(key)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += _keys(field.annotation, key + '.')
+        for part in (field.annotation, *get_args(field.annotation)):  # a section, or one that may be none
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                names += _keys(part, key + '.')
     return names

@@ -32,16 +32,16 @@ LIMITS = {'ge': 'at least', 'gt': 'above', 'le': 'at most', 'lt': 'below', 'min_
 
 def page() -> str:
     """The whole page, Markdown."""
-    return HEAD + ''.join(_section(name, model) for name, model in _sections(Config, ''))
+    return HEAD + ''.join(_section(name, model) for name, model in sections(Config, ''))
 
 
-def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
+def sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """(dotted name, model) of a configuration and of every part of it, outer ones first."""
     yield prefix, model
     for name, field in model.model_fields.items():
         part = _part(field.annotation)
         if part is not None:
-            yield from _sections(part, f'{prefix}{field.alias or name}.')
+            yield from sections(part, f'{prefix}{field.alias or name}.')
 
 
 def _part(annotation: Any) -> type[BaseModel] | None:
@@ -53,19 +53,19 @@ def _part(annotation: Any) -> type[BaseModel] | None:
 
 
 def _section(prefix: str, model: type[BaseModel]) -> str:
-    rows = [_row(prefix + (field.alias or name), field) for name, field in model.model_fields.items() if not _default_part(field)]
+    rows = [_row(prefix + (field.alias or name), field) for name, field in model.model_fields.items() if not default_part(field)]
     title = prefix.rstrip('.') or 'At the top'
     said = '' if model.__doc__ is None or model is Config else f'{" ".join(model.__doc__.split())}\n\n'
     return f'\n## {title}\n\n{said}| setting | type | default | meaning |\n|---|---|---|---|\n' + ''.join(rows) if rows else ''
 
 
-def _default_part(field: FieldInfo) -> bool:
+def default_part(field: FieldInfo) -> bool:
     """Whether a field is a section that is always there: it has a table of its own and no value to show."""
     return isinstance(field.default, BaseModel)
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    cells = (f'`{name}`', _kind(field.annotation) + _limits(field.metadata), _default(field), field.description or '')
+    cells = (f'`{name}`', _kind(field.annotation) + _limits(field.metadata), default(field), field.description or '')
     return '| ' + ' | '.join(cell.replace('|', '\\|').replace('<', '&lt;') for cell in cells) + ' |\n'
 
 
@@ -100,7 +100,7 @@ def _limits(metadata: Any) -> str:
     return f', {", ".join(words)}' if words else ''
 
 
-def _default(field: FieldInfo) -> str:
+def default(field: FieldInfo) -> str:
     if field.is_required():
         return 'must be given'
     value = field.get_default(call_default_factory=True)

@@ -86,6 +86,8 @@ def test_overrides() -> None:
         ('batch.global_=3', ['unknown setting batch.global_', 'batch.global?']),
         ('optimiser.lr=3', ['unknown setting optimiser', 'did you mean optimizer?']),
         ('step=3', ['unknown setting step', 'did you mean steps?']),
+        ('lr=3', ['unknown setting lr', 'did you mean optimizer.lr?']),
+        ('finetune.epoch=3', ['unknown setting finetune.epoch', 'did you mean finetune.epochs?']),
         ('eval.retrieval.langages=[en]', ['did you mean eval.retrieval.languages?']),
         ('steps', ["'steps' is not key=value"]),
         ('steps=many', ['steps', "'many'", 'integer']),
