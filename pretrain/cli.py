@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pretrain import doctor
+from pretrain.doctor import command as doctor
 from pretrain.plan import command as plan
 from shards.arguments import Parser
 from shards.errors import run_command
@@ -32,7 +32,8 @@ def run(arguments: list[str]) -> int:
     plan.add_arguments(plan_parser)
     doctor_parser = commands.add_parser(
         'doctor', help='is everything here that a run needs? exit code 1 if not', description=doctor.__doc__,
-        epilog='Looks at versions, machine, fused kernels, launchers and Slurm, disk, tokenizer and shards. A note is no obstacle.',
+        epilog='Looks at versions, machine, compilers, fused kernels, launchers and Slurm, disk, tokenizer, shards, initial weights and '
+        'evaluation. A note is no obstacle.',
     )  # fmt: skip
     doctor.add_arguments(doctor_parser)
     options = parser.parse_args(arguments)

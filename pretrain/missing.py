@@ -11,10 +11,10 @@ from shards.storage import location
 from shards.tokenizer import DESCRIPTION
 
 
-def check_built(config: Config) -> None:
-    """Raises UserError, with one command a line below its first, when two or more of the run's tokenizer and corpora are not there.
+def lacking(config: Config) -> dict[str, str]:
+    """Folder -> the command that makes it, of the run's tokenizer and corpora that are not there, in the order in which to build them.
 
-    What lacks alone is left to those who read it: they know of more remedies. Only whether folders exist is looked at.
+    Only whether folders exist is looked at.
     """
     needed = {corpus for task in config.tasks for corpus in corpora_of(config, task)}
     commands: dict[str, str] = {}
@@ -24,6 +24,15 @@ def check_built(config: Config) -> None:
         folder = location(config.data.shards) / corpus / 'train'
         if not folder.is_dir():
             commands[str(folder)] = build_command(config, corpus)
+    return commands
+
+
+def check_built(config: Config) -> None:
+    """Raises UserError, with one command a line below its first, when two or more of the run's tokenizer and corpora are not there.
+
+    What lacks alone is left to those who read it: they know of more remedies.
+    """
+    commands = lacking(config)
     if len(commands) > 1:
         lines = ''.join(f'\n  {command}' for command in commands.values())
         raise UserError(f'{", ".join(commands)} are missing; build them in this order, DIR being where the raw corpora are:{lines}')

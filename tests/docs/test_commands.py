@@ -53,7 +53,7 @@ OURS = (
     Row('torchrun --nproc_per_node 2 pretrain/run.py', 'tests/support/launch.py: --nproc_per_node'),
     Row('python pretrain/run.py', 'tests/pretrain/test_run.py: pretrain/run.py'),
     Row('pretrain plan', 'tests/docs/test_extend.py: pretrain plan'),
-    Row('pretrain doctor', 'tests/pretrain/test_doctor.py: doctor'),
+    Row('pretrain doctor', 'tests/pretrain/doctor/test_command.py: doctor'),
     Row('pretrain export', 'downstream/demo/__main__.py: export'),
     Row('downstream demo', 'tests/downstream/web/test_page.py: demo'),
     Row('downstream multi30k-retrieval evaluate', 'downstream/demo/__main__.py: multi30k-retrieval'),

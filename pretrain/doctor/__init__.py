@@ -1,0 +1,1 @@
+"""`pretrain doctor`: is everything here that a run needs?"""

@@ -1,0 +1,69 @@
+"""`pretrain doctor`: is everything here that a run needs? One table; every failure with its remedy."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from pretrain.config import Config
+from pretrain.doctor.finding import FAIL, Finding
+from pretrain.doctor.inputs import data, evaluation, weights
+from pretrain.doctor.machine import compilers, disk, machine
+from pretrain.doctor.software import fused, launch, versions
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
+    'versions': versions, 'machine': machine, 'compilers': compilers, 'kernels': fused, 'launch': launch, 'disk': disk, 'data': data,
+    'weights': weights, 'evaluation': evaluation,
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add('--config', metavar='YAML', default=str(ROOT / 'configs/paper.yaml'), help='the run to check for; default: configs/paper.yaml')
+    add('--json', action='store_true', help='print the findings as JSON')
+    add('settings', nargs='*', metavar='key=value', help='settings that replace those of the configuration')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table. Returns 1 when something fails."""
+    from pretrain.config import load_config
+
+    findings = diagnose(load_config(options.config, options.settings))
+    if options.json:
+        import json
+
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        print(render(findings))
+    return 1 if any(finding.state == FAIL for finding in findings) else 0
+
+
+def diagnose(config: Config) -> list[Finding]:
+    """Every check, in the order of the table. A check that breaks is a failure of its own, not the end of the others."""
+    findings: list[Finding] = []
+    for group, check in CHECKS.items():
+        try:
+            findings += check(config)
+        except Exception as error:
+            said = ' '.join(f'{type(error).__name__}: {error}'.split())
+            findings.append(Finding(group, 'check', FAIL, said, 'this check itself failed: please report it with this line'))
+    return findings
+
+
+def render(findings: list[Finding]) -> str:
+    """The table, and how many failed."""
+    width = max(len(finding.what) for finding in findings)
+    lines: list[str] = []
+    group = ''
+    for finding in findings:
+        if finding.group != group:
+            group = finding.group
+            lines += ['', group] if lines else [group]
+        lines.append(f'  {finding.state:4s}  {finding.what:{width}s}  {finding.found}')
+        if finding.remedy:
+            lines.append(f'        {"":{width}s}  -> {finding.remedy}')
+    failures = sum(finding.state == FAIL for finding in findings)
+    lines += ['', f'{failures} of {len(findings)} checks failed' if failures else f'all {len(findings)} checks passed or are no obstacle']
+    return '\n'.join(lines)

@@ -1,0 +1,96 @@
+"""Versions, fused kernels, launchers."""
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from pretrain.config import Config
+from pretrain.doctor.finding import FAIL, NOTE, OK, Finding
+from shards.errors import UserError
+
+PORT = 29500  # where the processes meet unless the launcher, or MASTER_PORT, says otherwise
+
+
+def versions(config: Config) -> Iterator[Finding]:
+    """Python and every direct dependency against pyproject.toml's bounds."""
+    from packaging.requirements import Requirement
+
+    python = sys.version.split()[0]
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding('versions', 'python', OK if fits else FAIL, python, '' if fits else 'make the environment with Python 3.11 to 3.13')
+    for line in requires('ernie-unix2') or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({'extra': ''}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            state = NOTE if requirement.name == 'triton' else FAIL  # CPU_ONLY=1 leaves it out
+            yield Finding('versions', requirement.name, state, 'not installed', 'make setup' if state == FAIL else '')
+            continue
+        fits = requirement.specifier.contains(found, prereleases=True)
+        yield Finding('versions', requirement.name, OK if fits else FAIL, found, '' if fits else f'make setup: {requirement} is needed')
+
+
+def fused(config: Config) -> Iterator[Finding]:
+    """Which kernels there are, and which will be used."""
+    from pretrain.engine import optimizers
+    from pretrain.engine.zero import local_device
+    from pretrain.kernels import OPERATIONS
+    from pretrain.kernels.registry import Place, choose
+
+    os.environ.setdefault('LOCAL_RANK', '0')
+    place = Place(local_device(), config.precision)
+    for operation, backends in {**OPERATIONS, 'optimizer': optimizers.BACKENDS}.items():
+        asked = getattr(config.kernels, operation)
+        try:
+            used = choose(operation, backends, asked, place).name
+        except UserError as error:
+            yield Finding('kernels', operation, FAIL, f'{asked} is asked for', str(error))
+            used = ''
+        for backend in backends:
+            lacking = backend.lacks(place)
+            state = OK if lacking is None else NOTE
+            found = 'WILL BE USED' if backend.name == used else 'available' if lacking is None else f'not here: {lacking}'
+            yield Finding('kernels', f'{operation} by {backend.name}', state, found)
+
+
+def launch(config: Config) -> Iterator[Finding]:
+    """DeepSpeed's launcher, and Slurm."""
+    for tool in ('deepspeed', 'torchrun'):
+        path = Path(sys.executable).parent / tool
+        there = path.is_file()
+        yield Finding('launch', tool, OK if there else FAIL, str(path) if there else 'not found', '' if there else 'make setup')
+    yield _port()
+    if shutil.which('sinfo') is None:
+        yield Finding('launch', 'Slurm', NOTE, 'not on this machine: start with `deepspeed` or `torchrun`')
+        return
+    try:
+        asked = subprocess.run(['sinfo', '--noheader', '--format=%P %D %T %G'], capture_output=True, text=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        asked = None
+    if asked is None or asked.returncode:
+        why = 'no answer in 20 s' if asked is None else ' '.join(asked.stderr.split()) or f'exit code {asked.returncode}'
+        inside = 'SLURM_JOB_ID' in os.environ  # elsewhere one may do without
+        yield Finding('launch', 'Slurm', FAIL if inside else NOTE, why[:120], 'does slurmctld run, and munge? ask the administrator')
+    else:
+        yield Finding('launch', 'Slurm', OK, '; '.join(asked.stdout.split('\n')[:4]).strip('; ') or 'no partitions')
+
+
+def _port() -> Finding:
+    """Where the launchers' processes meet on this machine."""
+    port = int(os.environ.get('MASTER_PORT') or PORT)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(('', port))
+        except OSError as error:
+            remedy = f'deepspeed --master_port {port + 1} …, torchrun --master_port {port + 1} …, or MASTER_PORT={port + 1} for srun'
+            return Finding('launch', f'port {port}', NOTE, f'taken, perhaps by another run ({error.strerror})', remedy)
+    return Finding('launch', f'port {port}', OK, 'free for the processes to meet')
