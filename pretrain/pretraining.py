@@ -7,6 +7,7 @@ from pathlib import Path
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch
 from pretrain.data.heldout import HeldOut
+from pretrain.data.images import read_picture
 from pretrain.data.loader import TrainLoader
 from pretrain.data.order import check_data
 from pretrain.engine.control import Control
@@ -65,6 +66,19 @@ class Pretraining(Workload):
         if control.point('the retrieval curve'):
             return None
         return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
+
+    def open_evaluation(self, rank: int, world: int) -> tuple[dict[str, int], int]:
+        """Read this rank's share of what `evaluate` reads. Returns, of all ranks, the number of languages of every task and of
+        the retrieval set's pictures. Raises UserError for what cannot be read.
+        """
+        held_out, split = HeldOut(self.config, self.tokenizer), retrieval_split(self.config)
+        for task in self.config.eval_tasks:
+            for _ in held_out.batches(task, rank, world):
+                pass
+        size, paths = self.config.model.visual.image_size, split.paths if split else []
+        for path in paths[rank::world]:
+            read_picture(path, size)
+        return {task: len(held_out.pools(task)) for task in self.config.eval_tasks}, len(paths)
 
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']

@@ -28,7 +28,7 @@ from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
 from pretrain.progress import Progress
 from pretrain.records import Records, RunLock
-from pretrain.workload import Evaluation, Workload
+from pretrain.workload import Evaluation, Weights, Workload
 from shards.durable import replace
 from shards.errors import UserError
 
@@ -55,11 +55,7 @@ class Trainer:
         self.control = Control(config.watchdog, local_device(), self._fault, self._hung)
         from_rank_0(self._take_lock)  # before the watchdog's time begins: it may be waited for
         with self.control:
-            torch.manual_seed(config.seed)  # the same initial weights on every rank
-            model = UniX2(config.model, workload.tokenizer.vocabulary)
-            if start:
-                start.load(model)
-            self.engine = Engine(model, config, ds_config)
+            self.engine = make_engine(workload, start, ds_config)
             self._open(initialised=start is not None)
             self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
 
@@ -336,6 +332,16 @@ class Trainer:
         dist.barrier()
         dist.destroy_process_group()
         return code
+
+
+def make_engine(workload: Workload, start: Weights | None, ds_config: str | None) -> Engine:
+    """The engine of a workload's model, the same on every rank, with the weights of `start`; without it their random values."""
+    config = workload.config
+    torch.manual_seed(config.seed)
+    model = UniX2(config.model, workload.tokenizer.vocabulary)
+    if start:
+        start.load(model)
+    return Engine(model, config, ds_config)
 
 
 def say(message: str) -> None:
