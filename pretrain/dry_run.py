@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import load_checkpoint, newest_valid, step_of
+from pretrain.engine.checkpoint import checkpoints, load_checkpoint, newest_valid, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.host import attention_kernel, keep_memory
 from pretrain.engine.recovery import Recovery
@@ -53,18 +53,18 @@ def dry_run(workload: Pretraining, ds_config: str | None) -> int:
     """
     config, out = workload.config, Path(workload.config.out)
     manifests = check_run(workload, ds_config)
-    newest = newest_valid(out / 'checkpoints')[0]
-    weights = None if newest else workload.weights()
+    weights = None if checkpoints(out / 'checkpoints') else workload.weights()
     init_distributed(config.watchdog.hang)
     keep_memory(local_device())
     control = Control(config.watchdog, local_device(), say, lambda verdict: None)
     with control, memory_told():
         engine = make_engine(workload, weights, ds_config)
         start = _start(workload, engine, control, manifests)
-        Saver(engine, out / 'checkpoints', config, manifests)  # its copies are part of the memory that a run takes
+        saver = Saver(engine, out / 'checkpoints', config, manifests)  # its copies are part of the memory that a run takes
         told = _told(workload, engine, manifests, start)
         with attention_kernel(engine.device):
             steps = _steps(workload, engine, control, start)
+        del saver
         if not control.stopping:
             told['evaluation'] = _try(control, 'the evaluation data', lambda: _evaluation(workload, engine))
         if not control.stopping:
