@@ -15,7 +15,8 @@ from tests.support.browser import browser  # noqa: F401 - a fixture
 ROOT = Path(__file__).parent
 # What takes longest begins first, that which mostly waits (Slurm's timers, time-outs) beside what computes.
 FIRST = (
-    'cluster', 'fault/test_exactness.py', 'pretrain/test_run.py', 'fault/test_elastic.py', 'fault/test_training.py',
+    'cluster', 'fault/test_exactness.py', 'pretrain/test_run.py', 'pretrain/test_dry_run.py', 'fault/test_elastic.py',
+    'fault/test_training.py',
     'pretrain/test_ablation.py', 'pretrain/test_presets.py', 'distributed/test_parity.py', 'pretrain/kernels/test_parity.py',
     'benchmarks/test_step.py', 'pretrain/health/test_health.py', 'fault/test_storage.py', 'fault/test_save.py',
     'downstream/test_finetune.py', 'downstream/test_translation_finetuning.py',

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,8 +55,3 @@ def wait_for(browser: Any, condition: Callable[[], Any]) -> Any:
     except TimeoutException:
         text = browser.find_element(By.TAG_NAME, 'body').text
         raise AssertionError(f'not in {SECONDS:g} s; the page says:\n{text}\n{errors(browser)}') from None
-
-
-def screenshot(browser: Any, path: Path) -> None:
-    """What it shows, for a person who looks for the reason of a failure."""
-    browser.save_screenshot(str(path))
