@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 from data_pipeline.cli import main
 from tests.data_pipeline.conftest import Builder
 from tests.data_pipeline.test_show import EVIL, URL, hostile  # noqa: F401 - a fixture
-from tests.support.browser import errors
+from tests.support.browser import errors, wait_for
 
 
 def texts(browser: Any, selector: str) -> list[str]:
@@ -58,5 +58,12 @@ def test_an_error_is_noticed(browser: Any, tmp_path: Path) -> None:
     """What the other tests rely on."""
     (tmp_path / 'page.html').write_text('<script>missing()</script><img src="https://example.org/x.png">')
     browser.get((tmp_path / 'page.html').as_uri())
-    found = errors(browser)
+    found: list[str] = []
+
+    def both() -> bool:
+        found.extend(errors(browser))
+        return len(found) >= 2
+
+    wait_for(browser, both)
+    found.sort()  # which comes first depends on the machine
     assert len(found) == 2 and 'missing is not defined' in found[0] and 'ERR_NAME_NOT_RESOLVED' in found[1]
