@@ -21,6 +21,7 @@ help:
 	@echo 'make demo    shards from sample/, a short ZeRO-2 run, evaluation, a table and a picture in $(DEMO_OUT); started again, it continues'
 	@echo '             DEMO_STEPS=8 a short look   DEMO_OUT=DIR another folder   SEED=1 another seed'
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
+	@echo 'make bench-pretrain   hours: three seeds, all benchmarks, docs/benchmarks.md'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make docs    these documents as a site, in build/docs'
 	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
@@ -35,6 +36,12 @@ demo: $(STAMP)
 # Two workers, on any machine: many tests start two processes themselves, and wait now and then.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra --durations=15 $(ARGS)
+
+# Hours: three seeds of pre-training, each then fine-tuned on everything. CORPORA and EVALUATION are laid out as shared/ is.
+CORPORA ?= ../shared/corpora
+EVALUATION ?= ../shared/evaluation
+bench-pretrain: $(STAMP)
+	$(BIN)/python benchmarks/results.py --raw '$(CORPORA)' --evaluation '$(EVALUATION)' $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -72,6 +72,8 @@ OURS = (
     Row('python benchmarks/ridge_floor.py', 'downstream/demo/__main__.py: ridge_floor.py'),
     Row('python benchmarks/step.py', 'tests/benchmarks/test_step.py: step.py'),
     Row('python benchmarks/loader.py', 'tests/benchmarks/test_loader.py: loader'),
+    Row('python benchmarks/learning.py', 'tests/benchmarks/test_learning.py: learning.contend'),
+    Row('make bench-pretrain', 'parsed: hours; tests/benchmarks/test_results.py has what it computes'),
     Row('python benchmarks/full_size_step.py', 'tests/benchmarks/test_full_size_step.py: full_size_step'),
     Row('python benchmarks/bf16_band.py', 'tests/benchmarks/test_bf16_band.py: bf16_band'),
     Row('python benchmarks/checkpoint.py', 'tests/benchmarks/test_checkpoint.py: checkpoint'),

@@ -1,0 +1,62 @@
+"""The data that benchmarks of learning share: tokenizer, shards and ridge floors of a folder of raw corpora, made once."""
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from downstream.demo.steps import Step
+from pretrain.config import load_config
+from shards.errors import UserError
+from shards.schema import KINDS
+
+CONFIG = Path('configs/bench.yaml')
+DS_CONFIG = Path('ds_configs/zero2.json')
+FLOOR = Path('benchmarks/ridge_floor.py')
+SETS = ('multi30k_seen', 'multi30k_emoji', 'multi30k')  # concepts seen in training, by another vendor; unseen ones; photographs
+SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time
+
+
+def check(*folders: Path) -> None:
+    """Raises UserError when one is not there, or this is not the repository's root."""
+    for needed in (*folders, CONFIG):
+        if not needed.exists():
+            raise UserError(f'{needed} is not here; start in the folder of the repository; --raw and --evaluation name the data')
+
+
+def data_steps(raw: Path, evaluation: Path, out: Path, pieces: int, sets: tuple[str, ...] = SETS) -> list[Step]:
+    """Commands that make OUT/tokenizer, OUT/shards and OUT/floor/<set>.json. What overlaps EVALUATION's Tatoeba is left out."""
+    tokenizer, shards, tatoeba = out / 'tokenizer', out / 'shards', evaluation / 'tatoeba'
+    train = ['data_pipeline', 'tokenizer', 'train', '--raw', str(raw), '--out', str(tokenizer), '--pieces', str(pieces)]
+    found = [Step('tokenizer', train, tokenizer, [raw], resumes=False)]
+    longest = load_config(CONFIG).data.text_tokens - SPECIAL_TOKENS
+    for corpus, kind in KINDS.items():
+        build = ['data_pipeline', 'build', corpus, '--raw', str(raw / corpus), '--out', str(shards), '--holdout', '0.02']
+        build += [] if kind == 'pictures' else ['--tokenizer', str(tokenizer), '--decontaminate', str(tatoeba)]
+        build += ['--max-tokens', str(longest)] if kind == 'text' else []
+        found.append(Step(f'shards of {corpus}', build, shards / corpus, [raw, tatoeba]))
+    for name in sets:
+        data, result = evaluation / name, out / 'floor' / f'{name}.json'
+        fit = ['python', str(FLOOR), str(raw), str(data), '--out', str(result)]
+        found.append(Step(f'ridge floor on {name}', fit, result, [data, FLOOR], log=out / 'logs' / f'floor-{name}.txt'))
+    return found
+
+
+def training(title: str, run: Path, steps: int, seed: int, settings: list[str], data: Path) -> Step:
+    """A run of CONFIG by the deepspeed launcher, a process of one thread a core. data: the folder of `data_steps`."""
+    asked = [f'out={run}', f'data.shards={data / "shards"}', f'data.tokenizer={data / "tokenizer"}', f'seed={seed}', *settings]
+    asked += [f'steps={steps}', f'eval.every={steps}', f'checkpoint.every={max(1, steps // 10)}']
+    launch = ['deepspeed', '--num_accelerators', str(cores()), 'pretrain/run.py', '--deepspeed', str(DS_CONFIG), '--config', str(CONFIG)]
+    inputs, environment = [CONFIG, CONFIG.with_name('sample.yaml'), DS_CONFIG], {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
+    return Step(title, [*launch, *asked], run, inputs, environment)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def floor(out: Path, name: str) -> dict[str, float]:
+    """Language -> text->image R@10 of the regression on a set."""
+    content = json.loads((out / 'floor' / f'{name}.json').read_text(encoding='utf8'))
+    return {language: values[-1] for language, values in content['text_to_image'].items()}
