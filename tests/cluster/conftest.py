@@ -89,19 +89,35 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
         '--array=0-3', '--partition=other', '--cpus-per-task=1', '--time=3:00:00', f'--output={logs}/%x-%A_%a.log',
         'slurm/build_shards.sh', 'opus', '--raw', str(raw), '--out', str(out), '--tokenizer', str(home / 'tokenizer'), folder=ROOT,
     )  # fmt: skip
-    built, stopped = Array(job, out, raw, logs), dict[int, list[int]]()
-    for element in (1, 2, 3):
-        attempt = built.log(element).with_suffix('.attempt-1.log')
-        wait_for(lambda: attempt.exists() and 'opus build' in attempt.read_text(), f'element {element} does not build', cluster.logs)  # noqa: B023
-        tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
-        assert tasks, f'element {element} was done before it could be stopped'
-        for pid in tasks:  # it shall not be done before its turn comes, or before Slurm has heard of it
-            os.kill(pid, signal.SIGSTOP)
-        stopped[element] = tasks
+    built = Array(job, out, raw, logs)
+    stopped = stop_in_build(cluster, built, (1, 2, 3))
     for pid in stopped[1] + stopped[3]:
         kill(pid)
     cluster.run('scontrol', 'requeue', f'{job}_2')
     return built
+
+
+def stop_in_build(cluster: Cluster, array: Array, elements: tuple[int, ...]) -> dict[int, list[int]]:
+    """Processes of each element, stopped while it builds. They run for moments only until they say that they build: on a busy machine an element
+    might be done before anyone looks again, or before Slurm has heard of it."""
+    stopped = dict[int, list[int]]()
+
+    def all_build() -> bool:
+        for element in elements:
+            if element not in stopped:
+                attempt = array.log(element).with_suffix('.attempt-1.log')
+                tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={array.job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
+                for pid in tasks:
+                    os.kill(pid, signal.SIGSTOP)
+                if tasks and attempt.exists() and 'opus build' in attempt.read_text():
+                    stopped[element] = tasks
+                    continue
+                for pid in tasks:
+                    os.kill(pid, signal.SIGCONT)
+        return len(stopped) == len(elements)
+
+    wait_for(all_build, f'elements {elements} do not all build', cluster.logs)
+    return stopped
 
 
 @pytest.fixture(scope='session')
