@@ -98,8 +98,9 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
 
 
 def stop_in_build(cluster: Cluster, array: Array, elements: tuple[int, ...]) -> dict[int, list[int]]:
-    """Processes of each element, stopped while it builds. They run for moments only until they say that they build: on a busy machine an element
-    might be done before anyone looks again, or before Slurm has heard of it."""
+    """Processes of each element, stopped while it builds. They run for moments only until they say that they build: on a busy machine an
+    element might be done before anyone looks again, or before Slurm has heard of it.
+    """
     stopped = dict[int, list[int]]()
 
     def all_build() -> bool:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from pretrain.records import EVENTS, METRICS, read_lines
-from tests.support.launch import command, deepspeed, run, steps, succeed, torchrun
+from tests.support.launch import command, deepspeed, forked, run, steps, succeed, torchrun
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -25,9 +25,11 @@ BAND = 0.05
 def elastic(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with `straight`, 2 ranks throughout, and `elastic`."""
     folder = tmp_path_factory.mktemp('elastic')
-    succeed(command(torchrun(2), home, folder / 'straight', *SETTINGS, *EXACT, f'steps={PARTS[-1][1]}'), folder)
-    for ranks, until in PARTS:
-        succeed(command(torchrun(ranks), home, folder / 'elastic', *SETTINGS, *EXACT, f'steps={until}'), folder)
+    forked(2, home, folder / 'straight', *SETTINGS, *EXACT, f'steps={PARTS[-1][1]}')
+    for ranks, until in PARTS[:-1]:
+        forked(ranks, home, folder / 'elastic', *SETTINGS, *EXACT, f'steps={until}')
+    ranks, until = PARTS[-1]
+    succeed(command(torchrun(ranks), home, folder / 'elastic', *SETTINGS, *EXACT, f'steps={until}'), folder)
     return folder
 
 
@@ -55,7 +57,7 @@ def test_same_weights(elastic: Path) -> None:
 def test_within_a_band_with_dropout_in_bf16(home: Path, tmp_path: Path) -> None:
     """4 ranks, then 2, against 2 throughout."""
     for name, ranks, until in (('two', 2, 6), ('four', 4, 3), ('four', 2, 6)):
-        succeed(command(torchrun(ranks), home, tmp_path / name, *SETTINGS, f'steps={until}'), tmp_path)
+        forked(ranks, home, tmp_path / name, *SETTINGS, f'steps={until}')
     two, four = (read_lines(tmp_path / name / METRICS) for name in ('two', 'four'))
     assert [line['samples'] for line in four] == [line['samples'] for line in two] and len(two) == 6
     for line, other in zip(four, two, strict=True):

@@ -20,7 +20,7 @@ from pretrain.data.streams import Catalog
 from pretrain.engine.checkpoint import LATEST, STATE, checkpoints, newest_valid
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed, torchrun
+from tests.support.launch import Started, command, deepspeed, forked, reproducible, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -39,9 +39,9 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope='module')
 def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """By another launcher, and without loader processes."""
+    """Without a launcher, and without loader processes."""
     out = tmp_path_factory.mktemp('unbroken') / 'run'
-    succeed(command(torchrun(2), home, out, *SETTINGS, 'data.workers=0'), out.parent)
+    forked(2, home, out, *SETTINGS, 'data.workers=0')
     return out
 
 

@@ -23,7 +23,7 @@ from pretrain.engine.checkpoint import newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, reproducible, steps, succeed
+from tests.support.launch import Started, command, deepspeed, forked, reproducible, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -55,8 +55,11 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+FAULTY = Path(__file__).with_name('faulty.py')
+
+
 def train(home: Path, out: Path, faults: dict[str, Any]) -> Ended:
-    arguments = command(deepspeed(2), home, out, *SETTINGS, script=Path(__file__).with_name('faulty.py'))
+    arguments = command(deepspeed(2), home, out, *SETTINGS, script=FAULTY)
     started = Started(arguments, out.parent, FAULTS=json.dumps(faults))
     code = started.end()
     metrics = {line['step']: line for line in read_lines(out / METRICS)}
@@ -127,23 +130,25 @@ def test_the_rank_that_hangs_is_named_with_every_stack(ended: Ended) -> None:
     assert ended.events[-1] == fault, 'it did not end by itself'
 
 
-def test_a_run_that_went_back_resumes_as_one_that_went_through(ended: Ended, home: Path, tmp_path: Path) -> None:
+def test_a_run_that_went_back_resumes_as_one_that_went_through(
+    ended: Ended, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same data, losses and weights after the window, whether or not the run was started again behind it."""
     out = Path(shutil.copytree(ended.out, tmp_path / 'resumed'))
-    log = succeed(command(deepspeed(2), home, out, *SETTINGS), tmp_path)
-    assert 'resuming after step 28 of 40' in log
-    through = train(home, tmp_path / 'through', {**FAULTS, 'hang': -1, 'slow': [0, 0, 0]})
-    assert through.code == 0, through.log
-    resumed = {line['step']: line for line in read_lines(out / METRICS)}
-    assert list(resumed) == list(through.metrics) == list(range(1, 41))
+    forked(2, home, out, *SETTINGS)
+    assert [line['step'] for line in read_lines(out / EVENTS) if line['event'] == 'resume'] == [28]
+    monkeypatch.setenv('FAULTS', json.dumps({**FAULTS, 'hang': -1, 'slow': [0, 0, 0]}))
+    forked(2, home, tmp_path / 'through', *SETTINGS, script=FAULTY)
+    resumed, through = ({line['step']: line for line in read_lines(folder / METRICS)} for folder in (out, tmp_path / 'through'))
+    assert list(resumed) == list(through) == list(range(1, 41))
     for step in range(1, 41):
-        assert reproducible(resumed[step]) == reproducible(through.metrics[step]), step
+        assert reproducible(resumed[step]) == reproducible(through[step]), step
     config = load_config(out / 'config.yaml')
     batches = StepBatches(config, Tokenizer.load(Path(config.data.tokenizer)), rank=0, world=1)
     for step in range(29, 41):
         assert data_step(step - 1, [WINDOW]) == step + 3
         assert resumed[step]['samples'] == samples(batches, step + 3), step
-    states = [read_state(folder / 'checkpoints/step-0000040') for folder in (out, through.out)]
+    states = [read_state(folder / 'checkpoints/step-0000040') for folder in (out, tmp_path / 'through')]
     assert [entry['sha256'] for entry in states[0]['files']] == [entry['sha256'] for entry in states[1]['files']]
     assert states[0]['recovery'] == states[1]['recovery']
 

@@ -19,7 +19,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.pretrain.data.small_shards import train_tokenizer
-from tests.support.launch import ROOT, TINY, Started, command, deepspeed, reproducible, run, steps, succeed, torchrun
+from tests.support.launch import ROOT, TINY, Started, command, deepspeed, forked, reproducible, run, steps, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 STEPS = 30
@@ -55,7 +55,7 @@ class Broken:
 @pytest.fixture(scope='module')
 def broken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Broken:
     out = tmp_path_factory.mktemp('broken') / 'run'
-    succeed(command(torchrun(2), home, out, 'steps=10', *EVALUATED, 'data.workers=0'), out.parent)
+    forked(2, home, out, 'steps=10', *EVALUATED, 'data.workers=0')
 
     def again(launcher: list[str], workers: int) -> list[str]:
         return command(launcher, home, out, f'steps={STEPS}', *EVALUATED, f'data.workers={workers}')

@@ -14,7 +14,7 @@ from typing import Any
 
 from pretrain.engine.launcher import LAUNCHERS, command_line, parent_of
 from pretrain.records import METRICS, read_lines
-from tests.support.distributed import free_port
+from tests.support.distributed import free_port, run_distributed
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -48,11 +48,19 @@ def tiny(home: Path, out: Path) -> list[str]:
     return [*TINY, f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', f'out={out}']
 
 
-def run_here(arguments: list[str]) -> None:
+def forked(ranks: int, home: Path, out: Path, *settings: str, script: Path = ROOT / 'pretrain/run.py') -> None:
+    """`command` to its end, without a launcher: its ranks are forked from a process that has imported everything, for which a launcher and
+    its ranks take ten seconds. For runs that another one is compared with, or goes on from.
+    """
+    out.parent.mkdir(exist_ok=True)
+    run_distributed(run_here, ranks, out.parent, command([], home, out, *settings)[1:], script)
+
+
+def run_here(arguments: list[str], script: Path = ROOT / 'pretrain/run.py') -> None:
     """`python pretrain/run.py …` in this process, to its end: for a rank of `run_distributed`, which has imported everything."""
-    sys.argv = ['run.py', *arguments]
+    sys.argv = [script.name, *arguments]
     try:
-        runpy.run_path(str(ROOT / 'pretrain/run.py'), run_name='__main__')
+        runpy.run_path(str(script), run_name='__main__')
     except SystemExit as ended:
         assert ended.code == 0, f'exit code {ended.code}'
 
