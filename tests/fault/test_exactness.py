@@ -30,7 +30,7 @@ SETTINGS = [
     'batch={global: 8, micro: 2, tasks: {mmmt: 16}}', 'optimizer={lr: 3e-3, lr_min: 3e-4, warmup: 5}',
 ]  # fmt: skip
 SHM = Path('/dev/shm')
-STOPPING = 30  # seconds from a signal to the last process's end, on a busy machine: a step's task, an evaluation's batch and a save
+STOPPING = 60  # seconds from a signal to the last process's end, on a busy machine: a step's task, an evaluation's batch and a save
 
 
 def events(out: Path, *names: str) -> list[dict[str, Any]]:
