@@ -97,7 +97,8 @@ def finetune(
 
 def launch(ranks: int, words: list[str]) -> int:
     """Run a `downstream` command with DeepSpeed's launcher; returns the exit code."""
-    launcher = [str(Path(sys.executable).with_name('deepspeed')), '--num_accelerators', str(ranks), '--master_port', str(free_port())]
+    deepspeed = str(Path(sys.executable).with_name('deepspeed'))
+    launcher = [deepspeed, '--quiet', '--num_accelerators', str(ranks), '--master_port', str(free_port())]
     # One thread a process: with more, the results would depend on the machine.
     environment = {} if torch.cuda.is_available() else {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1')}
     return run_group([*launcher, str(RUN), *words], environment)

@@ -66,7 +66,7 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     tokenizer, shards, run, export = (out / name for name in ('tokenizer', 'shards', 'run', 'export'))
     train = ['data_pipeline', 'tokenizer', 'train', '--raw', str(RAW), '--out', str(tokenizer), '--pieces', str(PIECES)]
     found = [Step('tokenizer', train, tokenizer, [RAW], resumes=False)]
-    for corpus in KINDS:
+    for corpus in (corpus for corpus in KINDS if (RAW / corpus).is_dir()):  # not those that were added since
         build = ['data_pipeline', 'build', corpus, '--raw', str(RAW / corpus), '--out', str(shards), '--holdout', str(HOLDOUT)]
         if KINDS[corpus] != 'pictures':
             build += ['--tokenizer', str(tokenizer), '--decontaminate', str(TATOEBA)]
@@ -77,8 +77,8 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     launch += ['--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *changed]
     # One thread a process: with more, the results would depend on the machine.
     environment = {} if accelerators else {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
-    port = [] if _free(LAUNCHER_PORT) else ['--master_port', str(free_port())]
-    found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, port))
+    own = ['--quiet', *([] if _free(LAUNCHER_PORT) else ['--master_port', str(free_port())])]  # without the launcher's own log
+    found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, own))
     found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export)], export))
     for data in EVALUATED:
         evaluation = out / 'evaluation' / data.name
