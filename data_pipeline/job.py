@@ -13,6 +13,7 @@ from typing import Any
 
 from data_pipeline.settings import Settings
 from shards.errors import UserError
+from shards.hashes import file_sha256
 from shards.schema import KINDS, Kind
 from shards.storage import Location
 from shards.tokenizer import Tokenizer
@@ -74,10 +75,10 @@ def source_of(path: Path, job: Job) -> dict[str, Any]:
     """{'path', 'bytes', 'sha256'} of a source file, or of a folder as a whole (the hash of its files' names and hashes)."""
     if path.is_dir():
         files = sorted(file for file in path.rglob('*') if file.is_file())
-        listing = ''.join(f'{sha256(file)}  {file.relative_to(path).as_posix()}\n' for file in files)
+        listing = ''.join(f'{file_sha256(file)}  {file.relative_to(path).as_posix()}\n' for file in files)
         digest = hashlib.sha256(listing.encode()).hexdigest()
         return {'path': relative(path, job) + '/', 'bytes': sum(file.stat().st_size for file in files), 'sha256': digest}
-    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'sha256': sha256(path)}
+    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
 
 
 def relative(path: Path, job: Job) -> str:
@@ -97,8 +98,3 @@ def _size(path: Path) -> int:
     if path.is_dir():
         return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
     return path.stat().st_size
-
-
-def sha256(path: Path) -> str:
-    with open(path, 'rb') as handle:
-        return hashlib.file_digest(handle, 'sha256').hexdigest()

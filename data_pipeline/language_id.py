@@ -40,11 +40,6 @@ def wrong_language(text: str, language: str, settings: Settings) -> bool:
     return float(sum(share for label, share in _model().rank(text) if label in accepted)) < settings.language_probability
 
 
-def supported(language: str) -> bool:
-    """Whether the model knows the (canonical) language."""
-    return bool(_labels(language))
-
-
 @cache
 def _labels(language: str) -> frozenset[str]:
     """The model's labels that are right for a language."""

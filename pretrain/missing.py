@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretrain.config import Config
-from pretrain.data.order import build_command, corpora_of
+from pretrain.data.sources import build_command, corpora_of
 from shards.errors import UserError
 from shards.schema import KINDS
 from shards.storage import location

@@ -9,7 +9,7 @@ from pretrain.data.batch import TaskBatch
 from pretrain.data.heldout import HeldOut
 from pretrain.data.images import read_picture
 from pretrain.data.loader import TrainLoader
-from pretrain.data.order import check_data
+from pretrain.data.sources import check_data
 from pretrain.engine.control import Control
 from pretrain.engine.removals import check_same_shards
 from pretrain.engine.zero import Engine

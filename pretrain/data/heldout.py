@@ -111,10 +111,3 @@ def _in_turn(streams: list[RecordStream]) -> Iterator[Located]:
     """First records of all streams, then second ones, and so on."""
     for index in range(max(map(len, streams), default=0)):
         yield from (Located(stream, index, 0) for stream in streams if index < len(stream))
-
-
-def heldout_batches(
-    config: Config, tokenizer: Tokenizer, task: str, rank: int = 0, world: int = 1
-) -> Iterator[tuple[str, list[TaskBatch]]]:
-    """`HeldOut(config, tokenizer).batches(...)`, for a single use; an evaluation that returns keeps the object."""
-    return HeldOut(config, tokenizer).batches(task, rank, world)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import UserError
+from shards.hashes import file_sha256
 from shards.schema import KINDS, MANIFEST, MULTILINGUAL, Manifest, read_manifest
 from shards.storage import Location, Remote, location
 from shards.tokenizer import Tokenizer
@@ -112,7 +113,7 @@ class RecordStream:
         if size != raw.bytes:
             raise self._unreadable(self._file(shard), f'{size} bytes instead of {raw.bytes}')
         named = raw.hashes.get('sha256')
-        if named and named != sha256_of(Path(self._stream.local) / raw.basename):
+        if named and named != file_sha256(Path(self._stream.local) / raw.basename):
             raise self._unreadable(self._file(shard), 'its contents do not have the SHA-256 that index.json names')
         self._ready.add(shard)
 
@@ -143,11 +144,6 @@ class RecordStream:
     def _unreadable(self, path: Location, why: str) -> UserError:
         command = f'data_pipeline verify {self.folder}'
         return UserError(f'{path} cannot be read ({" ".join(why.split())}); see what else is broken with `{command}`, and build it again')
-
-
-def sha256_of(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 class Catalog:

@@ -12,7 +12,7 @@ from shards.errors import UserError
 
 def data(config: Config) -> Iterator[Finding]:
     """Tokenizer and shards, as the run itself checks them before it starts; each that is not there by itself."""
-    from pretrain.data.order import check_data
+    from pretrain.data.sources import check_data
     from shards.tokenizer import Tokenizer
 
     missing = lacking(config)

@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from pretrain.engine.zero import Engine, Slice
 from shards.durable import replace
 from shards.errors import UserError
+from shards.hashes import file_sha256
 
 STATE = 'state.json'
 LATEST = 'latest'
@@ -99,7 +100,7 @@ def check(path: Path) -> str | None:
     try:
         state = read_state(path)
         for entry in state['files']:
-            if file_hash(file_of(path, entry)) != entry['sha256']:
+            if file_sha256(file_of(path, entry)) != entry['sha256']:
                 return f'{path / entry["file"]} does not have the hash that {STATE} names'
     except UserError as error:
         return str(error).rpartition(';')[0]
@@ -182,12 +183,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         for name, shape, piece in zip(group['names'], group['shapes'], flat.split(sizes), strict=True):
             weights[name] = piece.view(shape)
     return weights
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def step_of(path: Path) -> int:

@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, file_hash, publish, put_away, read_state, retire
+from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, publish, put_away, read_state, retire
 from pretrain.engine.zero import Engine, cpu_group, environment
 from shards.durable import make_folder, sync
 from shards.errors import UserError
+from shards.hashes import file_sha256
 
 SAVING = 'checkpoint'  # name of the thread
 PATIENCE = timedelta(hours=6)  # for the slowest rank's disk; a rank that dies is noticed at once
@@ -125,7 +126,7 @@ class Saver:
             with safe_open(path, framework='pt') as file:
                 if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self._copies.items()):
                     return {'problem': f'{path} does not hold what was written to it; is the disk sound?'}
-            return {'file': path.name, 'sha256': file_hash(path), 'starts': [piece.start for piece in self.engine.slices()]}
+            return {'file': path.name, 'sha256': file_sha256(path), 'starts': [piece.start for piece in self.engine.slices()]}
         except Exception as error:  # of whatever kind: the other ranks wait for this one's answer
             return {'problem': described(path, error)}
 

@@ -8,11 +8,11 @@ from typing import Any
 from safetensors.torch import save_file
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import file_hash
 from pretrain.export.card import CARD, MARK, card
 from pretrain.export.sources import sources
 from pretrain.model.load import CONFIG, WEIGHTS, Found, find_model, load_found
 from shards.errors import UserError
+from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, MODEL
 
 
@@ -41,7 +41,7 @@ def write_export(found: Found, out: Path, run: Path) -> Path:
         'auto_map': {'AutoConfig': 'configuration_unix2.UniX2Config', 'AutoModel': 'modeling_unix2.UniX2Model'},
         'vocabulary': loaded.tokenizer.vocabulary,
         'checkpoint_sha256': loaded.sha256,
-        'weights_sha256': file_hash(out / WEIGHTS),
+        'weights_sha256': file_sha256(out / WEIGHTS),
         'step': found.step,
         'data': found.data,
         'run': loaded.config.model_dump(by_alias=True, mode='json'),

@@ -16,9 +16,10 @@ from pretrain.config import Config
 from pretrain.data.batch import Texts
 from pretrain.data.images import evaluation_image
 from pretrain.data.sequences import encoder_input
-from pretrain.engine.checkpoint import STATE, file_hash, newest_valid, read_state, read_weights
+from pretrain.engine.checkpoint import STATE, newest_valid, read_state, read_weights
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
+from shards.hashes import file_sha256
 from shards.tokenizer import Tokenizer
 
 WEIGHTS = 'model.safetensors'
@@ -88,7 +89,7 @@ def find_checkpoint(path: Path) -> Found:
         config = Config.model_validate(state['config'])
     except ValidationError as error:
         raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
-    return Found(path, Path(config.data.tokenizer), config, file_hash(path / STATE), state['step'], state['manifests'])
+    return Found(path, Path(config.data.tokenizer), config, file_sha256(path / STATE), state['step'], state['manifests'])
 
 
 def load_model(folder: str | Path) -> Loaded:
@@ -131,7 +132,7 @@ def _find_export(folder: Path) -> Found:
     try:
         description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
         config = Config.model_validate(description['run'])
-        sha256 = file_hash(folder / WEIGHTS)
+        sha256 = file_sha256(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretrain.config import TASKS, Config
-from pretrain.data.heldout import HeldOut, heldout_batches
+from pretrain.data.heldout import HeldOut
 from pretrain.data.images import evaluation_image
 from shards.tokenizer import Tokenizer
 from tests.pretrain.data.small_shards import make_config
@@ -71,7 +71,7 @@ def test_ranks_share_the_languages_and_seeds_change_nothing(home: Path, held: He
     other = make_config(home, eval={'samples': 40}, seed=99, batch={'global': 32}, data={'workers': 3})
     for task in ('cmcl', 'itm', 'mlm', 'mmmt'):
         whole = dict(held.batches(task))
-        shared = [dict(heldout_batches(other, tokenizer, task, rank, 3)) for rank in range(3)]
+        shared = [dict(HeldOut(other, tokenizer).batches(task, rank, 3)) for rank in range(3)]
         assert sorted(language for part in shared for language in part) == list(whole)
         for part in shared:
             for language, batches in part.items():

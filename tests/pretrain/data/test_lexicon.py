@@ -116,4 +116,4 @@ def test_code_switching_takes_words_of_the_records_other_captions(stream: Record
 def test_vtlm_needs_pictures_with_two_languages(home: Path, tokenizer: Tokenizer) -> None:
     config = make_config(home, tasks=['vtlm'])
     order = TaskOrder(config, Catalog(home / 'shards', tokenizer), 'vtlm')
-    assert all(len(located.stream.record(located.record)['captions']) > 1 for located in order.global_batch(0))
+    assert all(len(located.stream.record(located.record)['captions']) > 1 for located in list(order.batch(0)))

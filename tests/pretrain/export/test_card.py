@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pretrain.config import Config, FineTune, Init
-from pretrain.data.order import check_data
+from pretrain.data.sources import check_data
 from pretrain.export.card import card
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION
