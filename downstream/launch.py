@@ -21,21 +21,29 @@ def run_group(words: Sequence[str], environment: Mapping[str, str], output: IO[b
     A launcher that is killed alone would leave its ranks training: Ctrl-C, SIGTERM and SIGUSR1 that reach this process go to the whole
     group, which is then waited for. Returns the exit code of the command, 128 + the signal's number when it was stopped.
     """
-    process = subprocess.Popen(words, env={**os.environ, **environment}, stdout=output, start_new_session=True)
+    process: subprocess.Popen[bytes] | None = None
     stopped = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stopped
         stopped = number
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        if process is not None:
+            _signal_group(process.pid, number)
 
     with ExitStack() as after:
-        for number in STOPS:
+        for number in STOPS:  # before the start: what is started may be told to stop at once, and must not outlive this process
             after.callback(signal.signal, number, signal.signal(number, stop))
+        process = subprocess.Popen(words, env={**os.environ, **environment}, stdout=output, start_new_session=True)
+        if stopped:
+            _signal_group(process.pid, stopped)
         code = process.wait()
         _wait_for_group(process.pid)
     return 128 + stopped if stopped else code
+
+
+def _signal_group(group: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 def free_port() -> int:
