@@ -1,18 +1,5 @@
-'use strict';
-// Everything from the shards is set as text, never as HTML: a caption that looks like markup is shown as it is.
-const data = JSON.parse(document.getElementById('data').textContent);
 const PER_PAGE = 12;
 let current = 0, page = 0, language = '', words = '';
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith('on')) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.map(child => typeof child === 'number' ? child.toLocaleString('en') : child));
-  return made;
-}
 
 function chosen() {
   return data.streams[current].records.filter(record =>
@@ -35,12 +22,6 @@ function card(record) {
     source.append(element('br'), element(link.href ? 'a' : 'span', link, record.url));
   }
   made.append(source);
-  return made;
-}
-
-function table(head, rows) {
-  const made = element('table', {}, element('tr', {}, ...head.map(cell => element('th', {}, cell))));
-  for (const row of rows) made.append(element('tr', {}, ...row.map(cell => element('td', typeof cell === 'number' ? { class: 'number' } : {}, cell))));
   return made;
 }
 

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from pretrain.doctor import command as doctor
 from pretrain.plan import command as plan
+from pretrain.report.page import report
 from shards.arguments import Parser
-from shards.errors import run_command
+from shards.errors import UserError, run_command
 
 EXPORT = """Write the newest checkpoint of a run (of a fine-tuning, the best one) as a folder that transformers loads with
 trust_remote_code=True, and that `downstream` takes: weights (safetensors), config.json, tokenizer, processor, the model's code, and a model
 card, README.md, with examples."""
+
+REPORT = """Write one HTML page that needs nothing else, neither network nor server: curves of training and held-out losses, retrieval,
+learning rate, gradient norm, temperature, samples a second, utilisation, data wait, tokens by language, skipped updates and checkpoints;
+starts and ends; faults; settings; versions and machine. It only reads the run, which may be in progress."""
 
 
 def main() -> int:
@@ -36,13 +41,29 @@ def run(arguments: list[str]) -> int:
         'evaluation. A note is no obstacle.',
     )  # fmt: skip
     doctor.add_arguments(doctor_parser)
+    report_parser = commands.add_parser('report', help="one HTML page of a run's curves, settings, restarts and faults", description=REPORT)
+    report_parser.add_argument('run', type=Path, help='folder of the run (`out`), in progress or ended')
+    report_parser.add_argument('--html', type=Path, metavar='FILE', help='page to write (default: RUN/report.html)')
     options = parser.parse_args(arguments)
     if options.command == 'plan':
         return plan.run(options)
     if options.command == 'doctor':
         return doctor.run(options)
+    if options.command == 'report':
+        return write_report(options.run, options.html or options.run / 'report.html')
 
     from pretrain.export import export  # imports torch, which --help need not wait for
 
     print(f'exported {options.run} to {export(options.run, options.out)}')
+    return 0
+
+
+def write_report(folder: Path, file: Path) -> int:
+    """Raises UserError for a folder that is not that of a run, and a file that cannot be written."""
+    page = report(folder)
+    try:
+        file.write_text(page, encoding='utf8')
+    except OSError as error:
+        raise UserError(f'--html {file} cannot be written ({error.strerror})') from None
+    print(f'{file}: {file.stat().st_size / 2**20:.1f} MiB, open it in a browser')
     return 0

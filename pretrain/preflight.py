@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from pretrain.boards.opened import check_boards
 from pretrain.config import Config
 from pretrain.data.order import rank_positions
 from pretrain.engine.checkpoint import checkpoints, read_state
@@ -17,8 +18,8 @@ from shards.errors import UserError
 
 
 def check_run(workload: Workload, ds_config: str | Path | None) -> dict[str, str]:
-    """Raises UserError for a run that cannot be: batches that the processes do not divide, DeepSpeed settings against the YAML's, data or
-    languages that are not there, a model that cannot be built, a checkpoint of another one.
+    """Raises UserError for a run that cannot be: batches that the processes do not divide, DeepSpeed settings against the YAML's, data,
+    languages or trackers that are not there, a model that cannot be built, a checkpoint of another one.
 
     Returns name -> sha256 of the data, of all that the run trains on.
     """
@@ -26,6 +27,7 @@ def check_run(workload: Workload, ds_config: str | Path | None) -> dict[str, str
     for task in config.tasks:
         rank_positions(config, task, 0, world)
     resolve_ds_config(ds_config, config, world, 'cpu')
+    check_boards(config)
     manifests = workload.check()
     with torch.device('meta'):  # costs no memory
         UniX2(config.model, workload.tokenizer.vocabulary)

@@ -1,46 +1,89 @@
-"""The lines that a person follows during a run: step, losses, rate, time left. Rank 0 only."""
+"""What is told of every step: the line of metrics.jsonl, and the one that a person follows on the terminal. Rank 0 only."""
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from pretrain.config import Config
-from pretrain.engine.step import StepResult
 
-WINDOW = 20  # steps over which rate and losses are averaged
+if TYPE_CHECKING:  # imports torch, which the report need not wait for
+    from pretrain.engine.step import StepResult
+
+WINDOW = 20  # steps over which rate, waiting and utilisation are averaged
+
+
+def step_line(
+    result: StepResult, done: int, lr: float, scale: float, seconds: float, waited: float, peak: float | None
+) -> dict[str, Any]:
+    """A line of metrics.jsonl (docs/operations.md): of a step that took `seconds`, of which `waited` for data, on processors that do `peak`
+    FLOP/s at most.
+    """
+    return {
+        'step': done,
+        'loss': {**result.losses, 'total': result.total},
+        'lr': lr,
+        'grad_norm': result.grad_norm,
+        'samples': result.samples,
+        'time': round(time.time(), 3),
+        'seconds': round(seconds, 6),
+        'samples_per_s': result.size / seconds,
+        'task_samples_per_s': {task: number / seconds for task, number in result.samples_of.items()},
+        'skipped': result.skipped,
+        'data_wait': waited / seconds,
+        'flops': result.flops,
+        'utilisation': None if peak is None else result.flops / seconds / peak,
+        'logit_scale': scale,
+        'tokens': result.tokens,
+        'targets': result.targets,
+        'examples': result.examples,
+    }
 
 
 class Progress:
-    """Prints one line every `log.every` steps, and for the first step."""
+    """Prints one line every `log.every` steps, and for the first step. `skipped`: updates that were not made before this start."""
 
-    def __init__(self, config: Config, done: int):
-        self.config = config
+    def __init__(self, config: Config, done: int, skipped: int = 0):
+        self.config, self.skipped = config, skipped
         self.first = done + 1
-        self.seconds: deque[float] = deque(maxlen=WINDOW)
-        self.waits: deque[float] = deque(maxlen=WINDOW)
+        self.lines: deque[dict[str, Any]] = deque(maxlen=WINDOW)
 
-    def step(self, result: StepResult, done: int, lr: float, seconds: float, waited: float) -> None:
-        """After a step that took `seconds`, of which `waited` for data."""
-        if len(self.seconds) == 1 and done == self.first + 1:  # the first step waited for the loader to start: it says nothing of the rest
-            self.seconds.clear()
-            self.waits.clear()
-        self.seconds.append(seconds)
-        self.waits.append(waited)
+    def step(self, line: dict[str, Any], result: StepResult) -> None:
+        """After a step, of which `line` is that of metrics.jsonl."""
+        done = line['step']
+        if len(self.lines) == 1 and done == self.first + 1:  # the first step waited for the loader to start: it says nothing of the rest
+            self.lines.clear()
+        self.lines.append(line)
         if result.skipped:
+            self.skipped += 1
             print(f'step {done}: the update was skipped, {result.problem}', file=sys.stderr, flush=True)
         if done % self.config.log.every and done not in (self.first, self.config.steps):
             return
-        mean = sum(self.seconds) / len(self.seconds)
-        rate = result.size / mean
-        wait = sum(self.waits) / sum(self.seconds)
         losses = ' '.join(f'{task} {loss:.3f}' for task, loss in result.losses.items())
-        left = duration(mean * (self.config.steps - done))
-        print(
-            f'step {done}/{self.config.steps}  loss {result.total:.3f}  {losses}  lr {lr:.2e}  |g| {result.grad_norm:.2f}  '
-            f'{rate:.0f} samples/s  data wait {wait:.1%}  {left} left',
-            file=sys.stderr,
-            flush=True,
-        )
+        parts = [
+            f'step {done}/{self.config.steps}',
+            f'loss {result.total:.3f}',
+            losses,
+            f'lr {line["lr"]:.2e}',
+            f'|g| {result.grad_norm:.2f}',
+            f'temperature {1 / line["logit_scale"]:.4f}',
+            *self._speed(done, result.size),
+        ]
+        print('  '.join(parts), file=sys.stderr, flush=True)
+
+    def _speed(self, done: int, size: int) -> list[str]:
+        """Of the last steps."""
+        seconds = sum(line['seconds'] for line in self.lines)
+        wait = sum(line['seconds'] * line['data_wait'] for line in self.lines) / seconds
+        parts = [f'{size * len(self.lines) / seconds:.0f} samples/s']
+        used = [line['seconds'] * line['utilisation'] for line in self.lines if line['utilisation'] is not None]
+        if used:
+            parts.append(f'utilisation {sum(used) / seconds:.1%}')
+        parts.append(f'data wait {wait:.1%}')
+        if self.skipped:
+            parts.append(f'{self.skipped} skipped')
+        return [*parts, f'{duration(seconds / len(self.lines) * (self.config.steps - done))} left']
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run leaves for people and programs: metrics.jsonl, evaluation.jsonl, events.jsonl, TensorBoard. Only rank 0 writes."""
+"""What a run leaves for people and programs: metrics.jsonl, evaluation.jsonl, events.jsonl; and boards. Only rank 0 writes."""
 from __future__ import annotations
 
 import fcntl
@@ -9,17 +9,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pretrain.boards import Board, of_evaluation, of_event, of_metrics
 from shards.durable import replace, sync
 from shards.errors import UserError
 
 METRICS = 'metrics.jsonl'
 EVALUATION = 'evaluation.jsonl'
 EVENTS = 'events.jsonl'
+ENVIRONMENT = 'environment.json'  # of the last start
 
 LOCK_WAIT = 60.0  # seconds: DeepSpeed's launcher returns at Ctrl-C while its processes may still write their checkpoint for 30 s
 # In a job that Slurm has requeued: its last attempt may live on, on a node that is cut off, until its watchdog ends it (watchdog.hang,
@@ -84,12 +86,13 @@ class RunLock:
 
 
 class Records:
-    """The files of one run. `done` updates are in its checkpoint: lines of later steps, which an attempt that died wrote, move to
-    `*.attempt-N.jsonl`.
+    """The files of one run, and the boards that show it. `done` updates are in its checkpoint: lines of later steps, which an attempt that
+    died wrote, move to `*.attempt-N.jsonl`.
     """
 
-    def __init__(self, out: Path, done: int, tensorboard: bool):
-        self.out, self.tensorboard = out, tensorboard
+    def __init__(self, out: Path, done: int, boards: Sequence[Board] = ()):
+        self.out, self.boards = out, boards
+        self._code: int | None = None  # of the run's end
         set_aside(out / EVENTS, None)
         self._open(done)
 
@@ -97,50 +100,27 @@ class Records:
         for name in (METRICS, EVALUATION):
             set_aside(self.out / name, done)
         self._files = {name: Lines(self.out / name) for name in (METRICS, EVALUATION, EVENTS)}
-        self._board = _board(self.out / 'tensorboard', done) if self.tensorboard else None
 
     def go_back(self, done: int) -> None:
         """The run goes on from `done` updates: later lines are those of an attempt now. Raises OSError, and can still be written to."""
         self.sync()
         for name in (METRICS, EVALUATION):
             set_aside(self.out / name, done)
-        self.close()
+        self._close_files()
         self._open(done)
+        for board in self.boards:
+            board.back(done)
 
     def metrics(self, line: dict[str, Any]) -> None:
         """One optimizer step."""
-        line = strict(line)
         self._write(METRICS, line)
-        with self._on_board() as board:
-            if board is None:
-                return
-            step = line['step']
-            for name, value in line.get('examples', {}).items():
-                board.add_scalar(f'examples/{name}', value, step)
-            for task, rate in line.get('task_samples_per_s', {}).items():
-                board.add_scalar(f'samples_per_s/{task}', rate, step)
-            for task, loss in line['loss'].items():
-                if loss is not None:
-                    board.add_scalar(f'loss/{task}', loss, step)
-            for name in ('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'):
-                if line[name] is not None:
-                    board.add_scalar(name, line[name], step)
+        self._show(line['step'], of_metrics(line))
 
     def evaluation(self, line: dict[str, Any]) -> None:
         """One evaluation."""
         self._write(EVALUATION, line)
-        with self._on_board() as board:
-            if board is None:
-                return
-            for language, score in line.get('dev', {}).items():
-                board.add_scalar(f'dev/{language}', score, line['step'])
-            for task, report in line.get('heldout', {}).items():
-                if report['mean'] is not None:
-                    board.add_scalar(f'heldout/{task}', report['mean'], line['step'])
-                for language, loss in report['languages'].items():
-                    board.add_scalar(f'heldout_{task}/{language}', loss, line['step'])
-            for language, recall in (line.get('retrieval') or {}).items():
-                board.add_scalar(f'retrieval_r10/{language}', recall['text_to_image'][2], line['step'])
+        self._show(line['step'], of_evaluation(line))
+        for board in self.boards:
             board.flush()
 
     def evaluations(self) -> list[dict[str, Any]]:
@@ -149,7 +129,11 @@ class Records:
 
     def event(self, event: str, **details: Any) -> None:
         """Start, resume, checkpoint, fault, end …"""
-        self._write(EVENTS, {'event': event, 'time': round(time.time(), 3), **details})
+        line = {'event': event, 'time': round(time.time(), 3), **details}
+        self._write(EVENTS, line)
+        self._show(line.get('step', 0), of_event(line))
+        if event == 'end':
+            self._code = details['code']
 
     def sync(self) -> None:
         """Flush to the disk: a checkpoint that outlives a crash of the machine finds the lines of its steps."""
@@ -158,25 +142,22 @@ class Records:
         sync(self.out)  # that the files are there
 
     def close(self) -> None:
+        """Raises OSError when lines are lost."""
+        for board in self.boards:
+            board.close(self._code)
+        self._close_files()
+
+    def _close_files(self) -> None:
         for file in self._files.values():
             file.close()
-        with self._on_board() as board:
-            if board is not None:
-                board.close()
-        self._board = None
 
     def _write(self, name: str, line: dict[str, Any]) -> None:
         self._files[name].write(json.dumps(strict(line), ensure_ascii=False, allow_nan=False))
 
-    @contextmanager
-    def _on_board(self) -> Iterator[Any]:
-        """TensorBoard's writer, None without one. It is for the eye: a disk that takes no more of it ends it, not the run."""
-        try:
-            yield self._board
-        except OSError as error:
-            self._board = None
-            message = f'{self.out / "tensorboard"} gets no more figures ({error.strerror}); metrics.jsonl has them'
-            print(message, file=sys.stderr, flush=True)
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        for board in self.boards:
+            if values:
+                board.scalars(step, values)
 
 
 class Lines:
@@ -274,9 +255,3 @@ def _whole(raw: bytes, done: int | None) -> bool:
         return raw.endswith(b'\n') and (done is None or int(line['step']) <= done)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _board(folder: Path, done: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder), purge_step=done + 1)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pretrain.boards.opened import open_boards
 from pretrain.config import dump_config
 from pretrain.data.packing import StepData
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
+from pretrain.engine.environment import environment
+from pretrain.engine.flops import peak_flops
 from pretrain.engine.host import attention_kernel, keep_memory
 from pretrain.engine.recovery import Recovery
 from pretrain.engine.resume import check_resumable, find_checkpoint, from_rank_0
@@ -26,8 +30,8 @@ from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine, init_distributed, local_device
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
-from pretrain.progress import Progress
-from pretrain.records import Records, RunLock
+from pretrain.progress import Progress, step_line
+from pretrain.records import ENVIRONMENT, Records, RunLock
 from pretrain.workload import Evaluation, Weights, Workload
 from shards.durable import replace
 from shards.errors import UserError
@@ -56,6 +60,9 @@ class Trainer:
         from_rank_0(self._take_lock)  # before the watchdog's time begins: it may be waited for
         with self.control:
             self.engine = make_engine(workload, start, ds_config)
+            peak = peak_flops(config.log.peak_tflops, self.engine.device)
+            self.peak = None if peak is None else peak * self.engine.world  # FLOP/s of all ranks
+            self.environment = {**environment(), 'kernels': self.engine.kernels}
             self._open(initialised=start is not None)
             self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
 
@@ -83,7 +90,7 @@ class Trainer:
     def _train(self) -> None:
         """Train to the end, to where the run is asked to stop or settled, or to where it must go back."""
         config, control, engine = self.config, self.control, self.engine
-        progress = Progress(config, self.done)
+        progress = Progress(config, self.done, self.recovery.skipped)
         with self.workload.loader(engine.rank, engine.world, self.done, self.recovery.skip, control.tell) as loader:
             batches = iter(loader)
             while self.done < config.steps:
@@ -182,6 +189,7 @@ class Trainer:
             self._fault(saved.warning, step=saved.step)
         times = {'seconds': round(saved.seconds, 3), 'stall': round(saved.stall, 4)}
         self._event('checkpoint', step=saved.step, path=str(saved.path), **times)
+        self._say(f'checkpoint of step {saved.step}: {saved.seconds:.1f} s, for {saved.stall:.2f} s of which training stood still')
 
     def _go_back(self) -> None:
         """Too many updates in a row were not made: load the last checkpoint before them, and pass over the data since then."""
@@ -224,16 +232,17 @@ class Trainer:
             self._event('removal', problem=removal)
             self._say(removal)
         if found.path is not None:
-            self._event('resume', step=self.done, world=self.engine.world)
+            self._event('resume', step=self.done, world=self.engine.world, environment=self.environment)
             self._say(f'resuming after step {self.done} of {self.config.steps}')
         else:
-            self._event('start', step=0, world=self.engine.world)
+            self._event('start', step=0, world=self.engine.world, environment=self.environment)
 
     def _open_records(self) -> list[Evaluation]:
         """Rank 0: open the records, and leave the configuration beside them. Returns the evaluations so far."""
         with self._needing_room():
-            self.records = Records(self.out, self.done, self.config.log.tensorboard)
+            self.records = Records(self.out, self.done, open_boards(self.config, self.done))
             replace(self.out / 'config.yaml', [dump_config(self.config).encode()])
+            replace(self.out / ENVIRONMENT, [json.dumps(self.environment, indent=1).encode()])
         return self.records.evaluations()
 
     def _records_back(self) -> None:
@@ -260,21 +269,9 @@ class Trainer:
 
     def _record(self, progress: Progress, result: StepResult, lr: float, waited: float, seconds: float) -> None:
         if self.records:
-            self.records.metrics({
-                'step': self.done,
-                'loss': {**result.losses, 'total': result.total},
-                'lr': lr,
-                'grad_norm': result.grad_norm,
-                'samples': result.samples,
-                'samples_per_s': result.size / seconds,
-                'task_samples_per_s': {task: number / seconds for task, number in result.samples_of.items()},
-                'skipped': result.skipped,
-                'data_wait': waited / seconds,
-                'logit_scale': self.engine.module.scale().item(),
-                'targets': result.targets,
-                'examples': result.examples,
-            })  # fmt: skip
-            progress.step(result, self.done, lr, seconds, waited)
+            line = step_line(result, self.done, lr, self.engine.module.scale().item(), seconds, waited, self.peak)
+            self.records.metrics(line)
+            progress.step(line, result)
         if result.problem:
             self._event('fault', step=self.done, problem=f'the update was skipped: {result.problem}')
         self.control.after_step()

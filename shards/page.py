@@ -8,13 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+COMMON = Path(__file__).with_name('page.js')
+
 
 def self_contained(template: Path, script: Path, data: Any) -> str:
-    """The template with the policy at `@POLICY@`, the data as JSON at `@DATA@` and the script at `@SCRIPT@`, which come in this order.
+    """The template with the policy at `@POLICY@`, the data as JSON at `@DATA@`, and at `@SCRIPT@`, in this order, page.js and the script.
 
-    The script reads the data as text and must set it as text, never as HTML. Nothing is fetched, and nothing else runs, whatever gets in.
+    The script has the data and must set it as text, never as HTML. Nothing is fetched, and nothing else runs, whatever gets in.
     """
-    code = script.read_text(encoding='utf8')
+    code = COMMON.read_text(encoding='utf8') + script.read_text(encoding='utf8')
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
     # Within <script> only `<` matters: it could end the element, or begin a comment.

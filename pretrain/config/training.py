@@ -47,3 +47,12 @@ class Eval(Section):
 class Log(Section):
     every: int = Field(10, gt=0, description='steps between lines on the terminal; metrics.jsonl has every step')
     tensorboard: bool = Field(True, description='also write RUN/tensorboard')
+    wandb: str | None = Field(
+        None, min_length=1, description='project of Weights & Biases that shows the run as well; none: no project does (extra `track`)'
+    )
+    mlflow: str | None = Field(
+        None, min_length=1, description='MLflow server (`http://…`) or folder that shows the run as well; none: none does (extra `track`)'
+    )
+    peak_tflops: float | None = Field(
+        None, gt=0, description="peak of one processor in TFLOP/s, of which `utilisation` is a share; none: by the GPU's name, if known"
+    )

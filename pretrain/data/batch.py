@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Example:
     labels: NDArray[np.int64] | None = None
     masked: NDArray[np.int64] | None = None  # positions in `text`
     masked_labels: NDArray[np.int64] | None = None
+    second: tuple[str, int] | None = None  # another language than `language`, and how many of the tokens are of it
     prefix: int | None = None  # T_p
     match: bool | None = None
     replace: int | None = None  # ITM with hard negatives: KEEP, or the side that is to be replaced
@@ -72,6 +73,7 @@ class TaskBatch:
     other_ids: Tensor | None = None  # (B,) int64, clcl: the same of `other`
     own_image_ids: Tensor | None = None  # (B,) int64, itm: the picture of the row's record, whatever replaces it in `images`, ...
     own_text_ids: Texts | None = None  # ... and all captions of that record
+    tokens: dict[str, int] = field(default_factory=dict)  # language -> tokens that are encoded and written, special ones included
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -86,12 +88,12 @@ class TaskBatch:
     def to(self, device: torch.device | str) -> TaskBatch:
         """The same batch on a device; asynchronous from pinned memory."""
         moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor) and field.name != 'image_rows':
-                moved[field.name] = value.to(device, non_blocking=True)
+        for name in (part.name for part in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and name != 'image_rows':
+                moved[name] = value.to(device, non_blocking=True)
             elif isinstance(value, Texts):
-                moved[field.name] = value.to(device)
+                moved[name] = value.to(device)
         return replace(self, **moved)
 
 
@@ -124,7 +126,18 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         other_ids=_numbers(examples, 'other_id', torch.int64),
         own_image_ids=_numbers(examples, 'own_image_id', torch.int64),
         own_text_ids=_texts(_present(examples, 'own_text_ids')),
+        tokens=_tokens(examples),
     )
+
+
+def _tokens(examples: Sequence[Example]) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for example in examples:
+        language, tokens = example.second or (example.language, 0)
+        every = sum(len(ids) for ids in (example.text, example.other, example.labels) if ids is not None)
+        out[language] = out.get(language, 0) + tokens
+        out[example.language] = out.get(example.language, 0) + every - tokens
+    return out
 
 
 def _present(examples: Sequence[Example], name: str) -> list[Any]:

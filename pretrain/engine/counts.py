@@ -1,12 +1,15 @@
 """What a step's examples are, counted over all ranks: normalisers of the losses, and what the log says of masks, prefixes and negatives."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
 from pretrain.tasks import SUMMED
+from shards.languages import LANGUAGES
 
 Counts = dict[str, dict[str, int]]  # part of the step -> loss term -> number of its terms
 
@@ -16,10 +19,19 @@ def task_of(micro_batches: list[TaskBatch]) -> str:
     return micro_batches[0].task
 
 
-def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[str, int], dict[str, float]]:
-    """(number of terms of every loss sum, samples of every task, `reported` shares and means), over all ranks and micro-batches, in one
-    exchange before the first backward.
-    """
+@dataclass(frozen=True)
+class Counted:
+    """Of the global batches of a step."""
+
+    terms: Counts  # what every loss sum is divided by
+    samples: dict[str, int]  # by task
+    examples: dict[str, float]  # `reported` shares and means
+    tokens: dict[str, int]  # by language, encoded and written, of those that were met
+    flops: int  # of the matrix products (engine/flops.py)
+
+
+def global_counts(data: StepData, device: torch.device, flops: int = 0) -> Counted:
+    """Counts over all ranks and micro-batches, in one exchange before the first backward; `flops` are those of this rank."""
     local: dict[tuple[str, str], int] = {}
     for part, batches in data.items():
         if (task := task_of(batches)) in SUMMED:
@@ -27,14 +39,26 @@ def global_counts(data: StepData, device: torch.device) -> tuple[Counts, dict[st
                 for name, count in SUMMED[task].counts(batch).items():
                     local[part, name] = local.get((part, name), 0) + count
     seen = observed(data)
-    both = torch.tensor([*local.values(), *seen.values()], dtype=torch.int64, device=device)
+    both = torch.tensor([*local.values(), *seen.values(), *tokens(data), flops], dtype=torch.int64, device=device)
     dist.all_reduce(both)
     numbers = both.tolist()
     counts: Counts = {}
     for (part, name), number in zip(local, numbers, strict=False):
         counts.setdefault(part, {})[name] = number
-    sums = dict(zip(seen, numbers[len(local) :], strict=True))
-    return counts, {task_of(batches): sums[f'samples.{task_of(batches)}'] for batches in data.values()}, reported(sums)
+    *rest, flops = numbers[len(local) :]
+    sums = dict(zip(seen, rest, strict=False))
+    by_language = zip(LANGUAGES, rest[len(seen) :], strict=True)
+    samples = {task_of(batches): sums[f'samples.{task_of(batches)}'] for batches in data.values()}
+    return Counted(counts, samples, reported(sums), {language: number for language, number in by_language if number}, flops)
+
+
+def tokens(data: StepData) -> list[int]:
+    """This rank's tokens of every language, in the order of LANGUAGES: the same list on every rank, whatever each of them met."""
+    found: dict[str, int] = {}
+    for batch in (batch for batches in data.values() for batch in batches):
+        for language, number in batch.tokens.items():
+            found[language] = found.get(language, 0) + number
+    return [found.get(language, 0) for language in LANGUAGES]
 
 
 def summed(counts: Counts) -> dict[str, int]:

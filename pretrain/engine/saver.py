@@ -24,7 +24,8 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, publish, put_away, read_state, retire
-from pretrain.engine.zero import Engine, cpu_group, environment
+from pretrain.engine.environment import environment
+from pretrain.engine.zero import Engine, cpu_group
 from shards.durable import make_folder, sync
 from shards.errors import UserError
 from shards.hashes import file_sha256
@@ -137,7 +138,7 @@ class Saver:
                 'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
                 'config': self.config.model_dump(by_alias=True, mode='json'),
                 'manifests': self.manifests,
-                'environment': json.loads(environment()),
+                'environment': environment(),
             }
             state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples
             (staging / STATE).write_text(json.dumps({**state, 'sha256': digest(state)}, indent=1), encoding='utf8')

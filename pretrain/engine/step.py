@@ -16,6 +16,7 @@ from pretrain.data.rng import hash63
 from pretrain.engine.collectives import gather
 from pretrain.engine.contrasted import Contrasted
 from pretrain.engine.counts import Counts, global_counts, summed, task_of
+from pretrain.engine.flops import Flops
 from pretrain.engine.forwards import Forward, forwards
 from pretrain.engine.hard_negatives import replace_hard
 from pretrain.engine.known_pairs import with_known_pairs
@@ -38,6 +39,8 @@ class StepResult:
     samples_of: dict[str, int]  # samples of every task's global batches
     targets: dict[str, int]  # normaliser of each loss term
     examples: dict[str, float]  # share of samples with T_p > 0, mean masks a sample, ITM's negatives (engine/counts.py)
+    tokens: dict[str, int]  # of every language that was met, encoded and written
+    flops: int  # of the matrix products of all ranks (engine/flops.py)
 
     @property
     def size(self) -> int:
@@ -72,7 +75,8 @@ def train_step(
         if config.task.itm_negatives == 'hard':
             batches = replace_hard(model, [batch.to(engine.device) for batch in batches], config.seed, step, part)
         data = {**data, part: with_known_pairs(batches, gather, engine.device)}
-    counts, samples_of, examples = global_counts(data, engine.device)
+    counted = global_counts(data, engine.device, Flops(model).of(batch for batches in data.values() for batch in batches))
+    counts = counted.terms
     weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
     contrasts = {part: Contrasted(engine, model, data[part], Contrast.of(config)) for part, task in tasks.items() if task in CONTRASTIVE}
     losses = {part: torch.zeros((), device=engine.device) for part in data}
@@ -96,7 +100,8 @@ def train_step(
     else:
         grad_norm, overflow = engine.step(lr)
         problem = 'a gradient is not finite' if overflow else None
-    return StepResult(by_task, total, grad_norm, problem, sample_hash(data), samples_of, summed(counts), examples)
+    told = counted.samples, summed(counts), counted.examples, counted.tokens, counted.flops
+    return StepResult(by_task, total, grad_norm, problem, sample_hash(data), *told)
 
 
 def mean_by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, float]:

@@ -5,7 +5,6 @@ global one is multiplied by the number of ranks. Nothing is divided by accumulat
 """
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
@@ -262,12 +261,3 @@ def _free_port() -> str:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return str(probe.getsockname()[1])
-
-
-def environment() -> str:
-    """Versions and machine of this run, as JSON: saved in every checkpoint."""
-    import platform
-
-    deepspeed = _deepspeed()
-    versions = {'python': platform.python_version(), 'torch': torch.__version__, 'deepspeed': deepspeed.__version__}
-    return json.dumps({**versions, 'machine': platform.platform()})

@@ -26,9 +26,9 @@ class CLCL(ContrastiveTask):
     def example(self, draw: Draw) -> Example:
         (language, ids), (other_language, other) = draw.sides()
         sequences = draw.sequences
-        decode = sequences.tokenizer.decode
+        decode, second = sequences.tokenizer.decode, sequences.encoder_input(other, other_language)
         return draw.example(
-            language, sequences.encoder_input(ids, language), other=sequences.encoder_input(other, other_language),
+            language, sequences.encoder_input(ids, language), other=second, second=(other_language, len(second)),
             text_id=text_id(decode(ids)), other_id=text_id(decode(other)),
         )  # fmt: skip
 

@@ -32,5 +32,6 @@ class MMMT(SumTask):
         language, source = draw.caption(other_than=target_language)
         masked = draw.sequences.blanked(draw.sequences.caption(source, limit), language, self.mask_ratio(draw.config), draw.generator)
         image = None if draw.generator.random() < options.mmmt_image_drop else draw.image()
-        written = draw.written(draw.sequences.caption(target, limit), target_language)
-        return draw.example(target_language, masked.ids, image=image, masked=masked.positions, masked_labels=masked.labels, **written)
+        parts = draw.written(draw.sequences.caption(target, limit), target_language)
+        parts |= {'masked': masked.positions, 'masked_labels': masked.labels, 'second': (language, len(masked.ids))}
+        return draw.example(target_language, masked.ids, image=image, **parts)

@@ -18,4 +18,5 @@ class MT(SumTask):
 
     def example(self, draw: Draw) -> Example:
         (target_language, target), (language, source) = draw.sides()
-        return draw.example(target_language, draw.sequences.encoder_input(source, language), **draw.written(target, target_language))
+        text = draw.sequences.encoder_input(source, language)
+        return draw.example(target_language, text, second=(language, len(text)), **draw.written(target, target_language))

@@ -37,4 +37,6 @@ class VTLM(SumTask):
         links = draw.lexicon().align(language, source, other, target)
         linked = sorted(link for place in chosen if (link := links[place]) is not None)
         masked = sequences.pair_blanked((ids[0], language, places(source, chosen)), (ids[1], other, places(target, linked)))
-        return draw.example(language, masked.ids, image=draw.image(), masked=masked.positions, masked_labels=masked.labels)
+        second = other, len(masked.ids) - len(sequences.encoder_input(ids[0], language))
+        parts = {'masked': masked.positions, 'masked_labels': masked.labels, 'second': second}
+        return draw.example(language, masked.ids, image=draw.image(), **parts)

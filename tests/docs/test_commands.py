@@ -54,6 +54,7 @@ OURS = (
     Row('python pretrain/run.py', 'tests/pretrain/test_run.py: pretrain/run.py'),
     Row('pretrain plan', 'tests/docs/test_extend.py: pretrain plan'),
     Row('pretrain doctor', 'tests/pretrain/doctor/test_command.py: doctor'),
+    Row('pretrain report', 'tests/pretrain/report/test_report.py: report'),
     Row('pretrain export', 'downstream/demo/__main__.py: export'),
     Row('downstream demo', 'tests/downstream/web/test_page.py: demo'),
     Row('downstream multi30k-retrieval evaluate', 'downstream/demo/__main__.py: multi30k-retrieval'),
@@ -105,7 +106,7 @@ OTHERS = (
 # What a block without a command begins with: tables, listings, output.
 TEXTS = (
     'Zero-shot retrieval among', 'cc3m: 700 train', 'cc3m/Train_GCC', '{"url"', '<l1>-<l2>', 'shards/cc3m/train/index.json',
-    'RUN/config.yaml', 'n0           skipped',
+    'RUN/config.yaml', 'n0           skipped', 'step 3/3  loss',
 )  # fmt: skip
 CODE = ('python', 'diff', 'bibtex', 'json', 'yaml')
 ALL = (*OURS, *OTHERS)

@@ -125,7 +125,7 @@ from pathlib import Path
 from pretrain.records import Records
 os.environ['CRASH_LOG'] = sys.argv[2]
 os.environ['CRASH_PATH'] = sys.argv[1]
-records = Records(Path(sys.argv[1]), 1, tensorboard=False)
+records = Records(Path(sys.argv[1]), 1)
 records.event('resume')
 records.sync()
 """

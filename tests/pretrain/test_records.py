@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pretrain import records
+from pretrain.boards.tensorboard import TensorBoard
 from pretrain.mistakes import said_once
 from pretrain.records import EVALUATION, EVENTS, METRICS, Records, RunLock, read_lines, set_aside
 from shards.errors import UserError, run_command
@@ -66,7 +67,7 @@ def test_a_run_goes_on_in_its_files(tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text(lines(1, 2, 3))
     (tmp_path / EVALUATION).write_text(lines(0, 3))
     (tmp_path / EVENTS).write_text('{"event": "start", "step": 0}\n{"event": "checkp')
-    records = Records(tmp_path, 2, tensorboard=True)
+    records = Records(tmp_path, 2, [TensorBoard(tmp_path / 'tensorboard', 2)])
     assert [line['step'] for line in records.evaluations()] == [0]
     numbers = dict.fromkeys(('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'), 0.5)
     records.metrics({'step': 3, 'loss': {'mt': 0.1, 'total': 0.1}, **numbers})
@@ -84,7 +85,7 @@ def test_a_run_goes_on_in_its_files(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
-    records = Records(tmp_path, 0, tensorboard=False)
+    records = Records(tmp_path, 0)
     records.metrics({'step': 1, 'loss': {'mt': math.nan, 'total': -math.inf}, 'grad_norm': math.inf, 'lr': 0.5})
     records.close()
     assert read_lines(tmp_path / METRICS) == [{'step': 1, 'loss': {'mt': None, 'total': None}, 'grad_norm': None, 'lr': 0.5}]

@@ -159,4 +159,5 @@ def steps(out: Path) -> int:
 
 def reproducible(line: dict[str, Any]) -> dict[str, Any]:
     """A line of metrics.jsonl without its times."""
-    return {key: value for key, value in line.items() if key not in ('samples_per_s', 'task_samples_per_s', 'data_wait')}
+    times = ('samples_per_s', 'task_samples_per_s', 'data_wait', 'time', 'seconds', 'utilisation')
+    return {key: value for key, value in line.items() if key not in times}

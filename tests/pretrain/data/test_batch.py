@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pretrain.config import TASKS, Config
-from pretrain.data.batch import TaskBatch, Texts, collate
+from pretrain.data.batch import Example, TaskBatch, Texts, collate
 from pretrain.data.examples import Examples
 from pretrain.data.order import TaskOrder
 from pretrain.data.packing import pack, unpack
@@ -35,6 +35,17 @@ def equal(one: object, other: object) -> bool:
     return torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
 
 
+def tokens_of(example: Example) -> list[tuple[str, int]]:
+    """(language, tokens) of a sample's sides, by what the task has there."""
+    read, written = len(example.text), 0 if example.labels is None else len(example.labels)
+    if example.second is None:
+        return [(example.language, read + written)]
+    assert example.second[0] != example.language
+    if example.other is not None:
+        return [(example.language, read), (example.second[0], len(example.other))]
+    return [(example.second[0], read), (example.language, written)]
+
+
 @pytest.mark.parametrize('task', TASKS)
 def test_collated_examples_come_apart_again(config: Config, tokenizer: Tokenizer, task: str) -> None:
     catalog = Catalog(config.data.shards, tokenizer)
@@ -42,7 +53,12 @@ def test_collated_examples_come_apart_again(config: Config, tokenizer: Tokenizer
     examples = [Examples(config, tokenizer).make(task, pool, position, generator(0, task, position)) for position in range(len(pool))]
     batch = collate(task, examples)
     present = {field.name for field in fields(batch) if getattr(batch, field.name) is not None}
-    assert present == {'task', 'sample_ids', 'languages', 'text'} | FIELDS[task]
+    assert present == {'task', 'sample_ids', 'languages', 'text', 'tokens'} | FIELDS[task]
+    counted: dict[str, int] = {}
+    for example in examples:
+        for language, number in tokens_of(example):
+            counted[language] = counted.get(language, 0) + number
+    assert {language: number for language, number in batch.tokens.items() if number} == counted
     assert len(batch) == 16 and batch.languages == [example.language for example in examples]
     rows = batch.text.ids.split(batch.text.lengths.tolist())
     assert [row.tolist() for row in rows] == [example.text.tolist() for example in examples]

@@ -111,6 +111,7 @@ def test_clcl(big: Config, catalog: Catalog, tokenizer: Tokenizer) -> None:
         other = target if example.language == source else source
         assert content(example, tokenizer, example.language) == sides[example.language]
         assert example.other.tolist() == [tokenizer.bos, *sides[other], tokenizer.eos, tokenizer.language(other)]
+        assert example.second == (other, len(sides[other]) + 3)
         same = normalised(tokenizer.decode(sides[source])) == normalised(tokenizer.decode(sides[target]))
         assert (example.text_id == example.other_id) == same
         first += example.language == source
@@ -125,7 +126,7 @@ def test_mt(big: Config, catalog: Catalog, tokenizer: Tokenizer) -> None:
         sides = {source: record['source_ids'].tolist()[:37], target: record['target_ids'].tolist()[:37]}
         other = target if example.language == source else source
         assert generated(example, tokenizer) == sides[example.language]
-        assert content(example, tokenizer, other) == sides[other]
+        assert content(example, tokenizer, other) == sides[other] and example.second == (other, len(sides[other]) + 3)
         forward += example.language == target
     assert near(forward, STEPS * 128, 0.5)
 
@@ -172,7 +173,7 @@ def test_mmmt(big: Config, catalog: Catalog, tokenizer: Tokenizer) -> None:
     for example, located, _ in made(big, catalog, 'mmmt'):
         record = record_of(located)
         source = codes[int(example.text[-1])]
-        assert source != example.language
+        assert source != example.language and example.second == (source, len(example.text))
         assert example.masked is not None and example.masked_labels is not None and len(example.masked) >= 1
         assert set(example.text[example.masked].tolist()) == {tokenizer.mask}
         assert (example.text == tokenizer.mask).sum() == len(example.masked)

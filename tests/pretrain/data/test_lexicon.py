@@ -73,7 +73,7 @@ def test_vtlm_masks_a_word_and_its_translation(stream: RecordStream, tokenizer: 
         (end, _), codes = (restored == tokenizer.eos).nonzero()[0], {tokenizer.language(code): code for code in ('en', 'de')}
         captions = stream.record(position)['captions']
         first, second = codes[int(restored[end + 1])], codes[int(restored[-1])]
-        assert {first, second} == {'en', 'de'} and example.language == first
+        assert {first, second} == {'en', 'de'} and example.language == first and example.second == (second, len(restored) - end - 2)
         assert restored[1:end].tolist() == tokenizer.encode(captions[first][0])
         assert restored[end + 2 : -2].tolist() == tokenizer.encode(captions[second][0])
         masked = {'de': set(), 'en': set()}  # type: ignore[var-annotated]

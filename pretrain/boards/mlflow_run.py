@@ -1,0 +1,52 @@
+"""MLflow (`log.mlflow`): a tracking server, or a folder in MLflow's own layout."""
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pretrain.boards.board import Board
+from pretrain.boards.kept import keep, kept
+from pretrain.boards.scalars import Scalars
+
+TRACKER = 'mlflow'
+EXPERIMENT = 'ernie-unix2'  # unless MLFLOW_EXPERIMENT_NAME says another
+PARAMETERS = 100  # in a request, MLflow's limit
+LONGEST = 500  # characters of a parameter, of older servers
+STATUS = {0: 'FINISHED', 130: 'KILLED', 138: 'KILLED', 143: 'KILLED'}  # by exit code; others: FAILED
+
+
+class MlflowRun(Board):
+    """One run of an experiment at `uri`, the same after every start in `out`."""
+
+    def __init__(self, uri: str, out: Path, settings: dict[str, Any]):
+        # MLflow 3 wants a database for new work; a folder is what needs no server and no package, and it is asked for by name here.
+        os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
+        from mlflow.entities import Metric, Param
+        from mlflow.tracking import MlflowClient
+
+        self._metric = Metric
+        self._client = MlflowClient(tracking_uri=uri)
+        known = kept(out, TRACKER)
+        self.run = known['run'] if known.get('uri') == uri and 'run' in known else ''
+        if self.run:
+            self._client.update_run(self.run, status='RUNNING')
+        else:
+            self.run = self._client.create_run(self._experiment(), run_name=out.resolve().name).info.run_id
+            keep(out, TRACKER, {'uri': uri, 'run': self.run})
+            parameters = [Param(name, str(value)[:LONGEST]) for name, value in settings.items()]
+            for first in range(0, len(parameters), PARAMETERS):
+                self._client.log_batch(self.run, params=parameters[first : first + PARAMETERS])
+
+    def _experiment(self) -> str:
+        name = os.environ.get('MLFLOW_EXPERIMENT_NAME', EXPERIMENT)
+        found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id if found else self._client.create_experiment(name))
+
+    def scalars(self, step: int, values: Scalars) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(self.run, metrics=[self._metric(name, value, now, step) for name, value in values.items()])
+
+    def close(self, code: int | None) -> None:
+        self._client.set_terminated(self.run, STATUS.get(code or 0, 'FAILED'))

@@ -1,0 +1,60 @@
+"""Weights & Biases (`log.wandb`): its own files in RUN/wandb, sent to its server when there is one and a key for it."""
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pretrain.boards.board import Board, warn
+from pretrain.boards.kept import keep, kept
+from pretrain.boards.scalars import Scalars
+
+TRACKER = 'wandb'
+SECONDS = 60.0  # for its server to answer
+
+
+class WeightsAndBiases(Board):
+    """One run of `project`, the same after every start in `out`. Its axis is `step`, our own: wandb's refuses steps that are made again."""
+
+    def __init__(self, project: str, out: Path, settings: dict[str, Any]):
+        import wandb
+
+        known = kept(out, TRACKER)
+        ours = known.get('project') == project and 'id' in known
+        name = known if ours else {'project': project, 'id': uuid.uuid4().hex[:12]}
+        keep(out, TRACKER, name)
+        offline = _offline()
+        if offline and 'WANDB_MODE' not in os.environ:
+            warn(f'log.wandb: no key here (`wandb login`), so nothing is sent; {_later(out)}')
+        # silent: what it says is for notebooks; no console: the run's own output stays where it goes.
+        options = wandb.Settings(silent=True, console='off', disable_git=True, disable_code=True, init_timeout=SECONDS)
+        common: dict[str, Any] = {**name, 'name': out.resolve().name, 'dir': str(out), 'config': settings, 'settings': options}
+        try:
+            self._run = wandb.init(**common, mode='offline' if offline else None, resume=None if offline else 'allow')
+        except wandb.errors.CommError as error:
+            if offline:
+                raise
+            warn(f'the server of log.wandb does not answer ({" ".join(str(error).split())[:200]}); {_later(out)}')
+            self._run = wandb.init(**common, mode='offline')
+        self._run.define_metric('step', hidden=True)
+        self._run.define_metric('*', step_metric='step')
+
+    def scalars(self, step: int, values: Scalars) -> None:
+        self._run.log({**values, 'step': step})
+
+    def close(self, code: int | None) -> None:
+        self._run.finish(exit_code=code or 0)
+
+
+def _offline() -> bool:
+    """Whether it is to write files only: as WANDB_MODE says, else when there is no key, which it would ask for on the terminal."""
+    import wandb
+
+    if mode := os.environ.get('WANDB_MODE'):
+        return mode not in ('online', 'shared')
+    return not wandb.login(prompt=False)
+
+
+def _later(out: Path) -> str:
+    return f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'

@@ -1,0 +1,116 @@
+"""A run's figures as charts: lists of series of points."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pretrain.boards.scalars import of_evaluation, of_event, of_metrics
+
+POINTS = 1000  # of a series at most: what a screen can show, and what keeps the page small
+Point = tuple[int, float]
+Chart = dict[str, Any]
+
+
+class Series:
+    """Points of ascending steps. Beyond POINTS of them neighbours are joined to their mean, at the last one's step."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self.joined = 1  # steps in a point
+        self._open: list[Point] = []
+
+    def add(self, step: int, value: float) -> None:
+        self._open.append((step, value))
+        if len(self._open) == self.joined:
+            self.points.append(_mean(self._open))
+            self._open = []
+        if len(self.points) == 2 * POINTS:
+            self.points = [_mean(self.points[first : first + 2]) for first in range(0, len(self.points), 2)]
+            self.joined *= 2
+
+    def all(self) -> list[list[float]]:
+        """[[step, value], …], six digits of each."""
+        points = [*self.points, _mean(self._open)] if self._open else self.points
+        return [[int(step), float(f'{value:.6g}')] for step, value in points]
+
+
+def _mean(points: list[Point]) -> Point:
+    return points[-1][0], sum(value for _, value in points) / len(points)
+
+
+class Curves:
+    """Collects the lines of a run."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, Series] = {}
+        self.tokens: dict[str, float] = {}
+        self.skipped = 0
+        self.last: dict[str, Any] = {}  # line of metrics.jsonl
+
+    def _add(self, step: int, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self.series.setdefault(name, Series()).add(step, value)
+
+    def metrics(self, lines: Iterable[dict[str, Any]]) -> None:
+        for line in lines:
+            figures, step = of_metrics(line), line['step']
+            skipped = figures.pop('skipped', 0.0)
+            self.skipped += int(skipped)
+            for name in [name for name in figures if name.startswith('tokens/')]:
+                self.tokens[name] = self.tokens.get(name, 0) + figures.pop(name)
+            self._add(step, {**figures, **self.tokens, 'skipped': self.skipped})
+            self.last = line
+
+    def evaluations(self, lines: Iterable[dict[str, Any]]) -> None:
+        for line in lines:
+            figures = of_evaluation(line)
+            for language, recall in (line.get('retrieval') or {}).items():
+                figures[f'retrieval_i2t/{language}'] = recall['image_to_text'][2]
+            self._add(line['step'], figures)
+
+    def events(self, lines: Iterable[dict[str, Any]]) -> None:
+        for line in lines:
+            self._add(line.get('step', 0), of_event(line))
+
+    def charts(self) -> list[Chart]:
+        """The page's charts, without those that nothing is known of."""
+        losses = self._group('loss/')
+        heldout = {name.removeprefix('heldout_'): name + '/' for name in self._groups('heldout_')}
+        found = [
+            self._chart('losses', 'Training loss', 'nats', losses),
+            self._chart('losses', 'Held-out loss, mean over languages', 'nats', self._group('heldout/')),
+            *(self._chart('losses', f'Held-out loss of {task}, by language', 'nats', self._group(name)) for task, name in heldout.items()),
+            self._chart('retrieval', 'Zero-shot text to image, R@10', '', self._group('retrieval_r10/')),
+            self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t/')),
+            self._chart('retrieval', 'Score on the development set', '', self._group('dev/')),
+            self._chart('optimisation', 'Learning rate', '', self._one('lr')),
+            self._chart('optimisation', 'Gradient norm before clipping', '', self._one('grad_norm')),
+            self._chart('optimisation', 'Temperature of the contrast', '', self._one('temperature')),
+            self._chart('optimisation', 'Skipped updates so far', 'updates', self._one('skipped')),
+            self._chart('speed', 'Samples a second', 'samples/s', self._group('samples_per_s/')),
+            self._chart('speed', "Utilisation: matrix products by the processors' peak", '', self._one('utilisation')),
+            self._chart('speed', "Data wait: share of a step's time", '', self._one('data_wait')),
+            self._chart('speed', 'Time of a step', 's', self._one('seconds')),
+            self._chart('speed', 'Checkpoints', 's', self._group('checkpoint/')),
+            self._chart('data', 'Tokens so far, by language', 'tokens', self._group('tokens/')),
+            self._chart('data', 'Masks, prefixes, negatives', '', self._group('examples/')),
+        ]
+        return [chart for chart in found if chart['series']]
+
+    def _groups(self, start: str) -> list[str]:
+        return list(dict.fromkeys(name.partition('/')[0] for name in self.series if name.startswith(start)))
+
+    def _group(self, start: str) -> dict[str, Series]:
+        """By the rest of their names; `total` is the first."""
+        found = sorted(self.series, key=lambda name: name != f'{start}total')
+        return {name.removeprefix(start): self.series[name] for name in found if name.startswith(start)}
+
+    def _one(self, name: str) -> dict[str, Series]:
+        return {name: self.series[name]} if name in self.series else {}
+
+    def _chart(self, tab: str, title: str, unit: str, series: dict[str, Series]) -> Chart:
+        joined = max((one.joined for one in series.values()), default=1)
+        return {
+            'tab': tab, 'title': title, 'unit': unit, 'joined': joined,
+            'series': [{'name': name, 'points': one.all()} for name, one in series.items()],
+        }  # fmt: skip

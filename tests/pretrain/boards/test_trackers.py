@@ -1,0 +1,151 @@
+"""Weights & Biases and MLflow, the real libraries, offline: a run is one run there, whatever was stopped, and its figures are those of
+metrics.jsonl.
+"""
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from wandb.proto import wandb_internal_pb2 as messages
+
+from pretrain.boards.scalars import of_evaluation, of_metrics
+from pretrain.records import EVALUATION, METRICS, read_lines
+from tests.support.launch import Started, command, steps, succeed, torchrun
+
+pytestmark = [pytest.mark.slow, pytest.mark.launcher]
+
+
+def logged(path: Path) -> Iterator[bytes]:
+    """The entries of a file of wandb's: LevelDB's log format (blocks of 32 KiB; checksum, length and kind before each piece) behind seven
+    bytes of its own.
+    """
+    data, at, entry = path.read_bytes(), 7, b''
+    assert data[:4] == b':W&B'
+    while at + 7 <= len(data):
+        if (left := 32768 - at % 32768) < 7:  # what is too short for a header is filled with zeros
+            at += left
+            continue
+        _, length, kind = struct.unpack_from('<IHB', data, at)
+        entry += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or its last piece
+            yield entry
+            entry = b''
+
+
+def wandb_records(out: Path) -> Iterator[tuple[Path, Any]]:
+    """(file, record) of every offline run."""
+    for path in sorted((out / 'wandb').glob('offline-run-*/run-*.wandb')):
+        for data in logged(path):
+            record: Any = messages.Record()  # type: ignore[attr-defined]
+            record.ParseFromString(data)
+            yield path, record
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tracked() -> Iterator[None]:
+    """Processes find the trackers, which tests/support/untracked/ keeps from those of other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('PYTHONPATH', raising=False)
+        yield
+
+
+@pytest.fixture(scope='module')
+def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """(folder, output) of a run of 6 steps on two ranks that was stopped after 3."""
+    out = tmp_path_factory.mktemp('tracked') / 'run'
+    settings = ['log.wandb=tiny', f'log.mlflow={out.parent / "mlruns"}', 'eval.every=3', 'data.workers=0', 'log.peak_tflops=0.01']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('WANDB_MODE', 'offline')
+        patch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
+        printed = [succeed(command(torchrun(2), home, out, *settings, f'steps={count}'), out.parent) for count in (3, 6)]
+    yield out, ''.join(printed)
+
+
+@pytest.fixture
+def lines(run: tuple[Path, str]) -> dict[int, dict[str, float]]:
+    """Step -> the figures that are to be shown."""
+    found: dict[int, dict[str, float]] = {}
+    for name, scalars in ((METRICS, of_metrics), (EVALUATION, of_evaluation)):
+        for line in read_lines(run[0] / name):
+            found.setdefault(line['step'], {}).update(scalars(line))
+    return found
+
+
+def test_wandb(run: tuple[Path, str], lines: dict[int, dict[str, float]]) -> None:
+    found: dict[int, dict[str, float]] = {}
+    ids, files, projects, codes = set(), set(), set(), []
+    for path, record in wandb_records(run[0]):
+        kind = record.WhichOneof('record_type')
+        if kind == 'run':
+            ids.add(record.run.run_id)
+            projects.add(record.run.project)
+            files.add(path)
+        elif kind == 'exit':
+            codes.append(record.exit.exit_code)
+        elif kind == 'history':
+            row = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            found.setdefault(row['step'], {}).update(row)
+    assert len(files) == 2 and len(ids) == 1 and projects == {'tiny'} and codes == [0, 0], 'one run, in the files of two starts'
+    for step, figures in lines.items():
+        assert {name: found[step][name] for name in figures} == pytest.approx(figures)
+
+
+def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    client = MlflowClient(tracking_uri=str(run[0].parent / 'mlruns'))
+    experiment = client.get_experiment_by_name('ernie-unix2')
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == 'FINISHED' and tracked.info.run_name == 'run'
+    assert tracked.data.params['model.dim'] == '32' and tracked.data.params['optimizer.lr'] == '0.003'
+    names = {name for figures in lines.values() for name in figures}
+    assert {'loss/total', 'tokens/de', 'utilisation', 'temperature', 'samples_per_s/mt', 'heldout/plm', 'skipped'} <= names
+    for name in names:
+        told = {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, name)}
+        assert told == pytest.approx({step: figures[name] for step, figures in lines.items() if name in figures})
+    assert [metric.step for metric in client.get_metric_history(tracked.info.run_id, 'checkpoint/seconds')] == [3, 6]
+
+
+def test_nothing_is_said_of_trackers_that_work(run: tuple[Path, str]) -> None:
+    assert 'wandb' not in run[1] and 'mlflow' not in run[1].lower()
+    assert 'Warning' not in run[1]
+
+
+def test_trackers_that_fail_cost_a_line_and_no_step(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder can be made where a file is: neither wandb's nor MLflow's."""
+    out = tmp_path / 'run'
+    out.mkdir()
+    (out / 'wandb').write_text('')
+    (tmp_path / 'mlruns').write_text('')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    settings = ['log.wandb=tiny', f'log.mlflow={tmp_path / "mlruns"}', 'steps=2', 'data.workers=0', 'tasks=[mt]']
+    printed = succeed(command(torchrun(1), home, out, *settings), tmp_path)
+    for name in ('log.wandb', 'log.mlflow'):
+        assert printed.count(f'{name} gets no more figures (') == 1, printed
+    assert len(read_lines(out / METRICS)) == 2
+
+
+def test_ctrl_c_ends_them_with_the_run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGINT goes to every process of the terminal, that of wandb among them."""
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    out, store = tmp_path / 'run', tmp_path / 'mlruns'
+    settings = ['log.wandb=tiny', f'log.mlflow={store}', 'steps=100000', 'data.workers=0', 'tasks=[mt]']
+    started = Started(command([sys.executable], home, out, *settings), tmp_path, WANDB_MODE='offline')
+    started.wait_for(lambda: steps(out) >= 3)
+    assert started.interrupt() == 130, started.log.read_text()
+    client = MlflowClient(tracking_uri=str(store))
+    (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    last = steps(out)
+    assert tracked.info.status == 'KILLED'
+    assert client.get_metric_history(tracked.info.run_id, 'loss/mt')[-1].step == last
+    exits = [record.exit.exit_code for _, record in wandb_records(out) if record.WhichOneof('record_type') == 'exit']
+    assert exits == [130]
+    printed = started.log.read_text()
+    assert 'no more figures' not in printed and 'Traceback' not in printed
