@@ -14,6 +14,10 @@ EXPORT = """Write the newest checkpoint of a run (of a fine-tuning, the best one
 trust_remote_code=True, and that `downstream` takes: weights (safetensors), config.json, tokenizer, processor, the model's code, and a model
 card, README.md, with examples."""
 
+PLAN = """Say what a run would take, without running it: memory of a GPU by part and the largest micro-batch that fits it, FLOPs by
+task, time of a step and of the run, communication, reading. Every task runs forward and backward on the device `meta`, which has shapes but
+no numbers; utilisation, link rates and mean lengths are assumptions, set by the flags below and printed with the result."""
+
 REPORT = """Write one HTML page that needs nothing else, neither network nor server: curves of training and held-out losses, retrieval,
 learning rate, gradient norm, temperature, samples a second, utilisation, data wait, tokens by language, skipped updates and checkpoints;
 starts and ends; faults; settings; versions and machine. It only reads the run, which may be in progress."""
@@ -31,7 +35,7 @@ def run(arguments: list[str]) -> int:
     export_parser.add_argument('run', type=Path, help='folder of the run (`out`)')
     export_parser.add_argument('--out', type=Path, required=True, help='folder to write')
     plan_parser = commands.add_parser(
-        'plan', help='memory, FLOPs, time, communication and reading of a run, without running it', description=plan.__doc__,
+        'plan', help='memory, FLOPs, time, communication and reading of a run, without running it', description=PLAN,
         epilog='Exit code 1: it does not fit the memory. Memory is for sequences of full length, FLOPs and times for those of mean length.',
     )  # fmt: skip
     plan.add_arguments(plan_parser)
