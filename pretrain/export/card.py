@@ -21,7 +21,7 @@ LICENCES = {
     'cc12m': "Google's list is free for any purpose; the pictures are their owners'",
     'wit': 'CC BY-SA 3.0',
     'cc100': "Common Crawl's terms of use",
-    'opus': 'those of each corpus in OPUS',
+    'opus': "CC BY-NC 4.0 (IIT Bombay's: no commercial use), CC BY-SA (WikiMatrix), that of its page in OPUS (MultiUN)",
 }
 
 

@@ -44,7 +44,7 @@ def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
     total = sum(
         json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json')
     )
-    assert f'| opus | bitext | {total:,} |' in corpora['opus']
+    assert f'| opus | bitext | {total:,} |' in corpora['opus'] and "CC BY-NC 4.0 (IIT Bombay's: no commercial use)" in corpora['opus']
     assert 'CC BY-SA 3.0' in corpora['wit'] and 'had changed' not in body
     assert '1,234,567 parameters' in body and '30 optimizer steps' in body and 'Initial weights: random.' in body
 
