@@ -50,7 +50,7 @@ OURS = (
     Row('data_pipeline remove', 'tests/data_pipeline/test_remove.py: remove'),
     Row('deepspeed pretrain/run.py', '.ci/run: deepspeed pretrain/run.py'),
     Row('deepspeed --num_accelerators 2 pretrain/run.py', 'tests/support/launch.py: --num_accelerators'),
-    Row('torchrun --nproc_per_node 2 pretrain/run.py', 'tests/support/launch.py: --nproc_per_node'),
+    Row('OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 pretrain/run.py', 'tests/support/launch.py: --nproc_per_node'),
     Row('python pretrain/run.py', 'tests/pretrain/test_run.py: pretrain/run.py'),
     Row('pretrain plan', 'tests/docs/test_extend.py: pretrain plan'),
     Row('pretrain doctor', 'tests/pretrain/doctor/test_command.py: doctor'),
@@ -178,6 +178,8 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def options_of(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     """What the program of a command understands of its arguments. Raises UserError, or SystemExit, for what it does not."""
+    while re.fullmatch(r'[A-Z_]+=\S*', words[0]):  # of the environment
+        words = words[1:]
     if words[0] == 'deepspeed' or words[0] == 'torchrun':
         first = next(i for i, word in enumerate(words) if word.endswith('run.py'))
         words = ['python', *words[first:]]
