@@ -1,6 +1,7 @@
-"""The checks of a commit, .pre-commit-config.yaml, run as pre-commit runs them; the issue forms are forms."""
+"""The checks of a commit, .pre-commit-config.yaml, run as pre-commit runs them; issue forms are forms; the workflow calls `.ci/run`."""
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -26,6 +27,12 @@ def run(hook: str, *files: Path) -> int:
 def test_hooks_take_the_versions_of_the_lock() -> None:
     assert list(hooks()) == ['ruff', 'mypy', 'configuration-page', 'large-files']
     assert all(hook['language'] == 'system' for hook in hooks().values())
+
+
+def test_the_workflow_leaves_all_checks_to_one_script() -> None:
+    jobs = yaml.safe_load((ROOT / '.github/workflows/ci.yml').read_text(encoding='utf8'))['jobs']
+    last = [job['steps'][-1]['run'] for job in jobs.values()]
+    assert len(last) == 1 and last[0].endswith('&& .ci/run') and os.access(ROOT / '.ci/run', os.X_OK)
 
 
 def test_ruff(tmp_path: Path) -> None:
