@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 to 3.13 with its headers, g++ and make; everything else comes from requirements.lock into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs clean clean-demo
+.PHONY: help setup demo test test-fast lint docs clean clean-demo
 
 # The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -21,6 +21,7 @@ help:
 	@echo 'make demo    shards from sample/, a short ZeRO-2 run, evaluation, a table and a picture in $(DEMO_OUT); started again, it continues'
 	@echo '             DEMO_STEPS=8 a short look   DEMO_OUT=DIR another folder   SEED=1 another seed'
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
+	@echo 'make test-fast   the tests that are not marked slow; ARGS and WORKERS as above'
 	@echo 'make bench-pretrain   hours: three seeds, all benchmarks, docs/benchmarks.md'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make docs    these documents as a site, in build/docs'
@@ -36,6 +37,9 @@ demo: $(STAMP)
 # Three workers, on any machine: many tests start two processes themselves, and those of Slurm mostly wait.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra --durations=15 $(ARGS)
+
+test-fast: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra -m 'not slow' $(ARGS)
 
 # Hours: three seeds of pre-training, each then fine-tuned on everything. CORPORA and EVALUATION are laid out as shared/ is.
 CORPORA ?= ../shared/corpora

@@ -122,7 +122,7 @@ def test_console_commands() -> None:
 
 def test_make_explains_itself() -> None:
     printed = subprocess.run(['make', '--no-print-directory'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ('demo', 'test', 'lint', 'setup', 'clean'):
+    for target in ('demo', 'test', 'test-fast', 'lint', 'setup', 'clean'):
         assert f'make {target} ' in printed
 
 

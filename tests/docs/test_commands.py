@@ -37,6 +37,7 @@ class Row(NamedTuple):
 OURS = (
     Row('make demo', '.ci/run: make demo'),
     Row('make test', '.ci/run: make test'),
+    Row('make test-fast', 'parsed: a part of what make test runs'),
     Row('make lint', '.ci/run: make lint'),
     Row('make docs', '.ci/run: make docs'),
     Row('make setup CPU_ONLY=1', 'parsed: needs a CPU build of torch'),
