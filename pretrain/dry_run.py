@@ -10,8 +10,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -57,7 +56,7 @@ def dry_run(workload: Pretraining, ds_config: str | None) -> int:
     init_distributed(config.watchdog.hang)
     keep_memory(local_device())
     control = Control(config.watchdog, local_device(), say, lambda verdict: None)
-    with control, memory_told():
+    with control:
         engine = make_engine(workload, weights, ds_config)
         start = _start(workload, engine, control, manifests)
         saver = Saver(engine, out / 'checkpoints', config, manifests)  # its copies are part of the memory that a run takes
@@ -70,16 +69,6 @@ def dry_run(workload: Pretraining, ds_config: str | None) -> int:
         if not control.stopping:
             told['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
     return _end(config, engine, control, {**told, **steps, 'memory': _memory(engine)})
-
-
-@contextmanager
-def memory_told() -> Iterator[None]:
-    """A GPU that is too small ends in a line with a remedy, in place of a stack trace."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        why = str(error).partition('. Of the allocated')[0]
-        raise UserError(f'{socket.gethostname()}: {why}; lower batch.micro, or set model.recompute=true') from None
 
 
 def _start(workload: Pretraining, engine: Engine, control: Control, manifests: dict[str, str]) -> Start:

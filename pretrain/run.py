@@ -15,7 +15,7 @@ sys.path[0] = str(ROOT)  # a script's own folder comes first on the path: pretra
 
 from pretrain.config import dump_config, load_config  # noqa: E402
 from pretrain.config.help import settings_help  # noqa: E402
-from pretrain.mistakes import said_once  # noqa: E402
+from pretrain.mistakes import memory_told, said_once  # noqa: E402
 from shards.arguments import Parser  # noqa: E402
 from shards.errors import run_command  # noqa: E402
 
@@ -51,11 +51,12 @@ def main() -> int:
     from pretrain.trainer import Trainer
 
     gc.enable()
-    if arguments.dry_run:
-        from pretrain.dry_run import dry_run
+    with memory_told():
+        if arguments.dry_run:
+            from pretrain.dry_run import dry_run
 
-        return dry_run(Pretraining(config), arguments.deepspeed)
-    return Trainer(Pretraining(config), arguments.deepspeed).run()
+            return dry_run(Pretraining(config), arguments.deepspeed)
+        return Trainer(Pretraining(config), arguments.deepspeed).run()
 
 
 if __name__ == '__main__':

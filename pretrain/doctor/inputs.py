@@ -42,6 +42,9 @@ def weights(config: Config) -> Iterator[Finding]:
     """Published weights that the run starts from: a folder, the hub's cache, or a download at the start."""
     from huggingface_hub import try_to_load_from_cache
 
+    from pretrain.init.weights import NAMES
+
+    files = [*NAMES, *(f'{file}.index.json' for file in NAMES)]
     for key, name in (('init.text', config.init.text), ('init.visual', config.init.visual)):
         if name is None:
             yield Finding('weights', key, OK, 'none: random')
@@ -50,7 +53,7 @@ def weights(config: Config) -> Iterator[Finding]:
         elif name.startswith(('.', '/')):
             remedy = f'set {key} to a folder with the weights, or to the name of a repository of the hub'
             yield Finding('weights', f'{key}: {name}', FAIL, 'is no folder', remedy)
-        elif isinstance(try_to_load_from_cache(name, 'config.json'), str):
+        elif any(isinstance(try_to_load_from_cache(name, file), str) for file in files):
             yield Finding('weights', f'{key}: {name}', OK, "in the hub's cache")
         else:
             remedy = f'without a network there: `hf download {name} --local-dir DIR` elsewhere, and {key}=DIR'

@@ -58,7 +58,7 @@ def compilers(config: Config) -> Iterator[Finding]:
 
 
 def disk(config: Config) -> Iterator[Finding]:
-    """Room for checkpoints in `out`, for decompressed shards, and for shared memory of loader processes."""
+    """Room for checkpoints in `out`, and for shared memory of loader processes."""
     from pretrain.plan.command import vocabulary_of
     from pretrain.plan.trace import Tracer
 

@@ -61,6 +61,16 @@ def fused(config: Config) -> Iterator[Finding]:
             yield Finding('kernels', f'{operation} by {backend.name}', state, found)
 
 
+def trackers(config: Config) -> Iterator[Finding]:
+    """The packages of the trackers that the run asks for."""
+    from pretrain.boards.opened import check_boards
+
+    try:
+        check_boards(config)
+    except UserError as error:
+        yield Finding('versions', 'log', FAIL, 'a tracker is not here', str(error))
+
+
 def launch(config: Config) -> Iterator[Finding]:
     """DeepSpeed's launcher, and Slurm."""
     for tool in ('deepspeed', 'torchrun'):

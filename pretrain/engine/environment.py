@@ -1,20 +1,30 @@
-"""What a run runs on: versions, machine, processors. Saved beside it and in every checkpoint."""
+"""What a run runs on, and by which code: versions, commit, command, machine. Saved beside it and in every checkpoint."""
 from __future__ import annotations
 
 import os
 import platform
 import socket
+import subprocess
+import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
-PACKAGES = ('torch', 'deepspeed', 'timm', 'transformers', 'triton', 'apex', 'flash-attn', 'liger-kernel', 'mosaicml-streaming', 'numpy')
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    'ernie-unix2', 'torch', 'deepspeed', 'timm', 'transformers', 'triton', 'apex', 'flash-attn', 'liger-kernel', 'mosaicml-streaming',
+    'numpy',
+)  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
-    """Of this process, for JSON: `python`, a version for each package that is here, `machine`, `host`, `cpus`, `gpu`, `cuda`, `job`."""
-    out: dict[str, Any] = {'python': platform.python_version()}
+    """Of this process, for JSON: `commit`, `command`, `python`, a version for each package that is here, `machine`, `host`, `cpus`, `gpu`,
+    `cuda`, `job`.
+    """
+    out: dict[str, Any] = {'commit': commit(), 'command': sys.argv, 'python': platform.python_version()}
     for package in PACKAGES:
         try:
             out[package] = version(package)
@@ -28,3 +38,14 @@ def environment() -> dict[str, Any]:
     if job := os.environ.get('SLURM_JOB_ID'):
         out['job'] = job
     return out
+
+
+@cache  # of the code that this process has loaded; a checkout later is not that
+def commit() -> str | None:
+    """The commit of the code, with `-dirty` behind it where tracked files differ; none where this is no clone, or git is not here."""
+    try:
+        words = ['git', '-C', str(ROOT), 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
+        asked = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None

@@ -1,6 +1,6 @@
 """pretrain/run.py with faults of the training itself, on one rank: the arguments are run.py's, FAULTS in the environment says what happens.
 
-    {"rank": 1, "nan": [steps of data], "spike": [...], "hang": step of data, "slow": [first, last, seconds]}
+    {"rank": 1, "nan": [steps of data], "spike": [...], "hang": step of data, "slow": [first, last, seconds], "memory": step of data}
 
 The faults belong to steps of data, not to updates, as those of bad records would. They hit the task plm; the data must be loaded in the
 rank's own process.
@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from pretrain import run
@@ -22,7 +24,7 @@ from pretrain.data.order import data_step
 from pretrain.tasks import forward
 
 FAULTS: dict[str, Any] = json.loads(os.environ['FAULTS'])
-MINE = int(os.environ['RANK']) == FAULTS['rank']
+MINE = int(os.environ.get('RANK', '0')) == FAULTS['rank']
 now = -1  # the step of data that is trained on
 
 load = StepBatches.step_data
@@ -43,6 +45,8 @@ def written(model: Any, terms: Any, rows: Any, stream: Any) -> Any:
             time.sleep(seconds)
         if now == FAULTS['hang']:
             time.sleep(10_000)
+        if now == FAULTS.get('memory'):  # as a GPU says it
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. Of the allocated memory 1 GiB is reserved.')
         factor = float('nan') if now in FAULTS['nan'] else 20.0 if now in FAULTS['spike'] else 1.0
         terms.sums['plm']['plm'] = terms.sums['plm']['plm'] * factor
         total = total * factor

@@ -54,8 +54,8 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: 
     kept = newest_valid(out / 'checkpoints')[0]
     assert kept is not None
     filler.unlink()
-    started.wait_for(lambda: (newest_valid(out / 'checkpoints')[0] or kept).name > kept.name)
-    started.wait_for(lambda: len(checkpoints(out / 'checkpoints')) == 1)  # the older one gives its room back, a moment later
+    # A newer one is whole, and the older one, which gave its room back a moment later, is gone.
+    started.wait_for(lambda: [path.name > kept.name for path in checkpoints(out / 'checkpoints')] == [True])
 
     fill(small_disk)
     before = newest_valid(out / 'checkpoints')[0]

@@ -19,7 +19,7 @@ import torch
 from pretrain.config import load_config
 from pretrain.data.loader import StepBatches
 from pretrain.data.order import data_step
-from pretrain.engine.checkpoint import newest_valid, read_state
+from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
@@ -151,6 +151,19 @@ def test_a_run_that_went_back_resumes_as_one_that_went_through(
     states = [read_state(folder / 'checkpoints/step-0000040') for folder in (out, tmp_path / 'through')]
     assert [entry['sha256'] for entry in states[0]['files']] == [entry['sha256'] for entry in states[1]['files']]
     assert states[0]['recovery'] == states[1]['recovery']
+
+
+def test_a_gpu_that_is_too_small_is_a_line_with_a_remedy(home: Path, tmp_path: Path) -> None:
+    """In the middle of a run, as PyTorch says it: what was saved before stays, and one line says what to do."""
+    faults = {'rank': 0, 'nan': [], 'spike': [], 'hang': -1, 'slow': [0, 0, 0], 'memory': 5}
+    out = tmp_path / 'run'
+    started = Started(command([sys.executable], home, out, *SETTINGS, script=FAULTY), tmp_path, FAULTS=json.dumps(faults))
+    assert started.end() == 2
+    printed = started.log.read_text()
+    (error,) = [line for line in printed.splitlines() if line.startswith('error:')]
+    assert 'CUDA out of memory. Tried to allocate 2.00 GiB; lower batch.micro, or set model.recompute=true' in error
+    assert 'Traceback' not in printed and 'reserved' not in printed
+    assert [path.name for path in checkpoints(out / 'checkpoints')] == ['step-0000004']
 
 
 def hung(home: Path, crash_library: Path, out: Path, call: str, path: str, count: int) -> Ended:

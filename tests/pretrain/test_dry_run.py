@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from pretrain.dry_run import memory_told
 from pretrain.engine.checkpoint import checkpoints
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
-from shards.errors import UserError
 from tests.support.launch import ROOT, command, deepspeed, reproducible, run, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
@@ -118,10 +115,3 @@ def test_what_would_stop_the_run_stops_the_dry_one(home: Path, tmp_path: Path, k
     (error,) = [line for line in printed.splitlines() if line.startswith('error:')]
     assert words in error and 'Traceback' not in printed, printed
     assert contents(tmp_path) == before and not (tmp_path / 'run').exists()
-
-
-def test_a_gpu_that_is_too_small_is_a_line_with_a_remedy() -> None:
-    said = 'CUDA out of memory. Tried to allocate 2.00 GiB. Of the allocated memory 1 GiB is used. If reserved memory is large …'
-    with pytest.raises(UserError, match=r'out of memory\. Tried to allocate 2\.00 GiB; lower batch\.micro') as caught, memory_told():
-        raise torch.OutOfMemoryError(said)
-    assert '\n' not in str(caught.value) and 'reserved' not in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 
 from pretrain.config import Config
 from pretrain.doctor.finding import Finding
-from pretrain.doctor.software import launch, versions
+from pretrain.doctor.software import launch, trackers, versions
 from tests.pretrain.data.small_shards import make_config
 
 
@@ -64,3 +64,12 @@ def test_slurm_that_does_not_answer(home: Path, tmp_path: Path, monkeypatch: pyt
     assert note.state == 'note' and 'Unable to contact' in note.found
     monkeypatch.setenv('SLURM_JOB_ID', '7')
     assert [finding.state for finding in launch(config) if finding.what == 'Slurm'] == ['FAIL']
+
+
+def test_a_tracker_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(home, log={'mlflow': 'runs'})
+    assert list(trackers(config)) == []
+    monkeypatch.setattr(sys, 'path', [])
+    monkeypatch.delitem(sys.modules, 'mlflow', raising=False)
+    (finding,) = trackers(config)
+    assert finding.state == 'FAIL' and 'log.mlflow' in finding.remedy

@@ -271,7 +271,7 @@ def test_state_says_what_it_depends_on(saved: Saved) -> None:
     state = read_state(saved.folder / 'bf16' / 'step-0000002')
     assert state['step'] == 2 and state['manifests'] == MANIFESTS
     assert Config.model_validate(state['config']) == settings(saved.folder / 'bf16', 'bf16')
-    assert {'python', 'torch', 'deepspeed', 'machine'} <= state['environment'].keys()
+    assert {'python', 'torch', 'deepspeed', 'machine', 'commit', 'command', 'ernie-unix2'} <= state['environment'].keys()
     assert [entry['file'] for entry in state['files']] == [f'weights-0000{rank}-of-00002.safetensors' for rank in range(2)]
     kinds = {path.suffix for path in (saved.folder / 'bf16').rglob('*') if path.is_file()}
     assert kinds == {'.safetensors', '.json', ''}  # `latest` has none
