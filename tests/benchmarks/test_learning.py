@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import learning
-from downstream.demo.steps import Steps
+from downstream.demo.steps import Step, Steps
+from downstream.report import write_text
+from pretrain.config import load_config
 from pretrain.evaluation.multi30k import read_split
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
 from tests.support.launch import ROOT, TINY
@@ -20,19 +22,17 @@ def options(home: Path, tmp_path_factory: pytest.TempPathFactory) -> argparse.Na
     for name in ('tokenizer', 'shards'):
         (out / name).symlink_to(home / name)
     return argparse.Namespace(
-        raw=ROOT / 'sample/raw', evaluation=ROOT / 'sample/evaluation', out=out, minutes=0.02, contenders=['open_clip', 'mural'],
+        raw=ROOT / 'sample/raw', evaluation=ROOT / 'sample/evaluation', out=out, minutes=0.02, contenders=['open_clip'],
         seed=0, batch=128, probe=3, set=[*TINY, 'log.tensorboard=false'],
     )  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.launcher
-def test_contenders_train_for_the_time_and_are_ranked(options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peer_trains_for_the_time_and_is_ranked(options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    record = Steps(options.out)
-    found = {name: learning.contend(record, name, options) for name in options.contenders}
-    for told in found.values():
-        assert told['steps'] > 0 and told['samples'] > told['steps']
+    found = {'open_clip': learning.contend(Steps(options.out), 'open_clip', options)}
+    assert found['open_clip']['steps'] > 0 and found['open_clip']['samples'] == 128 * found['open_clip']['steps']
     assert found['open_clip']['seconds'] >= 1.2, 'it stops at the first step after its time'
     recall = learning.recalls(options)
     for by_contender in recall.values():
@@ -47,5 +47,28 @@ def test_contenders_train_for_the_time_and_are_ranked(options: argparse.Namespac
     assert recall['multi30k_seen']['open_clip']['uk'] == pytest.approx(expected, abs=0.02)
     trained = json.loads((options.out / 'open_clip' / 'trained.json').read_text(encoding='utf8'))
     assert trained['records'] == 130 + 60 + 35 and trained['settings']['batch'] == 128, 'every record of cc3m, cc12m and wit'
-    result = {'contenders': found, 'recall': recall, 'floor': {name: recall[name]['mural'] for name in recall}}
+    result = {'contenders': found, 'recall': recall, 'floor': {name: recall[name]['open_clip'] for name in recall}}
     assert 'mean without or few' in learning.text(result)
+
+
+def test_ours_take_the_steps_that_fit_the_time(options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands, and what is read of the run that measures a step: 128 samples (2 tasks of 64) at 64 a second are 2 s."""
+    commands: list[list[str]] = []
+
+    def run(self: Steps, steps: list[Step]) -> None:
+        for step in steps:
+            commands.append(step.command)
+            out = next((word.removeprefix('out=') for word in step.command if word.startswith('out=')), None)
+            if out is not None:
+                lines = [{'step': number, 'samples_per_s': 64.0 if number else 1.0} for number in range(6)]
+                write_text(Path(out) / 'metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
+
+    monkeypatch.setattr(Steps, 'run', run)
+    asked = argparse.Namespace(**{**vars(options), 'minutes': 1.0, 'set': ['batch={global: 64, micro: 8, tasks: {}}']})
+    told = learning.contend(Steps(options.out), 'mural', asked)
+    assert told['steps'] == 30 and told['samples'] == 30 * 128
+    probe, train, *evaluations = commands
+    assert 'steps=3' in probe and 'steps=30' in train and 'tasks=[cmcl, clcl]' in train
+    assert [command[1:3] for command in evaluations] == [['multi30k-retrieval', 'evaluate']] * len(learning.SETS)
+    settings = train[train.index('--config') + 2 :]
+    assert load_config(ROOT / 'configs/bench.yaml', settings).steps == 30

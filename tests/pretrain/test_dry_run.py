@@ -11,7 +11,7 @@ import pytest
 from pretrain.engine.checkpoint import checkpoints
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
-from tests.support.launch import ROOT, command, deepspeed, reproducible, run, succeed, torchrun
+from tests.support.launch import ROOT, command, deepspeed, forked, reproducible, run, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 SETTINGS = ['steps=2', 'data.workers=1', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}']
@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 def plain(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a real run of two steps, with no dry run before it."""
     out = tmp_path_factory.mktemp('plain') / 'run'
-    succeed(command(deepspeed(2), home, out, *SETTINGS), out.parent)
+    forked(2, home, out, *SETTINGS)
     return out
 
 
@@ -49,7 +49,7 @@ def test_a_good_run_makes_no_step_and_the_real_one_after_it_is_the_same(home: Pa
     assert told['evaluation'].endswith(f'pictures of the retrieval set: {len(read_split(EMOJI).names)}')
     assert 'can be written' in told['checkpoints'] and '; a new run' in told['model']
 
-    succeed(command(deepspeed(2), home, out, *SETTINGS), tmp_path)
+    forked(2, home, out, *SETTINGS)
     ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, plain))
     assert ours == theirs
     assert read_lines(out / EVALUATION) == read_lines(plain / EVALUATION)
@@ -62,13 +62,13 @@ def test_beside_a_checkpoint_it_goes_on_from_there_and_touches_nothing(home: Pat
     printed = succeed(command(torchrun(2), home, out, *SETTINGS[1:], 'steps=4', '--dry-run'), tmp_path)
     assert 'goes on after step 2 of 4' in printed and 'forward and backward of step 3' in printed
     assert contents(out) == before and len(checkpoints(out / 'checkpoints')) == 1
-    printed = succeed(command(torchrun(1), home, out, *SETTINGS, '--dry-run'), tmp_path)
+    printed = succeed(command([sys.executable], home, out, *SETTINGS, '--dry-run'), tmp_path)
     assert 'none is left: the run has all its 2' in printed and contents(out) == before
 
 
 def test_steps_that_draw_their_tasks_are_tried_until_each_had_its_turn(home: Path, tmp_path: Path) -> None:
     drawn = ['batch.merge=drawn', 'batch.draws=1', 'tasks=[mlm, plm, mt]', 'eval.tasks=[mlm]', 'steps=200']
-    printed = succeed(command(torchrun(1), home, tmp_path / 'run', *drawn, 'data.workers=0', '--dry-run'), tmp_path)
+    printed = succeed(command([sys.executable], home, tmp_path / 'run', *drawn, 'data.workers=0', '--dry-run'), tmp_path)
     assert re.search(r'losses +.*mlm \d.*\n', printed) and all(f'{task} ' in printed for task in ('mlm', 'plm', 'mt'))
     assert re.search(r'forward and backward of steps 1 to [3-9]\d*', printed) and not (tmp_path / 'run').exists()
 
