@@ -63,10 +63,7 @@ class Curves:
 
     def evaluations(self, lines: Iterable[dict[str, Any]]) -> None:
         for line in lines:
-            figures = of_evaluation(line)
-            for language, recall in (line.get('retrieval') or {}).items():
-                figures[f'retrieval_i2t/{language}'] = recall['image_to_text'][2]
-            self._add(line['step'], figures)
+            self._add(line['step'], of_evaluation(line))
 
     def events(self, lines: Iterable[dict[str, Any]]) -> None:
         for line in lines:
@@ -81,7 +78,7 @@ class Curves:
             self._chart('losses', 'Held-out loss, mean over languages', 'nats', self._group('heldout/')),
             *(self._chart('losses', f'Held-out loss of {task}, by language', 'nats', self._group(name)) for task, name in heldout.items()),
             self._chart('retrieval', 'Zero-shot text to image, R@10', '', self._group('retrieval_r10/')),
-            self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t/')),
+            self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t_r10/')),
             self._chart('retrieval', 'Score on the development set', '', self._group('dev/')),
             self._chart('optimisation', 'Learning rate', '', self._one('lr')),
             self._chart('optimisation', 'Gradient norm before clipping', '', self._one('grad_norm')),
