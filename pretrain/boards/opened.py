@@ -19,7 +19,7 @@ def check_boards(config: Config) -> None:
     for name in ('wandb', 'mlflow'):
         if getattr(config.log, name) is not None and importlib.util.find_spec(name) is None:
             why = f'log.{name} is set, and the package {name} is not here'
-            raise UserError(f"{why}; `pip install 'ernie-unix2[track]'` brings it, log.{name}=null goes without")
+            raise UserError(f"{why}; pip install -e '.[track]' in the folder of this repository brings it, log.{name}=null goes without")
 
 
 def open_boards(config: Config, done: int) -> list[Board]:

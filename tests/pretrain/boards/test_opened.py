@@ -23,7 +23,7 @@ sys.exit(run_command(lambda: [check_boards(config) for config in configs] and 0)
 def test_a_package_that_is_not_here(name: str) -> None:
     done = subprocess.run([sys.executable, '-c', SCRIPT, f'log.{name}=x'], cwd=ROOT, capture_output=True, text=True, check=False)
     why = f'log.{name} is set, and the package {name} is not here'
-    remedy = f"`pip install 'ernie-unix2[track]'` brings it, log.{name}=null goes without"
+    remedy = f"pip install -e '.[track]' in the folder of this repository brings it, log.{name}=null goes without"
     assert (done.returncode, done.stderr) == (2, f'error: {why}; {remedy}\n')
 
 
