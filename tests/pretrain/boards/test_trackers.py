@@ -1,5 +1,5 @@
-"""Weights & Biases and MLflow, the real libraries, offline: a run is one run there, whatever was stopped, and its figures are those of
-metrics.jsonl.
+"""TensorBoard, Weights & Biases and MLflow, the real libraries, offline: a run is one run there, whatever was stopped, and its figures are
+those of metrics.jsonl, evaluation.jsonl and events.jsonl.
 """
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2 as messages
 
 from pretrain.boards.scalars import of_evaluation, of_metrics
-from pretrain.records import EVALUATION, METRICS, read_lines
-from tests.support.launch import Started, command, steps, succeed, torchrun
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from tests.support.launch import ROOT, Started, command, steps, succeed, torchrun
+
+EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -60,7 +63,10 @@ def tracked() -> Iterator[None]:
 def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """(folder, output) of a run of 6 steps on two ranks that was stopped after 3."""
     out = tmp_path_factory.mktemp('tracked') / 'run'
-    settings = ['log.wandb=tiny', f'log.mlflow={out.parent / "mlruns"}', 'eval.every=3', 'data.workers=0', 'log.peak_tflops=0.01']
+    settings = [
+        'log.wandb=tiny', f'log.mlflow={out.parent / "mlruns"}', 'log.tensorboard=true', 'eval.every=3', 'data.workers=0',
+        'log.peak_tflops=0.01', f'eval.retrieval={{data: {EMOJI}, languages: [en]}}',
+    ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WANDB_MODE', 'offline')
         patch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
@@ -76,6 +82,38 @@ def lines(run: tuple[Path, str]) -> dict[int, dict[str, float]]:
         for line in read_lines(run[0] / name):
             found.setdefault(line['step'], {}).update(scalars(line))
     return found
+
+
+def test_tensorboard(run: tuple[Path, str]) -> None:
+    out = run[0]
+    expected: dict[str, dict[int, float]] = {}
+
+    def told(step: int, values: dict[str, float], group: str = '') -> None:
+        for name, value in values.items():
+            expected.setdefault(group + name, {})[step] = value
+
+    for line in read_lines(out / METRICS):
+        told(line['step'], {name: line[name] for name in ('lr', 'grad_norm', 'data_wait', 'utilisation', 'logit_scale', 'seconds')})
+        told(line['step'], {'temperature': 1 / line['logit_scale'], 'skipped': float(line['skipped'])})
+        told(line['step'], {'total': line['samples_per_s'], **line['task_samples_per_s']}, 'samples_per_s/')
+        for group in ('loss', 'tokens', 'examples'):
+            told(line['step'], line[group], f'{group}/')
+    for line in read_lines(out / EVALUATION):
+        for task, report in line['heldout'].items():
+            told(line['step'], {task: report['mean']}, 'heldout/')
+            told(line['step'], report['languages'], f'heldout_{task}/')
+        told(line['step'], {'en': line['retrieval']['en']['text_to_image'][2]}, 'retrieval_r10/')
+        told(line['step'], {'en': line['retrieval']['en']['image_to_text'][2]}, 'retrieval_i2t_r10/')
+    for line in read_lines(out / EVENTS):
+        if line['event'] == 'checkpoint':
+            told(line['step'], {name: line[name] for name in ('seconds', 'stall')}, 'checkpoint/')
+    board = EventAccumulator(str(out / 'tensorboard'))
+    board.Reload()
+    assert {'loss/mmmt', 'tokens/de', 'examples/prefixed.plm', 'heldout_mlm/de'} <= expected.keys()
+    assert list(expected['lr']) == list(range(1, 7)) and list(expected['checkpoint/stall']) == [3, 6]
+    assert set(board.Tags()['scalars']) == expected.keys()
+    for name, values in expected.items():
+        assert {event.step: event.value for event in board.Scalars(name)} == pytest.approx(values, rel=1e-6), name
 
 
 def test_wandb(run: tuple[Path, str], lines: dict[int, dict[str, float]]) -> None:
