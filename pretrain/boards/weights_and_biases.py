@@ -22,20 +22,16 @@ class WeightsAndBiases(Board):
 
         known = kept(out, TRACKER)
         ours = known.get('project') == project and 'id' in known
-        name = known if ours else {'project': project, 'id': uuid.uuid4().hex[:12]}
+        name = {'project': project, 'id': known['id'] if ours else uuid.uuid4().hex[:12]}
         keep(out, TRACKER, name)
-        offline = _offline()
-        if offline and 'WANDB_MODE' not in os.environ:
-            warn(f'log.wandb: no key here (`wandb login`), so nothing is sent; {_later(out)}')
         # silent: what it says is for notebooks; no console: the run's own output stays where it goes.
         options = wandb.Settings(silent=True, console='off', disable_git=True, disable_code=True, init_timeout=SECONDS)
         common: dict[str, Any] = {**name, 'name': out.resolve().name, 'dir': str(out), 'config': settings, 'settings': options}
         try:
-            self._run = wandb.init(**common, mode='offline' if offline else None, resume=None if offline else 'allow')
-        except wandb.errors.CommError as error:
-            if offline:
-                raise
-            warn(f'the server of log.wandb does not answer ({" ".join(str(error).split())[:200]}); {_later(out)}')
+            online = _online(out)
+            self._run = wandb.init(**common, mode=None if online else 'offline', resume='allow' if online else None)
+        except wandb.errors.CommError as error:  # of the key's check as well, which is the first to ask the server
+            warn(f'the server of log.wandb does not answer, or refuses the key ({" ".join(str(error).split())[:200]}); {_later(out)}')
             self._run = wandb.init(**common, mode='offline')
         self._run.define_metric('step', hidden=True)
         self._run.define_metric('*', step_metric='step')
@@ -47,13 +43,18 @@ class WeightsAndBiases(Board):
         self._run.finish(exit_code=code or 0)
 
 
-def _offline() -> bool:
-    """Whether it is to write files only: as WANDB_MODE says, else when there is no key, which it would ask for on the terminal."""
+def _online(out: Path) -> bool:
+    """Whether figures are to be sent: as WANDB_MODE says, else when there is a key, which it would ask for on the terminal. Raises
+    CommError when the server does not take it.
+    """
     import wandb
 
     if mode := os.environ.get('WANDB_MODE'):
-        return mode not in ('online', 'shared')
-    return not wandb.login(prompt=False)
+        return mode in ('online', 'shared')
+    if wandb.login(prompt=False):
+        return True
+    warn(f'log.wandb: no key here (`wandb login`), so nothing is sent; {_later(out)}')
+    return False
 
 
 def _later(out: Path) -> str:

@@ -17,6 +17,7 @@ from wandb.proto import wandb_internal_pb2 as messages
 
 from pretrain.boards.scalars import of_evaluation, of_metrics
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from tests.support.distributed import free_port
 from tests.support.launch import ROOT, Started, command, steps, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
@@ -187,3 +188,43 @@ def test_ctrl_c_ends_them_with_the_run(home: Path, tmp_path: Path, monkeypatch: 
     assert exits == [130]
     printed = started.log.read_text()
     assert 'no more figures' not in printed and 'Traceback' not in printed
+
+
+BOARDS = """
+import sys
+from pretrain.boards.opened import open_boards
+from pretrain.config import load_config
+boards = open_boards(load_config(None, sys.argv[1:]), 0)
+for step, value in ((1, 0.5), (2, 0.25)):
+    for board in boards:
+        board.scalars(step, {'loss/mt': value})
+for board in boards:
+    board.close(0)
+"""
+NO_KEY = 'log.wandb: no key here (`wandb login`), so nothing is sent; '
+NO_ANSWER = 'the server of log.wandb does not answer, or refuses the key ('
+
+
+@pytest.mark.parametrize(('key', 'said'), [('', NO_KEY), ('5' * 40, NO_ANSWER)])
+def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, and files that can be sent later."""
+    for name in ('WANDB_MODE', 'WANDB_API_KEY', 'NETRC'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))  # where a person's key is
+    monkeypatch.setenv('WANDB_BASE_URL', f'http://127.0.0.1:{free_port()}')
+    monkeypatch.setenv('WANDB_HTTP_TIMEOUT', '2')
+    if key:
+        monkeypatch.setenv('WANDB_API_KEY', key)
+    out = tmp_path / 'run'
+    out.mkdir()
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    settings = ['log.wandb=tiny', 'log.tensorboard=false', f'out={out}']
+    printed = succeed([sys.executable, '-c', BOARDS, *settings], tmp_path)
+    later = f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'
+    assert printed.startswith(said) and printed.endswith(later + '\n') and printed.count('\n') == 1, printed
+    rows = []
+    for _, record in wandb_records(out):
+        if record.WhichOneof('record_type') == 'history':
+            row = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            rows.append((row['step'], row['loss/mt']))
+    assert rows == [(1, 0.5), (2, 0.25)]
