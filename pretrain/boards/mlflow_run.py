@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.boards.board import Board
-from pretrain.boards.kept import keep, kept
+from pretrain.boards.kept import Attempt, kept
 from pretrain.boards.scalars import Scalars
 
 TRACKER = 'mlflow'
@@ -30,11 +30,13 @@ class MlflowRun(Board):
         self._client = MlflowClient(tracking_uri=uri)
         known = kept(out, TRACKER)
         self.run = known['run'] if known.get('uri') == uri and 'run' in known else ''
-        if self.run:
-            self._client.update_run(self.run, status='RUNNING')
-        else:
+        fresh = not self.run
+        if fresh:
             self.run = self._client.create_run(self._experiment(), run_name=out.resolve().name).info.run_id
-            keep(out, TRACKER, {'uri': uri, 'run': self.run})
+        else:
+            self._client.update_run(self.run, status='RUNNING')
+        self._attempt = Attempt(out, TRACKER, {'uri': uri, 'run': self.run})
+        if fresh:
             parameters = [Param(name, str(value)[:LONGEST]) for name, value in settings.items()]
             for first in range(0, len(parameters), PARAMETERS):
                 self._client.log_batch(self.run, params=parameters[first : first + PARAMETERS])
@@ -45,8 +47,11 @@ class MlflowRun(Board):
         return str(found.experiment_id if found else self._client.create_experiment(name))
 
     def scalars(self, step: int, values: Scalars) -> None:
-        now = int(time.time() * 1000)
+        now, values = int(time.time() * 1000), {**values, 'attempt': self._attempt.number}
         self._client.log_batch(self.run, metrics=[self._metric(name, value, now, step) for name, value in values.items()])
+
+    def back(self, done: int) -> None:
+        self._attempt.next()
 
     def close(self, code: int | None) -> None:
         self._client.set_terminated(self.run, STATUS.get(code or 0, 'FAILED'))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.boards.board import Board, warn
-from pretrain.boards.kept import keep, kept
+from pretrain.boards.kept import Attempt, kept
 from pretrain.boards.scalars import Scalars
 
 TRACKER = 'wandb'
@@ -23,7 +23,7 @@ class WeightsAndBiases(Board):
         known = kept(out, TRACKER)
         ours = known.get('project') == project and 'id' in known
         name = {'project': project, 'id': known['id'] if ours else uuid.uuid4().hex[:12]}
-        keep(out, TRACKER, name)
+        self._attempt = Attempt(out, TRACKER, name)
         # silent: what it says is for notebooks; no console: the run's own output stays where it goes.
         options = wandb.Settings(silent=True, console='off', disable_git=True, disable_code=True, init_timeout=SECONDS)
         common: dict[str, Any] = {**name, 'name': out.resolve().name, 'dir': str(out), 'config': settings, 'settings': options}
@@ -37,7 +37,10 @@ class WeightsAndBiases(Board):
         self._run.define_metric('*', step_metric='step')
 
     def scalars(self, step: int, values: Scalars) -> None:
-        self._run.log({**values, 'step': step})
+        self._run.log({**values, 'attempt': self._attempt.number, 'step': step})
+
+    def back(self, done: int) -> None:
+        self._attempt.next()
 
     def close(self, code: int | None) -> None:
         self._run.finish(exit_code=code or 0)

@@ -21,6 +21,7 @@ from tests.support.distributed import free_port
 from tests.support.launch import ROOT, Started, command, steps, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
+ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the run that made it
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -134,6 +135,7 @@ def test_wandb(run: tuple[Path, str], lines: dict[int, dict[str, float]]) -> Non
     assert len(files) == 2 and len(ids) == 1 and projects == {'tiny'} and codes == [0, 0], 'one run, in the files of two starts'
     for step, figures in lines.items():
         assert {name: found[step][name] for name in figures} == pytest.approx(figures)
+    assert {step: row['attempt'] for step, row in sorted(found.items())} == ATTEMPTS
 
 
 def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +152,7 @@ def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monke
         told = {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, name)}
         assert told == pytest.approx({step: figures[name] for step, figures in lines.items() if name in figures})
     assert [metric.step for metric in client.get_metric_history(tracked.info.run_id, 'checkpoint/seconds')] == [3, 6]
+    assert {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, 'attempt')} == ATTEMPTS
 
 
 def test_nothing_is_said_of_trackers_that_work(run: tuple[Path, str]) -> None:
@@ -195,9 +198,9 @@ import sys
 from pretrain.boards.opened import open_boards
 from pretrain.config import load_config
 boards = open_boards(load_config(None, sys.argv[1:]), 0)
-for step, value in ((1, 0.5), (2, 0.25)):
+for step, value in ((1, 0.5), (2, 0.25), (None, None), (2, 0.125)):
     for board in boards:
-        board.scalars(step, {'loss/mt': value})
+        board.back(1) if step is None else board.scalars(step, {'loss/mt': value})
 for board in boards:
     board.close(0)
 """
@@ -207,7 +210,7 @@ NO_ANSWER = 'the server of log.wandb does not answer, or refuses the key ('
 
 @pytest.mark.parametrize(('key', 'said'), [('', NO_KEY), ('5' * 40, NO_ANSWER)])
 def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, and files that can be sent later."""
+    """One line, files that can be sent later, and steps that were made again are told apart, in MLflow too."""
     for name in ('WANDB_MODE', 'WANDB_API_KEY', 'NETRC'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('HOME', str(tmp_path))  # where a person's key is
@@ -215,10 +218,10 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
     monkeypatch.setenv('WANDB_HTTP_TIMEOUT', '2')
     if key:
         monkeypatch.setenv('WANDB_API_KEY', key)
-    out = tmp_path / 'run'
+    out, store = tmp_path / 'run', tmp_path / 'mlruns'
     out.mkdir()
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
-    settings = ['log.wandb=tiny', 'log.tensorboard=false', f'out={out}']
+    settings = ['log.wandb=tiny', f'log.mlflow={store}', 'log.tensorboard=false', f'out={out}']
     printed = succeed([sys.executable, '-c', BOARDS, *settings], tmp_path)
     later = f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'
     assert printed.startswith(said) and printed.endswith(later + '\n') and printed.count('\n') == 1, printed
@@ -226,5 +229,10 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
     for _, record in wandb_records(out):
         if record.WhichOneof('record_type') == 'history':
             row = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            rows.append((row['step'], row['loss/mt']))
-    assert rows == [(1, 0.5), (2, 0.25)]
+            rows.append((row['step'], row['loss/mt'], row['attempt']))
+    assert rows == [(1, 0.5, 1), (2, 0.25, 1), (2, 0.125, 2)]
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    client = MlflowClient(tracking_uri=str(store))
+    (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    history = [client.get_metric_history(tracked.info.run_id, name) for name in ('loss/mt', 'attempt')]
+    assert [(loss.step, loss.value, attempt.value) for loss, attempt in zip(*history, strict=True)] == rows
