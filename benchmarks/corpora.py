@@ -1,6 +1,7 @@
 """The data that benchmarks of learning share: tokenizer, shards and ridge floors of a folder of raw corpora, made once."""
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,18 @@ DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
 SETS = ('multi30k_seen', 'multi30k_emoji', 'multi30k')  # concepts seen in training, by another vendor; unseen ones; photographs
 SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time
+
+
+def arguments(text: str | None, out: str, evaluated: str) -> argparse.ArgumentParser:
+    """A parser with what both benchmarks are told: data, results, tokenizer, settings."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add('--raw', type=Path, required=True, help='folder of the raw corpora: cc3m, cc12m, wit, cc100, opus')
+    add('--evaluation', type=Path, required=True, help=f'folder of {evaluated}')
+    add('--out', type=Path, default=Path(out), help='default: %(default)s')
+    add('--pieces', type=int, default=16000, help='of the tokenizer; default: %(default)s')
+    add('--set', nargs='*', default=[], metavar='KEY=VALUE', help=f'settings beside {CONFIG}')
+    return parser
 
 
 def check(*folders: Path) -> None:
@@ -47,7 +60,8 @@ def training(title: str, run: Path, steps: int, seed: int, settings: list[str], 
     asked = [f'out={run}', f'data.shards={data / "shards"}', f'data.tokenizer={data / "tokenizer"}', f'seed={seed}', *settings]
     asked += [f'steps={steps}', f'eval.every={steps}', f'checkpoint.every={max(1, steps // 10)}']
     launch = ['deepspeed', '--num_accelerators', str(cores()), 'pretrain/run.py', '--deepspeed', str(DS_CONFIG), '--config', str(CONFIG)]
-    inputs, environment = [CONFIG, CONFIG.with_name('sample.yaml'), DS_CONFIG], {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
+    inputs = [CONFIG, CONFIG.with_name('sample.yaml'), DS_CONFIG, data / 'tokenizer', data / 'shards']  # other data: another run
+    environment = {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
     return Step(title, [*launch, *asked], run, inputs, environment)
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.corpora import CONFIG, check, cores, data_steps, floor, training
+from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
 from downstream.demo.steps import Step, Steps
 from downstream.report import percent, table, write_json
 from pretrain.config import load_config
@@ -39,17 +39,12 @@ SETS = ('multi30k_seen', 'multi30k_emoji')
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument('--raw', type=Path, required=True, help='folder of the raw corpora: cc3m, cc12m, wit, cc100, opus')
-    parser.add_argument('--evaluation', type=Path, required=True, help='folder of multi30k_seen, multi30k_emoji and tatoeba')
-    parser.add_argument('--out', type=Path, default=Path('runs/bench'), help='default: %(default)s')
+    parser = arguments(__doc__, 'runs/bench', 'multi30k_seen, multi30k_emoji and tatoeba')
     parser.add_argument('--minutes', type=float, default=15.0, help='of training for each; default: %(default)s')
     parser.add_argument('--contenders', nargs='+', choices=['open_clip', *TASKS], default=['open_clip', *TASKS], help='default: all')
-    parser.add_argument('--pieces', type=int, default=16000, help='of the tokenizer, which all share; default: %(default)s')
     parser.add_argument('--batch', type=int, default=256, help="open_clip's; default: %(default)s")
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--probe', type=int, default=60, help='steps of the run that measures their time; the first third is not counted')
-    parser.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help=f'settings of ours beside {CONFIG}')
     options = parser.parse_args()
     check(options.raw, options.evaluation)
     record = Steps(options.out)
@@ -72,7 +67,7 @@ def contend(record: Steps, name: str, options: argparse.Namespace) -> dict[str, 
         command = ['python', str(PEER), '--streams', *streams, '--sentencepiece', pieces, '--data', *map(str, sets)]
         command += ['--batch', str(options.batch), '--minutes', str(options.minutes), '--seed', str(options.seed)]
         command += ['--threads', str(cores()), '--out', str(out)]
-        record.run([Step(name, command, out / 'trained.json', [PEER], resumes=False)])
+        record.run([Step(name, command, out / 'trained.json', [PEER, options.out / 'tokenizer', options.out / 'shards'], resumes=False)])
         told = json.loads((out / 'trained.json').read_text(encoding='utf8'))
         return {key: told[key] for key in ('steps', 'samples', 'seconds')}
     settings = [*options.set, *([TASKS[name]] if TASKS[name] else [])]

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.corpora import SETS, check, cores, data_steps, floor, training
+from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
 from benchmarks.ridge_floor import ngrams
 from downstream.data.tatoeba import read_tatoeba
 from downstream.demo.steps import Step, Steps, clock
@@ -64,14 +64,9 @@ class Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument('--raw', type=Path, required=True, help='folder of the raw corpora: cc3m, cc12m, wit, cc100, opus')
-    parser.add_argument('--evaluation', type=Path, required=True, help='folder of multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, …')
-    parser.add_argument('--out', type=Path, default=Path('runs/results'), help='default: %(default)s')
+    parser = arguments(__doc__, 'runs/results', 'multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, coco, coco-cn, tatoeba')
     parser.add_argument('--steps', type=int, default=4000, help='of pre-training; default: %(default)s')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
-    parser.add_argument('--pieces', type=int, default=16000, help='of the tokenizer; default: %(default)s')
-    parser.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='settings beside configs/bench.yaml')
     options = parser.parse_args()
     check(options.raw, options.evaluation)
     record = Steps(options.out)
