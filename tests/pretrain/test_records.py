@@ -72,7 +72,8 @@ def test_a_run_goes_on_in_its_files(tmp_path: Path) -> None:
     numbers = dict.fromkeys(('lr', 'grad_norm', 'samples_per_s', 'data_wait', 'logit_scale'), 0.5)
     records.metrics({'step': 3, 'loss': {'mt': 0.1, 'total': 0.1}, **numbers})
     heldout = {'mt': {'mean': 1.5, 'languages': {'de': 1.5}}, 'plm': {'mean': None, 'languages': {}}}
-    records.evaluation({'step': 3, 'heldout': heldout, 'retrieval': {'de': {'text_to_image': [0.1, 0.2, 0.3]}}})
+    recall = {'text_to_image': [0.1, 0.2, 0.3], 'image_to_text': [0.2, 0.3, 0.4]}
+    records.evaluation({'step': 3, 'heldout': heldout, 'retrieval': {'de': recall}})
     records.event('resume', step=2)
     records.sync()
     assert [line['step'] for line in records.evaluations()] == [0, 3]
