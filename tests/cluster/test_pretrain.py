@@ -12,7 +12,7 @@ import yaml
 
 from pretrain.records import EVENTS, METRICS, read_lines
 from tests.cluster.conftest import ONE_A_NODE, Array, Started, pretrain
-from tests.support.launch import ROOT, command, deepspeed, reproducible, steps, succeed, tiny
+from tests.support.launch import ROOT, forked, reproducible, steps, tiny
 from tests.support.slurm import Cluster, wait_for
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
@@ -94,9 +94,9 @@ def resumed(out: Path) -> list[int]:
 
 
 def test_the_curve_is_that_of_an_unbroken_run(life: Life, home: Path, folder: Path) -> None:
-    """Which was started by DeepSpeed's launcher and has no loader processes: every loss, norm, rate and sample id is the same number."""
+    """Which Slurm has not started, and which has no loader processes: every loss, norm, rate and sample id is the same number."""
     out = folder / 'unbroken'
-    succeed(command(deepspeed(2), home, out, f'steps={steps(life.out)}', 'data.workers=0'), folder)
+    forked(2, home, out, f'steps={steps(life.out)}', 'data.workers=0')
     ours, theirs = ([reproducible(line) for line in read_lines(run / METRICS)] for run in (life.out, out))
     assert ours == theirs
 

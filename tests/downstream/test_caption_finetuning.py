@@ -23,7 +23,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.data import coco_files
 from tests.downstream.in_ranks import train_in_ranks
-from tests.support.launch import BIN, Started, reproducible, steps, succeed
+from tests.support.launch import BIN, ROOT, Started, prewarmed, reproducible, steps, succeed
 from tests.support.toy_benchmarks import write_coco
 from tests.support.toy_world import COLOURS, PLACES
 
@@ -135,12 +135,11 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data:
     few = ['steps=60', 'optimizer.warmup=0', 'eval.every=30', 'checkpoint.every=10']
     whole, out = tmp_path / 'whole', tmp_path / 'killed'
     train_in_ranks(1, tmp_path, *words(export, data, whole, *few))
-    command = [str(BIN / 'downstream'), *words(export, data, out, *few), '--ranks', '1']
-    first = Started(command, tmp_path)
+    first = Started([*prewarmed(1), str(ROOT / 'downstream/run.py'), *words(export, data, out, *few)], tmp_path)
     first.wait_for(lambda: steps(out) >= 12)
     first.kill()
     assert steps(out) < 60
-    succeed(command, tmp_path)
+    succeed([str(BIN / 'downstream'), *words(export, data, out, *few), '--ranks', '1'], tmp_path)
     ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, whole))
     assert ours == theirs and len(ours) == 60
     assert 'resume' in [line['event'] for line in read_lines(out / EVENTS)]

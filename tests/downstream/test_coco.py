@@ -19,7 +19,7 @@ from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import load_model
 from shards.errors import UserError
 from tests.downstream.data.coco_files import write_coco, write_coco_cn
-from tests.support.launch import ROOT, deepspeed, succeed
+from tests.support.launch import ROOT, prewarmed, succeed
 
 java = pytest.mark.skipif(shutil.which('java') is None, reason='needs Java')
 
@@ -109,7 +109,7 @@ def test_chinese_by_word_and_by_character(coco_cn: Path, data: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_two_ranks_give_the_same(writer: Path, data: Path, coco: Path, tmp_path: Path) -> None:
-    succeed([*deepspeed(2), str(ROOT / 'downstream/run.py'), *arguments('coco', writer, data, tmp_path / 'out')], tmp_path)
+    succeed([*prewarmed(2), str(ROOT / 'downstream/run.py'), *arguments('coco', writer, data, tmp_path / 'out')], tmp_path)
     assert captions(tmp_path / 'out') == captions(coco)
     assert {name: result_of(tmp_path / 'out')[name] for name in ('captioning', 'retrieval')} == {
         name: result_of(coco)[name] for name in ('captioning', 'retrieval')

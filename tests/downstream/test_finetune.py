@@ -22,7 +22,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support.distributed import run_distributed
-from tests.support.launch import BIN, Started, reproducible, steps, succeed
+from tests.support.launch import BIN, ROOT, Started, prewarmed, reproducible, steps, succeed
 from tests.support.toy_benchmarks import write_xvnli
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -70,7 +70,7 @@ def whole(home: Path) -> Path:
 def killed(home: Path) -> Path:
     """One rank, killed at step 100 and started again."""
     out = home / 'killed'
-    first = Started(command(home, 'killed', 1), home)
+    first = Started([*prewarmed(1), str(ROOT / 'downstream/run.py'), *words(home, 'killed')], home)
     first.wait_for(lambda: steps(out) >= 100)
     first.kill()
     assert steps(out) < 150

@@ -20,7 +20,7 @@ from pretrain.data.streams import Catalog
 from pretrain.engine.checkpoint import LATEST, STATE, checkpoints, newest_valid
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, forked, reproducible, steps
+from tests.support.launch import Started, command, deepspeed, forked, prewarmed, reproducible, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -52,8 +52,8 @@ class Chain:
     out: Path
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, home: Path, workers: int = 1, crash: dict[str, str] | None = None) -> Started:
-        return Started(command(deepspeed(2), home, self.out, *SETTINGS, f'data.workers={workers}'), self.out.parent, **(crash or {}))
+    def start(self, home: Path, launcher: list[str], workers: int = 1, crash: dict[str, str] | None = None) -> Started:
+        return Started(command(launcher, home, self.out, *SETTINGS, f'data.workers={workers}'), self.out.parent, **(crash or {}))
 
     def newest(self) -> str:
         return checkpoints(self.out / 'checkpoints')[-1].name
@@ -67,12 +67,12 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     # SIGKILL to everything while rank 1 syncs its file of the second checkpoint. Its shared memory stays there.
     before = {path.name for path in SHM.iterdir()}
     crash = {'LD_PRELOAD': str(crash_library), 'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
-    chain.notes['killed'] = chain.start(home, crash=crash).end()
+    chain.notes['killed'] = chain.start(home, deepspeed(2), crash=crash).end()
     chain.notes['shm'] = {path.name for path in SHM.iterdir()} - before
     chain.notes['left'] = chain.newest(), (folder / '.staging-step-0000008').is_dir(), (folder / LATEST).read_text()
 
     # SIGUSR1 to one rank during an evaluation; the launcher passes its exit code on.
-    second = chain.start(home)
+    second = chain.start(home, deepspeed(2))
     second.wait_for(lambda: steps(chain.out) >= 10)
     sent = time.monotonic()
     os.kill(second.ranks()[1], signal.SIGUSR1)
@@ -82,7 +82,7 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     chain.notes['usr1 evaluated'] = [line['step'] for line in read_lines(chain.out / EVALUATION)]
 
     # A loader process dies; then the `deepspeed` command alone is told to end, while a checkpoint is being written.
-    third = chain.start(home)
+    third = chain.start(home, deepspeed(2))
     third.wait_for(lambda: steps(chain.out) >= 11 and bool(third.loaders()))
     os.kill(third.loaders()[0], signal.SIGKILL)
     third.wait_for(lambda: (folder / '.staging-step-0000012').exists() or (folder / 'step-0000012').exists())
@@ -101,7 +101,7 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     chain.notes['damaged'] = damaged.parent.name
-    last = chain.start(home, workers=0)
+    last = chain.start(home, prewarmed(2), workers=0)
     chain.notes['finished'] = last.end()
     chain.notes['last log'] = last.log.read_text()
     return chain

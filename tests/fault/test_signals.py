@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from pretrain.engine.checkpoint import checkpoints, newest_valid
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
-from tests.support.launch import Started, command, steps
+from tests.support.launch import Started, command, prewarmed, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -27,7 +26,7 @@ def test_a_signal_in_every_phase(home: Path, crash_library: Path, tmp_path: Path
     out = tmp_path / 'run'
 
     def start(**variables: str) -> Started:
-        return Started(command([sys.executable], home, out, *SETTINGS), tmp_path, **variables)
+        return Started(command(prewarmed(1, LD_PRELOAD=str(crash_library)), home, out, *SETTINGS), tmp_path, **variables)
 
     def ended(run: Started) -> int:
         """The step that the run ended at, with one checkpoint of it and the signal's exit code."""
@@ -44,7 +43,7 @@ def test_a_signal_in_every_phase(home: Path, crash_library: Path, tmp_path: Path
         return int(end['step'])
 
     # While the first checkpoint is being written: by the writing thread itself, before it syncs the weights.
-    variables = {'LD_PRELOAD': str(crash_library), 'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000004/weights'}
+    variables = {'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000004/weights'}
     assert ended(start(**variables, CRASH_SIGNAL=str(int(number)))) >= 4
     assert checkpoints(out / 'checkpoints')[0].name == 'step-0000004', 'the save in progress was brought to its end'
     # In an evaluation.

@@ -6,7 +6,6 @@ import pickle
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from pretrain.engine.checkpoint import checkpoints, newest_valid, step_of
 from pretrain.records import EVENTS, METRICS, read_lines
-from tests.support.launch import Started, command, deepspeed, forked, run, steps, succeed, torchrun
+from tests.support.launch import Started, command, deepspeed, forked, prewarmed, run, steps, succeed
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -47,7 +46,7 @@ def fill(disk: Path) -> Path:
 def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: Path, tmp_path: Path) -> None:
     out = small_disk / 'run'
     settings = [*ONE_TASK, 'steps=100000', 'checkpoint.every=20', 'checkpoint.keep=1', 'log.every=1']
-    started = Started(command([sys.executable], home, out, *settings), tmp_path)
+    started = Started(command(prewarmed(1), home, out, *settings), tmp_path)
     started.wait_for(lambda: (out / 'checkpoints/step-0000020').exists())
     filler = fill(small_disk)
     started.wait_for(lambda: 'no checkpoint of step' in started.log.read_text() and 'cannot be written to' in started.log.read_text())
@@ -81,16 +80,15 @@ def test_a_start_on_a_full_disk_ends_in_one_line_on_every_rank(home: Path, small
         lines.write('{"step": 3}\n')  # of an attempt that died: a start sets it aside
     files = {name: (out / name).read_bytes() for name in ('config.yaml', METRICS)}
     filler = fill(small_disk)
-    again = command(deepspeed(2), home, out, *ONE_TASK, 'steps=3')
-    for _ in range(2):
-        done = run(again, tmp_path)
+    for launcher in (deepspeed(2), prewarmed(2)):
+        done = run(command(launcher, home, out, *ONE_TASK, 'steps=3'), tmp_path)
         printed = done.stdout + done.stderr
         assert done.returncode == 2 and 'Traceback' not in printed, printed
         (line,) = [line for line in printed.splitlines() if line.startswith('error: ')]
         assert 'No space left on device' in line and f'make room in {out} and start the same command again' in line
         assert {name: (out / name).read_bytes() for name in files} == files
     filler.unlink()
-    assert 'resuming after step 2 of 3' in succeed(command(deepspeed(2), home, out, *ONE_TASK, 'steps=3'), tmp_path)
+    assert 'resuming after step 2 of 3' in succeed(command(prewarmed(2), home, out, *ONE_TASK, 'steps=3'), tmp_path)
     assert (out / 'metrics.attempt-1.jsonl').read_text() == '{"step": 3}\n'
     assert not list(out.glob('*.attempt-2.jsonl')) and not list(out.glob('.*.jsonl'))
 
@@ -105,7 +103,7 @@ def test_a_flipped_byte_in_a_shard_is_named_and_what_was_done_is_saved(home: Pat
     content[-5] ^= 1
     shards[1].write_bytes(content)
     out = tmp_path / 'run'
-    done = run(command(torchrun(2), spoilt, out, *ONE_TASK, 'steps=30', 'data.shuffle_shards=1', 'checkpoint.every=1000'), tmp_path)
+    done = run(command(prewarmed(2), spoilt, out, *ONE_TASK, 'steps=30', 'data.shuffle_shards=1', 'checkpoint.every=1000'), tmp_path)
     printed = done.stdout + done.stderr
     assert done.returncode != 0
     assert f'error: {shards[1]} cannot be read (its contents do not have the SHA-256 that index.json names)' in printed
@@ -145,6 +143,6 @@ def test_a_strangers_shard_executes_nothing(home: Path, tmp_path: Path) -> None:
     entry['column_encodings'] = ['pkl', 'pkl']
     index['shards'][0] = entry
     (folder / 'index.json').write_text(json.dumps(index))
-    done = run(command([sys.executable], hostile, tmp_path / 'run', *ONE_TASK, 'steps=20'), tmp_path)
+    done = run(command(prewarmed(1), hostile, tmp_path / 'run', *ONE_TASK, 'steps=20'), tmp_path)
     assert done.returncode == 2 and 'error: ' in done.stderr and 'Traceback' not in done.stderr, done.stderr
     assert not marker.exists()

@@ -23,7 +23,7 @@ from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, forked, reproducible, steps
+from tests.support.launch import Started, command, deepspeed, forked, prewarmed, reproducible, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -157,7 +157,7 @@ def test_a_gpu_that_is_too_small_is_a_line_with_a_remedy(home: Path, tmp_path: P
     """In the middle of a run, as PyTorch says it: what was saved before stays, and one line says what to do."""
     faults = {'rank': 0, 'nan': [], 'spike': [], 'hang': -1, 'slow': [0, 0, 0], 'memory': 5}
     out = tmp_path / 'run'
-    started = Started(command([sys.executable], home, out, *SETTINGS, script=FAULTY), tmp_path, FAULTS=json.dumps(faults))
+    started = Started(command(prewarmed(1), home, out, *SETTINGS, script=FAULTY), tmp_path, FAULTS=json.dumps(faults))
     assert started.end() == 2
     printed = started.log.read_text()
     (error,) = [line for line in printed.splitlines() if line.startswith('error:')]
@@ -170,7 +170,7 @@ def hung(home: Path, crash_library: Path, out: Path, call: str, path: str, count
     """Of two ranks, one hangs at a file operation."""
     variables = {'CRASH_CALL': call, 'CRASH_PATH': path, 'CRASH_COUNT': str(count), 'CRASH_SLEEP': '10000'}
     settings = ['steps=8', 'tasks=[mt]', 'eval.tasks=[mt]', 'checkpoint.every=4', 'watchdog.hang=15', 'data.workers=0']
-    started = Started(command(deepspeed(2), home, out, *settings), out.parent, LD_PRELOAD=str(crash_library), **variables)
+    started = Started(command(prewarmed(2, LD_PRELOAD=str(crash_library)), home, out, *settings), out.parent, **variables)
     code = started.end()
     assert code == EXIT_HUNG, started.log.read_text()
     return Ended(out, code, started.log.read_text(), read_lines(out / EVENTS), {})

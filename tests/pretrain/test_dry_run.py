@@ -1,9 +1,8 @@
-"""`--dry-run` under the real launchers: all of a start but its first step, and nothing that a real run could mistake."""
+"""`--dry-run`: all of a start but its first step, and nothing that a real run could mistake."""
 from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pretrain.engine.checkpoint import checkpoints
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
-from tests.support.launch import ROOT, command, deepspeed, forked, reproducible, run, succeed, torchrun
+from tests.support.launch import ROOT, command, deepspeed, forked, prewarmed, reproducible, run, succeed
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 SETTINGS = ['steps=2', 'data.workers=1', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}']
@@ -59,16 +58,16 @@ def test_beside_a_checkpoint_it_goes_on_from_there_and_touches_nothing(home: Pat
     out = Path(shutil.copytree(plain, tmp_path / 'run'))
     (out / 'checkpoints' / 'latest').unlink()  # a real start would write it again
     before = contents(out)
-    printed = succeed(command(torchrun(2), home, out, *SETTINGS[1:], 'steps=4', '--dry-run'), tmp_path)
+    printed = succeed(command(prewarmed(2), home, out, *SETTINGS[1:], 'steps=4', '--dry-run'), tmp_path)
     assert 'goes on after step 2 of 4' in printed and 'forward and backward of step 3' in printed
     assert contents(out) == before and len(checkpoints(out / 'checkpoints')) == 1
-    printed = succeed(command([sys.executable], home, out, *SETTINGS, '--dry-run'), tmp_path)
+    printed = succeed(command(prewarmed(1), home, out, *SETTINGS, '--dry-run'), tmp_path)
     assert 'none is left: the run has all its 2' in printed and contents(out) == before
 
 
 def test_steps_that_draw_their_tasks_are_tried_until_each_had_its_turn(home: Path, tmp_path: Path) -> None:
     drawn = ['batch.merge=drawn', 'batch.draws=1', 'tasks=[mlm, plm, mt]', 'eval.tasks=[mlm]', 'steps=200']
-    printed = succeed(command([sys.executable], home, tmp_path / 'run', *drawn, 'data.workers=0', '--dry-run'), tmp_path)
+    printed = succeed(command(prewarmed(1), home, tmp_path / 'run', *drawn, 'data.workers=0', '--dry-run'), tmp_path)
     assert re.search(r'losses +.*mlm \d.*\n', printed) and all(f'{task} ' in printed for task in ('mlm', 'plm', 'mt'))
     assert re.search(r'forward and backward of steps 1 to [3-9]\d*', printed) and not (tmp_path / 'run').exists()
 
@@ -108,7 +107,7 @@ def test_what_would_stop_the_run_stops_the_dry_one(home: Path, tmp_path: Path, k
             settings, words = [*settings, f'eval.retrieval.data={data}'], f'picture {picture} cannot be decoded'
     before = contents(tmp_path)
     # Two processes, where one of them may meet the mistake alone.
-    launcher = deepspeed(2) if kind in ('shards', 'retrieval') else [sys.executable]
+    launcher = prewarmed(2 if kind in ('shards', 'retrieval') else 1)
     done = run(command(launcher, where, out, *settings), tmp_path)
     printed = done.stdout + done.stderr
     assert done.returncode == 2, printed

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from pretrain.preflight import check_run
 from pretrain.pretraining import Pretraining
 from pretrain.trainer import Trainer
 from shards.errors import UserError
-from tests.support.launch import ROOT, TINY, command, deepspeed, run
+from tests.support.launch import ROOT, TINY, command, deepspeed, prewarmed, run
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 LAUNCHERS = {
@@ -82,7 +81,7 @@ def test_a_checkpoint_of_other_sizes(home: Path, tmp_path: Path) -> None:
     """A run of one step, then the same folder with another model."""
     out = tmp_path / 'run'
     short = ['steps=1', 'tasks=[mt]', 'data.workers=0', 'eval.tasks=[mt]']
-    assert run(command([sys.executable], home, out, *short), tmp_path).returncode == 0
+    assert run(command(prewarmed(1), home, out, *short), tmp_path).returncode == 0
     wider = refusal(home, out, *short, 'model.dim=64')
     assert 'was trained with model.dim = 32, this run asks for 64' in wider and 'set it back, or choose another `out`' in wider
 

@@ -12,8 +12,7 @@ from pretrain.engine.checkpoint import newest_valid, read_range, read_state, rea
 from pretrain.model.unix2 import UniX2
 from pretrain.records import EVALUATION, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.distributed import run_distributed
-from tests.support.launch import ROOT, run_here, tiny
+from tests.support.launch import ROOT, prewarmed, succeed, tiny
 
 PRESETS = sorted(path.relative_to(ROOT) for folder in ('baselines', 'ablations') for path in (ROOT / 'configs' / folder).glob('*.yaml'))
 PRESETS += [Path('configs/comparable.yaml')]
@@ -41,7 +40,7 @@ def test_preset_trains(preset: Path, home: Path, tmp_path: Path) -> None:
     """One update: a finite loss of every task, the merged one their mean, a gradient in all that they run through, and in no more."""
     out = tmp_path / 'run'
     settings = [*tiny(home, out), *SETTINGS]
-    run_distributed(run_here, 1, tmp_path, ['--config', str(ROOT / preset), *settings])
+    succeed([*prewarmed(1), str(ROOT / 'pretrain/run.py'), '--config', str(ROOT / preset), *settings], tmp_path)
     config = load_config(ROOT / preset, settings)
     (line,) = read_lines(out / METRICS)
     assert list(line['loss']) == [*config.tasks, 'total'] and line['skipped'] is False

@@ -10,8 +10,7 @@ import pytest
 from pretrain.config import TASKS, load_config
 from pretrain.data.parts import Parts
 from pretrain.records import METRICS, read_lines
-from tests.support.distributed import run_distributed
-from tests.support.launch import ROOT, run_here, tiny
+from tests.support.launch import ROOT, prewarmed, succeed, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -36,7 +35,8 @@ def runs(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tupl
     def lines(settings: list[str], world: int) -> Lines:
         folder = tmp_path_factory.mktemp(f'ranks{world}')
         arguments = [*tiny(home, folder / 'run'), *SETTINGS, *settings, f'data.workers={world - 1}']
-        run_distributed(run_here, world, folder, ['--config', str(ROOT / 'configs/sample.yaml'), *arguments])
+        script = str(ROOT / 'pretrain/run.py')
+        succeed([*prewarmed(world), script, '--config', str(ROOT / 'configs/sample.yaml'), *arguments], folder)
         return read_lines(folder / 'run' / METRICS)
 
     return {name: (lines(settings, 1), lines(settings, 2)) for name, settings in CASES.items()}

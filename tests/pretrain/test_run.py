@@ -19,7 +19,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.pretrain.data.small_shards import train_tokenizer
-from tests.support.launch import ROOT, TINY, Started, command, deepspeed, forked, reproducible, run, steps, succeed, torchrun
+from tests.support.launch import ROOT, TINY, Started, command, deepspeed, forked, prewarmed, reproducible, run, steps, succeed, torchrun
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 STEPS = 30
@@ -44,7 +44,7 @@ def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Broken:
-    """A run to step 10, continued to 30, interrupted on the way, killed on the way, and at last finished; by two launchers."""
+    """A run to step 10, continued to 30, interrupted on the way, killed on the way, and at last finished."""
 
     out: Path
     interrupted: int  # exit code
@@ -63,13 +63,13 @@ def broken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Broken:
     first = Started(again(deepspeed(2), 1), out.parent)
     first.wait_for(lambda: steps(out) >= 12)
     interrupted = first.interrupt()
-    second = Started(again(deepspeed(2), 1), out.parent)  # at once: it waits until the first one's checkpoint is written
+    second = Started(again(prewarmed(2), 1), out.parent)  # at once: it waits until the first one's checkpoint is written
     second.wait_for(lambda: len(events(out, 'resume')) == 2)
     stopped = steps(out)
     second.wait_for(lambda: steps(out) >= stopped + 3)
     second.kill()
     killed = steps(out)
-    succeed(again(torchrun(2), 0), out.parent)
+    succeed(again(prewarmed(2), 0), out.parent)
     return Broken(out, interrupted, stopped, killed)
 
 
@@ -169,7 +169,7 @@ def test_changed_shards_are_refused_by_both_processes_in_one_line(home: Path, br
     shutil.copytree(home, changed)
     manifest = changed / 'shards/opus/train/de-en/manifest.json'
     manifest.write_text(manifest.read_text() + '\n')
-    arguments = command(deepspeed(2), changed, broken.out, 'steps=40')
+    arguments = command(prewarmed(2), changed, broken.out, 'steps=40')
     assert 'opus/train/de-en has changed' in refused(arguments, tmp_path, launcher=True)
 
 
@@ -199,7 +199,7 @@ def test_a_broken_picture_of_the_retrieval_set_is_named(home: Path, tmp_path: Pa
     broken = sorted((data / 'images').iterdir())[3]
     broken.write_bytes(broken.read_bytes()[:100])
     settings = ['steps=1', 'tasks=[mt]', 'data.workers=0', f'eval.retrieval={{data: {data}, languages: [en]}}']
-    said = refused(command([sys.executable], home, tmp_path / 'run', *settings), tmp_path, launcher=True)
+    said = refused(command(prewarmed(1), home, tmp_path / 'run', *settings), tmp_path, launcher=True)
     assert said.startswith(f'error: picture {broken} cannot be decoded (') and said.endswith('; replace it by the original')
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 
 from pretrain.engine.launcher import LAUNCHERS, command_line, parent_of
 from pretrain.records import METRICS, read_lines
-from tests.support.distributed import free_port, run_distributed
+from tests.support import warm
+from tests.support.distributed import fork_server, free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -37,6 +37,13 @@ def torchrun(ranks: int) -> list[str]:
     return [str(BIN / 'torchrun'), '--nproc_per_node', str(ranks), '--master_port', free_port()]
 
 
+def prewarmed(ranks: int, **variables: str) -> list[str]:
+    """A launcher, as `deepspeed` and `torchrun` are, of so many processes that have imported everything: for tests of what the processes
+    do. It passes signals on to them; when it is killed, so are they. `variables`: of their environment, before they import anything.
+    """
+    return [sys.executable, '-I', warm.__file__, fork_server(**variables), str(ranks), free_port()]
+
+
 def command(launcher: list[str], home: Path, out: Path, *settings: str, script: Path = ROOT / 'pretrain/run.py') -> list[str]:
     """The whole command for a tiny model on the shards and tokenizer of `home`."""
     files = ['--deepspeed', str(ROOT / 'ds_configs/zero2.json'), '--config', str(ROOT / 'configs/sample.yaml')]
@@ -49,20 +56,11 @@ def tiny(home: Path, out: Path) -> list[str]:
 
 
 def forked(ranks: int, home: Path, out: Path, *settings: str, script: Path = ROOT / 'pretrain/run.py') -> None:
-    """`command` to its end, without a launcher: its ranks are forked from a process that has imported everything, for which a launcher and
-    its ranks take ten seconds. For runs that another one is compared with, or goes on from.
+    """`command` to its end, in ranks that have imported everything, for which a launcher and its ranks take twenty seconds of a processor.
+    For runs that another one is compared with, or goes on from.
     """
     out.parent.mkdir(exist_ok=True)
-    run_distributed(run_here, ranks, out.parent, command([], home, out, *settings)[1:], script)
-
-
-def run_here(arguments: list[str], script: Path = ROOT / 'pretrain/run.py') -> None:
-    """`python pretrain/run.py …` in this process, to its end: for a rank of `run_distributed`, which has imported everything."""
-    sys.argv = [script.name, *arguments]
-    try:
-        runpy.run_path(str(script), run_name='__main__')
-    except SystemExit as ended:
-        assert ended.code == 0, f'exit code {ended.code}'
+    succeed(command(prewarmed(ranks), home, out, *settings, script=script), out.parent)
 
 
 def environment() -> dict[str, str]:

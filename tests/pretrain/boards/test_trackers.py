@@ -18,7 +18,7 @@ from wandb.proto import wandb_internal_pb2 as messages
 from pretrain.boards.scalars import of_evaluation, of_metrics
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from tests.support.distributed import free_port
-from tests.support.launch import ROOT, Started, command, steps, succeed, torchrun
+from tests.support.launch import ROOT, Started, command, prewarmed, steps, succeed
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the run that made it
@@ -72,7 +72,7 @@ def run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('WANDB_MODE', 'offline')
         patch.delenv('MLFLOW_ALLOW_FILE_STORE', raising=False)
-        printed = [succeed(command(torchrun(2), home, out, *settings, f'steps={count}'), out.parent) for count in (3, 6)]
+        printed = [succeed(command(prewarmed(2, PYTHONPATH=''), home, out, *settings, f'steps={count}'), out.parent) for count in (3, 6)]
     yield out, ''.join(printed)
 
 
@@ -168,7 +168,7 @@ def test_trackers_that_fail_cost_a_line_and_no_step(home: Path, tmp_path: Path, 
     (tmp_path / 'mlruns').write_text('')
     monkeypatch.setenv('WANDB_MODE', 'offline')
     settings = ['log.wandb=tiny', f'log.mlflow={tmp_path / "mlruns"}', 'steps=2', 'data.workers=0', 'tasks=[mt]']
-    printed = succeed(command(torchrun(1), home, out, *settings), tmp_path)
+    printed = succeed(command(prewarmed(1, PYTHONPATH=''), home, out, *settings), tmp_path)
     for name in ('log.wandb', 'log.mlflow'):
         assert printed.count(f'{name} gets no more figures (') == 1, printed
     assert len(read_lines(out / METRICS)) == 2
@@ -179,7 +179,7 @@ def test_ctrl_c_ends_them_with_the_run(home: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
     out, store = tmp_path / 'run', tmp_path / 'mlruns'
     settings = ['log.wandb=tiny', f'log.mlflow={store}', 'steps=100000', 'data.workers=0', 'tasks=[mt]']
-    started = Started(command([sys.executable], home, out, *settings), tmp_path, WANDB_MODE='offline')
+    started = Started(command(prewarmed(1, PYTHONPATH=''), home, out, *settings), tmp_path, WANDB_MODE='offline')
     started.wait_for(lambda: steps(out) >= 3)
     assert started.interrupt() == 130, started.log.read_text()
     client = MlflowClient(tracking_uri=str(store))

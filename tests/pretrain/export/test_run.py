@@ -13,7 +13,7 @@ import pytest
 from pretrain.export.card import CARD
 from pretrain.records import EVALUATION, read_lines
 from tests.support.exported import SAMPLE
-from tests.support.launch import BIN, command, run, succeed
+from tests.support.launch import BIN, command, prewarmed, run, succeed
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 def test_a_run_its_card_and_the_cards_example(home: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / 'run', ['steps=2', 'data.workers=0', 'eval.every=2']
     retrieval = f'eval.retrieval={{data: {SAMPLE / "multi30k_emoji"}, languages: [de, en]}}'
-    succeed(command([sys.executable], home, out, *settings, retrieval), tmp_path)
+    succeed(command(prewarmed(1), home, out, *settings, retrieval), tmp_path)
     exported = run([str(BIN / 'pretrain'), 'export', str(out), '--out', 'unix2'], tmp_path)
     assert exported.returncode == 0 and exported.stderr == '', exported.stderr
     card = (tmp_path / 'unix2' / CARD).read_text(encoding='utf8')

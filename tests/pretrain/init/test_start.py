@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pretrain.trainer import Trainer
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.init.started import SIZES, configured
-from tests.support.launch import command, succeed
+from tests.support.launch import command, prewarmed, succeed
 from tests.support.published import VIT, mbart_states_and_loss, save_vit
 
 MODEL = [f'model.{key}={value}' for key, value in SIZES.items()]
@@ -36,7 +35,7 @@ def test_a_run_starts_from_published_weights(home: Path, published: dict[str, tu
     model = [*MODEL, 'model.family=mbart-50', f'model.visual={{image_size: 48, options: {VIT}}}']
     model += ['tasks=[mt]', 'eval.samples=2', 'precision=fp32', SLOW]
     init = [f'init.text={text}', f'init.visual={visual}', 'steps=1']
-    succeed(command([sys.executable], home, out, *model, *init), tmp_path)
+    succeed(command(prewarmed(1), home, out, *model, *init), tmp_path)
     trained = load_model(out)
     n = trained.tokenizer.pieces
     rows = [[n + 3, 10, 11, 12, 2], [n + 1, 20, 2]]
@@ -46,7 +45,7 @@ def test_a_run_starts_from_published_weights(home: Path, published: dict[str, tu
 
     shutil.rmtree(text)
     shutil.rmtree(visual)
-    assert 'resuming after step 1' in succeed(command([sys.executable], home, out, *model, *init[:2], 'steps=2'), tmp_path)
+    assert 'resuming after step 1' in succeed(command(prewarmed(1), home, out, *model, *init[:2], 'steps=2'), tmp_path)
 
 
 def test_a_misfit_is_refused_before_anything_starts(home: Path, published: dict[str, tuple[Any, Path]], tmp_path: Path) -> None:

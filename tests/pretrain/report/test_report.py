@@ -18,7 +18,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.report.curves import POINTS, Series
 from shards.errors import UserError
 from tests.support.browser import errors
-from tests.support.launch import ROOT, command, succeed, torchrun
+from tests.support.launch import ROOT, command, prewarmed, succeed
 
 EVIL = '</script><script>document.title="owned"</script><img src=x onerror="document.title=1"><!--<script>'
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
@@ -33,7 +33,7 @@ def real(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of 6 steps that was started again after 4."""
     out = tmp_path_factory.mktemp('report') / 'run'
     for steps in (4, 6):
-        succeed(command(torchrun(2), home, out, *SETTINGS, f'steps={steps}'), out.parent)
+        succeed(command(prewarmed(2), home, out, *SETTINGS, f'steps={steps}'), out.parent)
     return out
 
 

@@ -1,0 +1,180 @@
+"""The server behind `run_distributed` and `prewarmed`: forks ranks, and is to them what a launcher is."""
+from __future__ import annotations
+
+import atexit
+import base64
+import importlib
+import json
+import os
+import pickle
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+IMPORTED = (
+    'deepspeed', 'deepspeed.runtime.zero.stage_1_and_2', 'deepspeed.module_inject.containers', 'deepspeed.moe.layer',
+    'transformers.generation.utils',
+    'streaming', 'torch.utils.tensorboard', 'pretrain.pretraining', 'pretrain.trainer', 'downstream.cli', 'downstream.finetune',
+)  # fmt: skip
+LAST_WORDS = 30.0  # seconds that the other ranks have when one has failed: those of DeepSpeed's launcher
+
+
+@dataclass
+class Job:
+    """The ranks that one request asked for."""
+
+    client: socket.socket
+    ranks: dict[int, int] = field(default_factory=dict)  # pidfd -> process
+    code: int = 0
+    deadline: float | None = None
+
+    def send(self, number: int) -> None:
+        for process in self.ranks.values():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+
+class Server:
+    """Answers requests until stdin ends."""
+
+    def __init__(self, place: str):
+        self.selector = selectors.DefaultSelector()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(place)
+        self.listener.listen()
+        self.selector.register(self.listener, selectors.EVENT_READ, None)
+        self.selector.register(0, selectors.EVENT_READ, None)
+        self.jobs: list[Job] = []
+
+    def serve(self) -> None:
+        while True:
+            for key, _ in self.selector.select(1 if any(job.deadline for job in self.jobs) else None):
+                if key.fd == 0:
+                    for job in self.jobs:
+                        job.send(signal.SIGKILL)
+                    return
+                if key.data is None:
+                    self.accept()
+                elif key.fd in key.data.ranks:
+                    self.ended(key.data, key.fd)
+                elif key.data in self.jobs:
+                    self.told(key.data)
+            for job in self.jobs:
+                if job.deadline is not None and time.monotonic() > job.deadline:
+                    job.send(signal.SIGKILL)
+
+    def accept(self) -> None:
+        client, _ = self.listener.accept()
+        size, streams, _, _ = socket.recv_fds(client, 8, 2)
+        request = json.loads(client.recv(int.from_bytes(size, 'little'), socket.MSG_WAITALL))
+        job = Job(client)
+        self.jobs.append(job)
+        for rank in range(request['world']):
+            process = os.fork()
+            if process == 0:
+                self.forget()
+                os._exit(run_rank(rank, request, streams))
+            os.setpgid(process, next(iter(job.ranks.values()), process))  # one group, which a crash takes along
+            pidfd = os.pidfd_open(process)
+            job.ranks[pidfd] = process
+            self.selector.register(pidfd, selectors.EVENT_READ, job)
+        for stream in streams:
+            os.close(stream)
+        self.selector.register(client, selectors.EVENT_READ, job)
+
+    def forget(self) -> None:
+        """In a rank: what is the server's."""
+        self.selector.close()
+        self.listener.close()
+        for job in self.jobs:
+            job.client.close()
+            for pidfd in job.ranks:
+                os.close(pidfd)
+
+    def told(self, job: Job) -> None:
+        """Signals to pass on; or the client is dead, which nobody survives."""
+        for number in job.client.recv(64) or [signal.SIGKILL]:
+            job.send(number)
+            if number == signal.SIGKILL:
+                self.selector.unregister(job.client)
+
+    def ended(self, job: Job, pidfd: int) -> None:
+        """A rank has. When it failed, the others, which would wait for it, are told to end, and then killed."""
+        _, status = os.waitpid(job.ranks.pop(pidfd), 0)
+        self.selector.unregister(pidfd)
+        os.close(pidfd)
+        code = os.waitstatus_to_exitcode(status)
+        if code and not job.code:
+            job.code, job.deadline = code % 256, time.monotonic() + LAST_WORDS
+            job.send(signal.SIGTERM)
+        if not job.ranks:
+            self.jobs.remove(job)
+            with suppress(KeyError):
+                self.selector.unregister(job.client)
+            with suppress(BrokenPipeError):
+                job.client.sendall(bytes([job.code]))
+            job.client.close()
+
+
+def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
+    """What a rank does; its exit code."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream, number)
+    os.chdir(request['folder'])
+    os.environ.clear()
+    world = {'WORLD_SIZE': str(request['world']), 'RANK': str(rank), 'LOCAL_RANK': str(rank), 'MASTER_ADDR': '127.0.0.1'}
+    os.environ.update(request['environment'], **world, DS_ACCELERATOR='cpu')
+    try:
+        return script(request['script']) if 'script' in request else call(rank, request['call'])
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def script(words: list[str]) -> int:
+    """Run it as `python SCRIPT ARGUMENT …` does."""
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name='__main__')
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def call(rank: int, pickled: str) -> int:
+    """Call a function of the tests, and leave what it returns on rank 0 in a file."""
+    function, result, arguments = pickle.loads(base64.b64decode(pickled))  # noqa: S301  (of the tests)
+    value = function(*arguments)
+    if rank == 0:
+        torch.save(value, result)
+    if torch.distributed.is_initialized():  # a whole run has left the group itself
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    for name in IMPORTED:
+        importlib.import_module(name)
+    server = Server(sys.argv[1])
+    sys.stdout.write('ready\n')
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    server.serve()
