@@ -25,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from pretrain.config import Config, Data, Model, Visual
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.saver import Saver
 from pretrain.engine.step import train_step
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from tests.support.distributed import run_distributed
 from tests.support.synthetic import rank_data

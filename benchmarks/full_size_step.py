@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from pretrain.config import TASKS, Config, load_config
 from pretrain.data.batch import Example, TaskBatch, collate
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.host import attention_kernel
 from pretrain.engine.step import train_step
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from shards.errors import run_command
 from shards.languages import APPENDED

@@ -66,9 +66,10 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
+    from pretrain.engine.distributed import init_distributed
     from pretrain.engine.host import attention_kernel
     from pretrain.engine.step import train_step
-    from pretrain.engine.zero import Engine, init_distributed
+    from pretrain.engine.zero import Engine
     from pretrain.model.unix2 import UniX2
     from pretrain.plan.batches import planned_batches
 

@@ -24,9 +24,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from benchmarks.step_arguments import parser  # noqa: E402
 from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual  # noqa: E402
 from pretrain.data.batch import TaskBatch, Texts  # noqa: E402
+from pretrain.engine.distributed import init_distributed, local_device  # noqa: E402
 from pretrain.engine.host import attention_kernel, keep_memory  # noqa: E402
 from pretrain.engine.step import train_step  # noqa: E402
-from pretrain.engine.zero import Engine, init_distributed, local_device  # noqa: E402
+from pretrain.engine.zero import Engine  # noqa: E402
 from pretrain.model.unix2 import UniX2  # noqa: E402
 
 IMAGE = ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt')

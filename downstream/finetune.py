@@ -23,8 +23,8 @@ from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config
 from pretrain.engine.checkpoint import checkpoints, read_state
+from pretrain.engine.distributed import launched_world
 from pretrain.engine.resume import flat
-from pretrain.engine.zero import launched_world
 from pretrain.model.load import BEST, CONFIG, Found, find_model
 from pretrain.preflight import check_newest_checkpoint
 from pretrain.records import EVALUATION, read_lines

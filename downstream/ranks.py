@@ -19,7 +19,7 @@ def join() -> torch.device:
     """Join the launcher's job, if there is one; the device of this process."""
     if int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1) == 1:  # DeepSpeed takes seconds to import
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    from pretrain.engine.zero import init_distributed, local_device
+    from pretrain.engine.distributed import init_distributed, local_device
 
     if not dist.is_initialized():
         init_distributed()

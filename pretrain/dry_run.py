@@ -21,13 +21,14 @@ import torch.distributed as dist
 from pretrain.config import Config
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, newest_valid, step_of
 from pretrain.engine.control import MISTAKE, Control
+from pretrain.engine.distributed import init_distributed, local_device
 from pretrain.engine.host import attention_kernel, keep_memory
 from pretrain.engine.recovery import Recovery
 from pretrain.engine.resume import check_resumable, from_rank_0
 from pretrain.engine.saver import Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import train_step
-from pretrain.engine.zero import Engine, init_distributed, local_device
+from pretrain.engine.zero import Engine
 from pretrain.preflight import check_run
 from pretrain.pretraining import Pretraining
 from pretrain.trainer import make_engine, say

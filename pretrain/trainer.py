@@ -19,6 +19,7 @@ from pretrain.config import dump_config
 from pretrain.data.packing import StepData
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
+from pretrain.engine.distributed import init_distributed, local_device
 from pretrain.engine.environment import environment
 from pretrain.engine.flops import peak_flops
 from pretrain.engine.host import attention_kernel, keep_memory
@@ -27,11 +28,12 @@ from pretrain.engine.resume import check_resumable, find_checkpoint, from_rank_0
 from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
-from pretrain.engine.zero import Engine, init_distributed, local_device
+from pretrain.engine.zero import Engine
+from pretrain.lock import RunLock
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
 from pretrain.progress import Progress, step_line
-from pretrain.records import ENVIRONMENT, Records, RunLock
+from pretrain.records import ENVIRONMENT, Records
 from pretrain.workload import Evaluation, Weights, Workload
 from shards.durable import replace
 from shards.errors import UserError

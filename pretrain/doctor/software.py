@@ -41,7 +41,7 @@ def versions(config: Config) -> Iterator[Finding]:
 def fused(config: Config) -> Iterator[Finding]:
     """Which kernels there are, and which will be used."""
     from pretrain.engine import optimizers
-    from pretrain.engine.zero import local_device
+    from pretrain.engine.distributed import local_device
     from pretrain.kernels import OPERATIONS
     from pretrain.kernels.registry import Place, choose
 

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 
 from pretrain.config import Watchdog as Options
+from pretrain.engine.distributed import cpu_group
 from pretrain.engine.launcher import Launcher
 from pretrain.engine.stragglers import Stragglers
 from pretrain.engine.watchdog import Watchdog
-from pretrain.engine.zero import cpu_group
 
 MISTAKE = 2  # exit code
 PATIENCE = timedelta(hours=6)  # a rank that hangs is the watchdog's to notice

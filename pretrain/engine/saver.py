@@ -24,8 +24,9 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, publish, put_away, read_state, retire
+from pretrain.engine.distributed import cpu_group
 from pretrain.engine.environment import environment
-from pretrain.engine.zero import Engine, cpu_group
+from pretrain.engine.zero import Engine
 from shards.durable import make_folder, sync
 from shards.errors import UserError
 from shards.hashes import file_sha256

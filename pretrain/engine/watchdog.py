@@ -19,8 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pretrain.engine.distributed import cpu_group
 from pretrain.engine.saver import SAVING
-from pretrain.engine.zero import cpu_group
 
 EXIT_HUNG = 75  # EX_TEMPFAIL of sysexits.h: start again
 ANSWER = 30.0  # seconds, for a rank's watchdog: it runs whatever its rank does

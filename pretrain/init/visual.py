@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretrain.config import Model
 from pretrain.init.weights import Weights
-from pretrain.model.unix2 import pixel_normalisation
+from pretrain.model.visual import pixel_normalisation
 
 UNUSED = ('head.', 'head_dist.', 'fc_norm.', 'attn_pool.')  # what timm's classifiers have behind the states that we take
 

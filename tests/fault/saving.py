@@ -15,8 +15,9 @@ import torch
 
 from pretrain.config import TASKS, Checkpoint
 from pretrain.engine.checkpoint import load_checkpoint, newest_valid, tidy
+from pretrain.engine.distributed import accelerator_name, init_distributed
 from pretrain.engine.step import train_step
-from pretrain.engine.zero import Engine, accelerator_name, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from tests.support.checkpoints import save_checkpoint
 from tests.support.synthetic import VOCABULARY, rank_data, tiny_config

@@ -10,8 +10,9 @@ from torch import Tensor
 from pretrain.config import TASKS, Config
 from pretrain.data.heldout import HeldOut
 from pretrain.data.loader import StepBatches
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.step import train_step
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.evaluation.heldout import heldout_losses
 from pretrain.model.unix2 import UniX2
 from shards.tokenizer import Tokenizer

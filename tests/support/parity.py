@@ -16,9 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.config import Config, FineTune
 from pretrain.data.batch import TaskBatch
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.ds_config import DEFAULT
 from pretrain.engine.step import StepResult, train_step
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss

@@ -28,9 +28,10 @@ from pretrain.engine.checkpoint import (
     read_weights,
     retire,
 )
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.saver import Saver
 from pretrain.engine.step import StepResult, train_step
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from tests.support.checkpoints import save_checkpoint

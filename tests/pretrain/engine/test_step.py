@@ -13,9 +13,9 @@ from torch import Tensor
 from pretrain import kernels
 from pretrain.config import Config, Kernels
 from pretrain.data.packing import StepData
+from pretrain.engine.distributed import init_distributed
 from pretrain.engine.forwards import TOGETHER
 from pretrain.engine.step import Dropout, train_step
-from pretrain.engine.zero import init_distributed
 from pretrain.kernels.registry import Place
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE

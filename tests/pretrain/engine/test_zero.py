@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.distributed import init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from tests.support.distributed import run_distributed
 from tests.support.synthetic import VOCABULARY, tiny_config

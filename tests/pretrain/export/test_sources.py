@@ -48,4 +48,4 @@ def test_all_but_imports_is_as_it_was() -> None:
     theirs = ast.parse(copied('pretrain.model.unix2', set()))
     mine = ast.parse((root / ours).read_text())
     kept = [[ast.dump(node) for node in tree.body if not isinstance(node, ast.ImportFrom)] for tree in (mine, theirs)]
-    assert kept[0] == kept[1] and len(kept[0]) > 10
+    assert kept[0] == kept[1] and len(kept[0]) > 5

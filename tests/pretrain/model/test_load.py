@@ -13,7 +13,8 @@ from torch import Tensor
 from pretrain.cli import run as pretrain_command
 from pretrain.config import Config
 from pretrain.engine.checkpoint import STATE, read_state
-from pretrain.engine.zero import Engine, init_distributed
+from pretrain.engine.distributed import init_distributed
+from pretrain.engine.zero import Engine
 from pretrain.export import export
 from pretrain.model.load import CONFIG, WEIGHTS, Loaded, embed_images, embed_texts, find_model, load_model
 from pretrain.model.unix2 import UniX2
