@@ -29,9 +29,10 @@ from pretrain.engine.saver import Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
+from pretrain.journal import say
 from pretrain.preflight import check_run
 from pretrain.pretraining import Pretraining
-from pretrain.trainer import make_engine, say
+from pretrain.trainer import make_engine
 from pretrain.writable import check_writable
 from shards.errors import UserError
 

@@ -1,21 +1,14 @@
 """A run from start to end: open, resume, train, evaluate, checkpoint, go back when it must, stop when asked."""
 from __future__ import annotations
 
-import errno
-import json
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from signal import Signals
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from pretrain.boards.opened import open_boards
-from pretrain.config import dump_config
 from pretrain.data.packing import StepData
 from pretrain.engine.checkpoint import checkpoints, load_checkpoint, step_of
 from pretrain.engine.control import MISTAKE, Control
@@ -29,13 +22,11 @@ from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine
-from pretrain.lock import RunLock
+from pretrain.journal import Journal
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
 from pretrain.progress import Progress, step_line
-from pretrain.records import ENVIRONMENT, Records
 from pretrain.workload import Evaluation, Weights, Workload
-from shards.durable import replace
 from shards.errors import UserError
 
 
@@ -57,16 +48,15 @@ class Trainer:
         self.done = 0  # updates
         self.saved = -1  # updates in the newest checkpoint
         self.history: list[Evaluation] = []  # the run's evaluations so far, on every rank
-        self.records: Records | None = None  # on rank 0
-        self.control = Control(config.watchdog, local_device(), self._fault, self._hung)
-        from_rank_0(self._take_lock)  # before the watchdog's time begins: it may be waited for
+        self.journal = Journal(config)  # before the watchdog's time begins: another run's end may be waited for
+        self.control = Control(config.watchdog, local_device(), self.journal.fault, self.journal.hung)
         with self.control:
             self.engine = make_engine(workload, start, ds_config)
             peak = peak_flops(config.log.peak_tflops, self.engine.device)
             self.peak = None if peak is None else peak * self.engine.world  # FLOP/s of all ranks
             self.environment = {**environment(), 'kernels': self.engine.kernels}
             self._open(initialised=start is not None)
-            self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self._sync_records)
+            self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self.journal.sync)
 
     @property
     def checkpoints(self) -> Path:
@@ -81,7 +71,7 @@ class Trainer:
                     self._train()
                 return self._end()
             except UserError as error:
-                self._event('end', step=self.done, code=MISTAKE, problem=str(error))
+                self.journal.event('end', step=self.done, code=MISTAKE, problem=str(error))
                 raise
 
     @property
@@ -149,11 +139,9 @@ class Trainer:
             return
         evaluation = {'step': self.done, **found}
         self.history.append(evaluation)
-        if self.records:
-            self.records.evaluation(evaluation)
+        if self.journal.speaks:
             first, *others = self.workload.said(evaluation)
-            for line in (f'{first}  ({time.perf_counter() - began:.1f} s)', *others):
-                say(line)
+            self.journal.evaluation(evaluation, [f'{first}  ({time.perf_counter() - began:.1f} s)', *others])
 
     def _keep_best(self) -> None:
         """Keep the model as it is now when none before was better. It is kept from its checkpoint: after a crash it can be kept again."""
@@ -184,14 +172,14 @@ class Trainer:
         if saved is None:
             return
         if saved.problem is not None:
-            self._fault(f'no checkpoint of step {saved.step}: {saved.problem}', step=saved.step)
+            self.journal.fault(f'no checkpoint of step {saved.step}: {saved.problem}', step=saved.step)
             return
         self.saved, self.recovery.rollbacks = saved.step, 0
         if saved.warning is not None:
-            self._fault(saved.warning, step=saved.step)
+            self.journal.fault(saved.warning, step=saved.step)
         times = {'seconds': round(saved.seconds, 3), 'stall': round(saved.stall, 4)}
-        self._event('checkpoint', step=saved.step, path=str(saved.path), **times)
-        self._say(f'checkpoint of step {saved.step}: {saved.seconds:.1f} s, for {saved.stall:.2f} s of which training stood still')
+        self.journal.event('checkpoint', step=saved.step, path=str(saved.path), **times)
+        self.journal.say(f'checkpoint of step {saved.step}: {saved.seconds:.1f} s, for {saved.stall:.2f} s of which training stood still')
 
     def _go_back(self) -> None:
         """Too many updates in a row were not made: load the last checkpoint before them, and pass over the data since then."""
@@ -208,9 +196,9 @@ class Trainer:
         load_checkpoint(self.engine, path)
         self.done = self.saved = step_of(path)
         self.history = [line for line in self.history if line['step'] <= self.done]
-        from_rank_0(self._records_back)
-        self._event('rollback', step=self.done, last=last, skip=window, problem=what)
-        self._say(f'{what}: back to {path}; batches {window[0]} to {window[1] - 1} of the data are passed over from now on')
+        self.journal.go_back(self.done)
+        self.journal.event('rollback', step=self.done, last=last, skip=window, problem=what)
+        self.journal.say(f'{what}: back to {path}; batches {window[0]} to {window[1] - 1} of the data are passed over from now on')
 
     def _open(self, initialised: bool) -> None:
         """Load the newest valid checkpoint of `out`, if there is one, and open the records, on rank 0."""
@@ -226,80 +214,27 @@ class Trainer:
         elif not initialised:
             raise UserError(f'the checkpoints in {self.checkpoints} went away while this run started; start it again')
         self.control.beat('opening the records')
-        self.history = from_rank_0(self._open_records)
+        self.history = self.journal.open(self.done, self.environment)
         for problem in found.problems:
-            self._event('fault', problem=problem)
-            self._say(f'skipped a damaged checkpoint: {problem}')
+            self.journal.event('fault', problem=problem)
+            self.journal.say(f'skipped a damaged checkpoint: {problem}')
         if removal is not None:
-            self._event('removal', problem=removal)
-            self._say(removal)
+            self.journal.event('removal', problem=removal)
+            self.journal.say(removal)
         if found.path is not None:
-            self._event('resume', step=self.done, world=self.engine.world, environment=self.environment)
-            self._say(f'resuming after step {self.done} of {self.config.steps}')
+            self.journal.event('resume', step=self.done, world=self.engine.world, environment=self.environment)
+            self.journal.say(f'resuming after step {self.done} of {self.config.steps}')
         else:
-            self._event('start', step=0, world=self.engine.world, environment=self.environment)
-
-    def _open_records(self) -> list[Evaluation]:
-        """Rank 0: open the records, and leave the configuration beside them. Returns the evaluations so far."""
-        with self._needing_room():
-            self.records = Records(self.out, self.done, open_boards(self.config, self.done))
-            replace(self.out / 'config.yaml', [dump_config(self.config).encode()])
-            replace(self.out / ENVIRONMENT, [json.dumps(self.environment, indent=1).encode()])
-        return self.records.evaluations()
-
-    def _records_back(self) -> None:
-        """Rank 0: the lines of what is undone are those of an attempt now."""
-        assert self.records
-        with self._needing_room():
-            self.records.go_back(self.done)
-
-    @contextmanager
-    def _needing_room(self) -> Iterator[None]:
-        """What the run cannot do without, and a disk may refuse: one line on all ranks, in place of a stack trace on one."""
-        try:
-            yield
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = f'make room in {self.out}' if full else f'correct that in {self.out}'
-            what = f'the records of the run cannot be written ({error.strerror})'
-            raise UserError(f'{what}; {remedy} and start the same command again') from None
-
-    def _take_lock(self) -> None:
-        self._lock = RunLock(self.out)
-
-    # ---- records ---------------------------------------------------------------------------------------------------------------------
+            self.journal.event('start', step=0, world=self.engine.world, environment=self.environment)
 
     def _record(self, progress: Progress, result: StepResult, lr: float, waited: float, seconds: float) -> None:
-        if self.records:
+        if self.journal.speaks:
             line = step_line(result, self.done, lr, self.engine.module.scale().item(), seconds, waited, self.peak)
-            self.records.metrics(line)
-            progress.step(line, result)
+            self.journal.step(line, result, progress)
         if result.problem:
-            self._event('fault', step=self.done, problem=f'the update was skipped: {result.problem}')
+            self.journal.event('fault', step=self.done, problem=f'the update was skipped: {result.problem}')
         self.control.after_step()
         self._checkpoint_ended(self.saver.ended())
-
-    def _event(self, event: str, **details: Any) -> None:
-        if self.records:
-            self.records.event(event, **details)
-
-    def _fault(self, problem: str, **details: Any) -> None:
-        """What a person should know, on the terminal and in events.jsonl."""
-        self._event('fault', problem=problem, **details)
-        self._say(problem)
-
-    def _hung(self, verdict: str) -> None:
-        """Rank 0, in a thread of the watchdog, which has printed it."""
-        self._event('fault', problem=verdict)
-
-    def _say(self, message: str) -> None:
-        if self.engine.rank == 0:
-            say(message)
-
-    def _sync_records(self) -> None:
-        """A checkpoint that outlives a crash of the machine finds the lines of its steps."""
-        if self.records:
-            self.records.sync()
 
     def _end(self) -> int:
         """Save what is done unless it is saved, close the records; returns the exit code."""
@@ -314,20 +249,17 @@ class Trainer:
             problems.append(f'step {self.done} is not saved; {room}')
         code = MISTAKE if problems else stopping
         told = {'problem': '; '.join(problems)} if problems else {}
-        self._event('end', step=self.done, code=code, skipped=self.recovery.skipped, **told)
-        if self.records:
-            try:
-                self.records.close()
-            except OSError as error:
-                code, lost = MISTAKE, f'the last lines of the records of {self.out} are lost ({error.strerror})'
-                problems = [lost, *problems] if self.saved != self.done else [*problems, f'{lost}; {room}']
-            self._lock.close()
+        self.journal.event('end', step=self.done, code=code, skipped=self.recovery.skipped, **told)
+        lost = self.journal.close()
+        if lost is not None:
+            code = MISTAKE
+            problems = [lost, *problems] if self.saved != self.done else [*problems, f'{lost}; {room}']
         if problems:
-            self._say(f'error: {"; ".join(problems)}')
+            self.journal.say(f'error: {"; ".join(problems)}')
         elif stopping:
-            self._say(f'stopped by {Signals(stopping - 128).name} after step {self.done}; the same command continues')
+            self.journal.say(f'stopped by {Signals(stopping - 128).name} after step {self.done}; the same command continues')
         else:
-            self._say(f'trained {self.done} steps')
+            self.journal.say(f'trained {self.done} steps')
         dist.barrier()
         dist.destroy_process_group()
         return code
@@ -341,7 +273,3 @@ def make_engine(workload: Workload, start: Weights | None, ds_config: str | None
     if start:
         start.load(model)
     return Engine(model, config, ds_config)
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from pretrain import trainer
 from pretrain.config import Recovery as Options
 from pretrain.engine.recovery import Recovery
 from pretrain.engine.resume import Found
+from pretrain.journal import Journal
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.support.synthetic import tiny_config
@@ -52,9 +53,9 @@ def test_what_is_saved_is_what_it_went_back_to(tmp_path: Path, monkeypatch: pyte
     run = run_of(tmp_path, monkeypatch, tmp_path / 'step-0000004', 0)
     run.saved, run.history = 11, []
     monkeypatch.setattr(trainer, 'load_checkpoint', lambda engine, path: {})
-    monkeypatch.setattr(trainer, 'from_rank_0', lambda function: None)
-    monkeypatch.setattr(Trainer, '_event', lambda self, event, **details: None)
-    monkeypatch.setattr(Trainer, '_say', lambda self, message: None)
+    for name in ('go_back', 'event', 'say'):
+        monkeypatch.setattr(Journal, name, lambda self, *arguments, **details: None)
+    run.journal = Journal.__new__(Journal)
     run.engine = None  # type: ignore[assignment]
     run._go_back()
     assert run.done == run.saved == 4
