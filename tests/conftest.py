@@ -12,6 +12,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.browser import browser  # noqa: F401 - a fixture
+from tests.support.distributed import SESSION
 
 ROOT = Path(__file__).parent
 # What takes longest begins first, that which mostly waits (Slurm's timers, time-outs) beside what computes.
@@ -51,6 +52,7 @@ def pytest_configure() -> None:
     """A shell starts what runs in its background deaf to Ctrl-C, and all processes of the tests would inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault(SESSION, str(os.getpid()))  # of the first one, which starts the workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

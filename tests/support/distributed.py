@@ -1,11 +1,13 @@
 """Run a function, or a script as it is typed, in several gloo processes, as a launcher would.
 
 The processes are forked from a server that has imported everything once: importing takes each of them five seconds otherwise. It ends when
-its stdin does, and that is when the tests do.
+the tests do.
 """
 from __future__ import annotations
 
 import base64
+import fcntl
+import hashlib
 import os
 import pickle
 import socket
@@ -23,6 +25,7 @@ from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 READY = b'ready\n'
+SESSION = 'TESTS_SESSION'  # variable: the process that is there until all tests are
 _servers: list[subprocess.Popen[bytes]] = []
 
 
@@ -46,12 +49,17 @@ def run_distributed(function: Callable[..., Any], world: int, folder: Path, *arg
 
 @cache
 def fork_server(**variables: str) -> str:
-    """The socket of this process's server with these variables in its environment, which it starts."""
-    place = f'{tempfile.mkdtemp(prefix="ranks-")}/socket'
-    environment = {**os.environ, 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1', **variables}
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'tests.support.fork_server', place], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout and process.stdout.readline() == READY
-    _servers.append(process)  # its stdin stays open
-    return place
+    """The socket of the server with these variables in its environment. The first of the tests' processes that asks starts it, for all."""
+    session = int(os.environ.get(SESSION, os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f'ranks-{session}'
+    folder.mkdir(exist_ok=True)
+    place = folder / hashlib.sha256(repr(sorted(variables.items())).encode()).hexdigest()[:16]
+    with (folder / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            environment = {**os.environ, 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1', **variables}
+            command = [sys.executable, '-m', 'tests.support.fork_server', str(place), str(session)]
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            _servers.append(process)
+            assert process.stdout and process.stdout.readline() == READY
+    return str(place)

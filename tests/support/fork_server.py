@@ -16,6 +16,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,24 +45,26 @@ class Job:
 
 
 class Server:
-    """Answers requests until stdin ends."""
+    """Answers requests until the process `session` ends."""
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, session: int):
         self.selector = selectors.DefaultSelector()
+        self.place = Path(place)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(place)
         self.listener.listen()
         self.selector.register(self.listener, selectors.EVENT_READ, None)
-        self.selector.register(0, selectors.EVENT_READ, None)
+        self.session = os.pidfd_open(session)
+        self.selector.register(self.session, selectors.EVENT_READ, None)
         self.jobs: list[Job] = []
 
     def serve(self) -> None:
         while True:
             for key, _ in self.selector.select(1 if any(job.deadline for job in self.jobs) else None):
-                if key.fd == 0:
+                if key.fd == self.session:
                     for job in self.jobs:
                         job.send(signal.SIGKILL)
-                    return
+                    return self.place.unlink()
                 if key.data is None:
                     self.accept()
                 elif key.fd in key.data.ranks:
@@ -173,7 +176,7 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     for name in IMPORTED:
         importlib.import_module(name)
-    server = Server(sys.argv[1])
+    server = Server(sys.argv[1], int(sys.argv[2]))
     sys.stdout.write('ready\n')
     sys.stdout.flush()
     os.dup2(2, 1)
