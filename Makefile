@@ -13,7 +13,7 @@ DEMO_OUT ?= runs/demo
 DEMO_STEPS ?=
 SEED ?= 0
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 4
 # DeepSpeed compiles with the ninja that is here, the environment activated or not.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -34,7 +34,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m downstream.demo --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
 
 # One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
-# Three workers, on any machine: many tests start two processes themselves, and those of Slurm mostly wait.
+# Four workers, on any machine: many tests start two processes that wait for each other, and those of Slurm mostly wait.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra --durations=15 $(ARGS)
 
