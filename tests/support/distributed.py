@@ -56,10 +56,17 @@ def fork_server(**variables: str) -> str:
     place = folder / hashlib.sha256(repr(sorted(variables.items())).encode()).hexdigest()[:16]
     with (folder / 'lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
+        if not answers(place):
+            place.unlink(missing_ok=True)  # of a process that was killed, in a session whose number came again
             environment = {**os.environ, 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1', **variables}
             command = [sys.executable, '-m', 'tests.support.fork_server', str(place), str(session)]
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
             _servers.append(process)
             assert process.stdout and process.stdout.readline() == READY
     return str(place)
+
+
+def answers(place: Path) -> bool:
+    """Whether a server is behind this socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(place)) == 0

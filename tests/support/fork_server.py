@@ -78,6 +78,8 @@ class Server:
     def accept(self) -> None:
         client, _ = self.listener.accept()
         size, streams, _, _ = socket.recv_fds(client, 8, 2)
+        if not size:  # somebody wanted to know whether this one is there
+            return client.close()
         request = json.loads(client.recv(int.from_bytes(size, 'little'), socket.MSG_WAITALL))
         job = Job(client)
         self.jobs.append(job)
