@@ -205,8 +205,8 @@ def test_a_broken_picture_of_the_retrieval_set_is_named(home: Path, tmp_path: Pa
 
 def test_torchrun(home: Path, tmp_path: Path) -> None:
     out = tmp_path / 'run'
-    succeed(command(torchrun(1), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
-    assert steps(out) == 1 and events(out, 'end')[0]['code'] == 0
+    succeed(command(torchrun(2), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
+    assert steps(out) == 1 and events(out, 'start')[0]['world'] == 2 and events(out, 'end')[0]['code'] == 0
     assert yaml.safe_load((out / 'config.yaml').read_text())['precision'] == 'fp32'
 
 

@@ -80,7 +80,10 @@ class Server:
         size, streams, _, _ = socket.recv_fds(client, 8, 2)
         if not size:  # somebody wanted to know whether this one is there
             return client.close()
-        request = json.loads(client.recv(int.from_bytes(size, 'little'), socket.MSG_WAITALL))
+        content = client.recv(int.from_bytes(size, 'little'), socket.MSG_WAITALL)
+        if len(content) < int.from_bytes(size, 'little'):  # it was killed meanwhile
+            return client.close()
+        request = json.loads(content)
         job = Job(client)
         self.jobs.append(job)
         for rank in range(request['world']):

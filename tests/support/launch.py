@@ -38,7 +38,7 @@ def torchrun(ranks: int) -> list[str]:
 
 
 def prewarmed(ranks: int, **variables: str) -> list[str]:
-    """A launcher, as `deepspeed` and `torchrun` are, of so many processes that have imported everything: for tests of what the processes
+    """A launcher, as `deepspeed` and `torchrun` are, of so many processes that have imported everything, on the CPU: for tests of what they
     do. It passes signals on to them; when it is killed, so are they. `variables`: of their environment, before they import anything.
     """
     return [sys.executable, '-I', warm.__file__, fork_server(**variables), str(ranks), free_port()]
