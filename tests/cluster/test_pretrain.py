@@ -78,13 +78,14 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
 
 
 def limit(cluster: Cluster, job: str) -> None:
-    """Let a running job's time be over in 20 to 80 seconds. Slurm counts in minutes, and looks twice a minute; a limit from the start would
-    have to be long enough for the slowest start on a busy machine.
+    """Let a running job's time be over in 50 to 110 seconds. Slurm counts in minutes, and looks twice a minute, when it sends the signal to
+    jobs that have less than a minute left: with less than half a minute the limit might come before the signal. A limit from the start
+    would have to be long enough for the slowest start on a busy machine.
     """
     days, clock = ('0-' + cluster.job(job)['RunTime']).split('-')[-2:]
     hours, minutes, seconds = (int(part) for part in clock.split(':'))
     elapsed = int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
-    cluster.run('scontrol', 'update', f'JobId={job}', f'TimeLimit={(elapsed + 20) // 60 + 1}')
+    cluster.run('scontrol', 'update', f'JobId={job}', f'TimeLimit={(elapsed + 50) // 60 + 1}')
 
 
 def resumed(out: Path) -> list[int]:

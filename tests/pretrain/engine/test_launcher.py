@@ -30,14 +30,12 @@ def test_a_launcher_that_is_killed_is_noticed(tmp_path: Path) -> None:
     folder = tmp_path / 'torchrun'
     folder.write_text(LAUNCH)
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    launcher = subprocess.Popen(
-        [sys.executable, str(folder), RANK], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert launcher.stdout
-    assert launcher.stdout.readline() == 'False\n'
-    launcher.kill()
-    assert launcher.stdout.readline() == 'gone\n'
-    launcher.wait()
+    command = [sys.executable, str(folder), RANK]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout
+        assert launcher.stdout.readline() == 'False\n'
+        launcher.kill()
+        assert launcher.stdout.readline() == 'gone\n'
 
 
 def test_a_process_started_by_hand_has_none() -> None:
