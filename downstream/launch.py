@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from typing import IO
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PATIENCE = 60.0  # seconds that the last process of a group may take
+# Below those that the system hands out to whoever connects somewhere: a launcher takes its port many seconds after it was found free.
+PORTS = range(16_000, 32_768)
 
 
 def run_group(words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None) -> int:
@@ -47,10 +50,12 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(('', 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nothing listens on. Raises OSError when all are taken."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(('', port))
+            return port
+    raise OSError(f'every port from {PORTS.start} to {PORTS.stop - 1} is taken')
 
 
 def _wait_for_group(group: int) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from downstream.launch import run_group
+from downstream import launch
+from downstream.launch import free_port, run_group
 from tests.support.launch import ROOT
 
 # As a launcher does: it ends at once, what it started ends a little later.
@@ -33,3 +35,16 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     assert (tmp_path / 'ended').read_text() == 'x\n'
+
+
+def test_a_port_is_free_and_none_that_the_system_hands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed_out = int(Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
+    first = free_port()
+    assert 1024 <= first < handed_out
+    monkeypatch.setattr(launch, 'PORTS', range(first, first + 2))
+    with socket.socket() as taken:
+        taken.bind(('', first))
+        assert free_port() == first + 1
+        monkeypatch.setattr(launch, 'PORTS', range(first, first + 1))
+        with pytest.raises(OSError, match='is taken'):
+            free_port()

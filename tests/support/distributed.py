@@ -8,13 +8,16 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import itertools
 import os
 import pickle
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,13 +29,22 @@ from tests.support import warm
 ROOT = Path(__file__).parents[2]
 READY = b'ready\n'
 SESSION = 'TESTS_SESSION'  # variable: the process that is there until all tests are
+WORKERS = 16  # more of pytest than anybody starts
+# Above those of slurm/pretrain.sh, below those that the system hands out to whoever connects somewhere: a launched rank takes its port
+# half a minute after it was found free.
+PORTS = range(17_000, 32_000, WORKERS)
 _servers: list[subprocess.Popen[bytes]] = []
+_ports = itertools.cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
+    """A port that nothing listens on, and that no other test is given."""
+    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw')) % WORKERS
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(('127.0.0.1', port + worker))
+            return str(port + worker)
+    raise AssertionError('they never end')
 
 
 def run_distributed(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> Any:
