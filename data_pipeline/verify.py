@@ -160,8 +160,7 @@ def _shard(stream: Location, shard: dict[str, Any], entry: dict[str, Any], manif
 
 def decode_samples(data: bytes, entry: dict[str, Any]) -> list[dict[str, Any]]:
     """Samples of a shard, given its file and its entry of the index, by streaming's reader. Raises whatever that stumbles over."""
-    from streaming.base.compression import decompress
-    from streaming.base.format import reader_from_json
+    from shards.streaming_parts import decompress, reader_from_json  # torch comes with it, which `--help` need not wait for
 
     if entry['zip_data']:
         data = decompress(entry['compression'], data)

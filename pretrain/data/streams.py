@@ -27,8 +27,7 @@ from shards.storage import Location, Remote, location
 from shards.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from streaming.base.format import Reader
-    from streaming.base.stream import Stream
+    from shards.streaming_parts import Reader, Stream
 
 # Positions of the fields of a sample id: 3 bits corpus, 20 bits stream within the corpus, 40 bits record.
 _RECORD_BITS, _STREAM_BITS = 40, 20
@@ -118,8 +117,7 @@ class RecordStream:
         self._ready.add(shard)
 
     def _open(self) -> None:
-        from streaming.base.stream import Stream  # importing it costs seconds, which a process that reads no shards need not pay
-        from streaming.base.world import World
+        from shards.streaming_parts import Stream, World  # not for a process that reads no shards
 
         world = World(num_nodes=1, ranks_per_node=1, workers_per_rank=1, worker=0)  # given, so that it does not look for one
         remote: str | None = None

@@ -43,13 +43,14 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     place = folder / 'life'
     config = folder / 'life.yaml'  # read anew by each attempt
 
-    def train_to(count: int) -> None:
+    def configure(steps: int, workers: int) -> None:
         settings = yaml.safe_load((ROOT / 'configs/sample.yaml').read_text())
-        config.write_text(yaml.safe_dump({**settings, 'steps': count}))
+        settings['data']['workers'] = workers
+        config.write_text(yaml.safe_dump({**settings, 'steps': steps}))
 
-    train_to(NEVER)
+    configure(NEVER, workers=1)
     options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), 'data.workers=1'], **NETWORK)
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run')], **NETWORK)
     out, job = started.out, started.job
 
     def until(condition: Callable[[], bool], what: str) -> None:
@@ -61,6 +62,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     until(lambda: len(resumed(out)) == 1, 'the job does not come back after its preemption')
     preempted = resumed(out)[-1]
     until(lambda: steps(out) >= preempted + 3, 'the job does not train after its preemption')
+    configure(NEVER, workers=0)
     limit(cluster, job)
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued ahead of its time limit')
     cluster.run('scontrol', 'update', f'JobId={job}', 'TimeLimit=30')
@@ -72,7 +74,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued after its node died')
     until(lambda: cluster.node_state('n1').startswith('DOWN'), 'Slurm does not notice that the node is dead')
     killed = steps(out)
-    train_to(killed + 5)
+    configure(killed + 5, workers=0)
     cluster.start_node('n1')
     return Life(started, preempted, timed_out, killed, environment, cluster.wait(job, 'COMPLETED'))
 

@@ -63,7 +63,7 @@ def broken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Broken:
     first = Started(again(deepspeed(2), 1), out.parent)
     first.wait_for(lambda: steps(out) >= 12)
     interrupted = first.interrupt()
-    second = Started(again(prewarmed(2), 1), out.parent)  # at once: it waits until the first one's checkpoint is written
+    second = Started(again(prewarmed(2), 0), out.parent)  # at once: it waits until the first one's checkpoint is written
     second.wait_for(lambda: len(events(out, 'resume')) == 2)
     stopped = steps(out)
     second.wait_for(lambda: steps(out) >= stopped + 3)

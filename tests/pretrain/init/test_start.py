@@ -33,7 +33,7 @@ def test_a_run_starts_from_published_weights(home: Path, published: dict[str, tu
     shutil.copytree(folder, text)
     save_vit(visual, 'vit_base_patch16_224', 32)
     model = [*MODEL, 'model.family=mbart-50', f'model.visual={{image_size: 48, options: {VIT}}}']
-    model += ['tasks=[mt]', 'eval.samples=2', 'precision=fp32', SLOW]
+    model += ['tasks=[mt]', 'eval.samples=2', 'precision=fp32', 'data.workers=0', SLOW]
     init = [f'init.text={text}', f'init.visual={visual}', 'steps=1']
     succeed(command(prewarmed(1), home, out, *model, *init), tmp_path)
     trained = load_model(out)
