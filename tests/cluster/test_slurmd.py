@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import yaml
 
 from pretrain.records import EVENTS, METRICS, read_lines
 from tests.cluster.conftest import ONE_A_NODE, pretrain
-from tests.support.launch import ROOT, command, reproducible, steps, succeed, tiny
+from tests.support.launch import ROOT, forked, reproducible, steps, tiny
 from tests.support.slurm import Cluster, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -52,6 +51,6 @@ def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
     assert resumed[0] == ('start', 0) and resumed[1:] == [('resume', resumed[-1][1])] and resumed[-1][1] >= 4
 
     whole = folder / 'whole'
-    succeed(command([sys.executable], home, whole, f'steps={steps(out)}', *SETTINGS), folder)
+    forked(1, home, whole, f'steps={steps(out)}', *SETTINGS)
     ours, theirs = ([reproducible(line) for line in read_lines(run / METRICS)] for run in (out, whole))
     assert ours == theirs

@@ -19,7 +19,7 @@ from pretrain.model.load import find_model, load_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
-from tests.support.launch import BIN, ROOT, Started, prewarmed, reproducible, steps, succeed
+from tests.support.launch import ROOT, Started, prewarmed, reproducible, steps
 from tests.support.toy_benchmarks import write_translations
 from tests.support.toy_world import COLOURS, NUMBERS, PLACES
 
@@ -136,7 +136,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data:
     first.wait_for(lambda: steps(out) >= 120)
     first.kill()
     assert steps(out) < 300
-    succeed([str(BIN / 'downstream'), *words(export, data, out), '--ranks', '1'], tmp_path)
+    assert run([*words(export, data, out), '--ranks', '1']) == 0
     ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, whole))
     assert ours == theirs and len(ours) == 300
     assert 'resume' in [line['event'] for line in read_lines(out / EVENTS)]

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import gc
 import importlib
 import json
 import os
@@ -181,6 +182,8 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collector that looks at them would copy all of their pages in each rank
     server = Server(sys.argv[1], int(sys.argv[2]))
     sys.stdout.write('ready\n')
     sys.stdout.flush()
