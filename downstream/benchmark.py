@@ -33,6 +33,7 @@ class Benchmark(ABC):
     name: ClassVar[str]
     task: ClassVar[Task]
     recipe: ClassVar[Recipe]
+    score: ClassVar[str]  # what `evaluate` tells of a language, a share: BLEU, CIDEr …
     languages: ClassVar[tuple[str, ...]] = ('en',)  # `finetune.languages`, unless it is given
     classes: tuple[str, ...] = ()  # of a head on [MM_CLS]; empty: the benchmark needs none
 

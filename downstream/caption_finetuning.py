@@ -21,6 +21,7 @@ class Captioning(Writing):
 
     task = 'captioning'
     recipe = Recipe(batch=256, epochs=20, warmup=None, tokens=64)
+    score = 'CIDEr'
     decoding = captioning.DECODING
     kind: ClassVar[coco.Benchmark]
 

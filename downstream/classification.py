@@ -35,6 +35,7 @@ class Classification(Benchmark):
     """A benchmark of `Labelled` rows; a subclass adds its readers."""
 
     paper: ClassVar[str]  # its name in the paper's tables
+    score = 'accuracy'
 
     def __init__(self, options: FineTune) -> None:
         if options.languages != ['en']:

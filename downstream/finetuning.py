@@ -55,11 +55,12 @@ class FineTuning(Workload):
         return StepLoader(self.config, Steps(self.config, self.tokenizer, self.benchmark, rank, world, skip), start_step, tell)
 
     def evaluate(self, engine: Engine, control: Control) -> Evaluation | None:
-        return self.benchmark.evaluate(engine, self.config, self.tokenizer, control)
+        found = self.benchmark.evaluate(engine, self.config, self.tokenizer, control)
+        return None if found is None else {**found, 'score': self.benchmark.score}
 
     def said(self, evaluation: Evaluation) -> list[str]:
         scores = '  '.join(f'{language} {100 * score:.2f}' for language, score in evaluation['dev'].items())
-        return [f'development set at step {evaluation["step"]}, in percent: {scores}']
+        return [f'development set at step {evaluation["step"]}, {evaluation["score"]} times 100: {scores}']
 
     def best(self, history: Sequence[Evaluation]) -> int | None:
         """The first of those with the highest mean over languages; the model as it was before any step is none."""

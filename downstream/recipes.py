@@ -7,6 +7,7 @@ from typing import Any
 
 from downstream.benchmark import Benchmark
 from pretrain.config import Config, override, validated
+from pretrain.config.help import described, fields
 from pretrain.model.load import Found
 from shards.errors import UserError
 
@@ -50,3 +51,28 @@ def compose(
     for section in ('eval', 'checkpoint'):  # once an epoch
         raw.setdefault(section, {}).setdefault('every', max(1, round(steps / finetune.epochs)))
     return validated(raw), benchmark
+
+
+def recipe_help(kind: type[Benchmark]) -> str:
+    """What a fine-tuning sets, as `--help` lists it."""
+    recipe = kind.recipe
+    tenth = 'a tenth of steps'
+    known = dict(fields())
+    values: dict[str, object] = {
+        'steps': 'finetune.epochs * examples / batch.global',
+        'batch.global': recipe.batch,
+        'optimizer.lr': LR,
+        'optimizer.lr_min': 0.0,
+        'optimizer.warmup': tenth if recipe.warmup is None else f'{recipe.warmup}, or {tenth} where that is more than half of them',
+        'data.caption_tokens': recipe.tokens,
+        'eval.every': 'steps / finetune.epochs',
+        'checkpoint.every': 'steps / finetune.epochs',
+        'recovery.spike': recipe.spike,
+        'finetune.epochs': recipe.epochs,
+        'finetune.languages': f'[{", ".join(kind.languages)}]',
+    }
+    own = ('source', 'text_only', 'patience')
+    values |= {f'finetune.{name}': known[f'finetune.{name}'].default for name in own}
+    lines = [described(key, str(value).lower() if isinstance(value, bool) else value, known[key]) for key, value in values.items()]
+    others = 'precision, sizes, dropout, augmentation and kernels are those of MODEL, unless given; docs/configuration.md has all settings'
+    return '\n'.join([f'settings with the values of the recipe for {kind.name}:', *lines, '', others])

@@ -31,6 +31,7 @@ class Retrieval(Benchmark):
     name = 'multi30k-retrieval'
     task = 'cmcl'
     recipe = Recipe(batch=4096, epochs=10, warmup=50, tokens=64)
+    score = 'mean recall'
 
     def __init__(self, options: FineTune) -> None:
         super().__init__(options)

@@ -24,6 +24,7 @@ class Translation(Writing):
     name = 'multi30k-translation'
     task = 'translation'
     recipe = Recipe(batch=256, epochs=20, warmup=None, tokens=64)
+    score = 'BLEU'
     languages = ('de',)
     decoding = multi30k_translation.DECODING
 

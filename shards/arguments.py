@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from shards.errors import UserError
@@ -14,6 +14,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **{'allow_abbrev': False, **options})
+
+    late_epilog: Callable[[], str] | None = None  # what stands below the flags, made when it is asked for: it may import for seconds
+
+    def format_help(self) -> str:
+        if self.late_epilog is not None:
+            self.epilog, self.formatter_class = self.late_epilog(), argparse.RawDescriptionHelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f'{message}; see `{self.prog} --help`')

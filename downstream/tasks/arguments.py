@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,17 @@ def finetuned(
     add = parser.add_argument
     add('--images', type=Path, metavar='DIR', help=images)
     add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
-    add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's, e.g. batch.global=64 finetune.epochs=3")
+    add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's (below), e.g. batch.global=64")
+    parser.late_epilog = partial(_recipe, parser.prog.split()[-2])
     if tested is None:
         parser.set_defaults(languages=None)
+
+
+def _recipe(benchmark: str) -> str:
+    from downstream.finetune import BENCHMARKS
+    from downstream.recipes import recipe_help
+
+    return recipe_help(BENCHMARKS[benchmark])
 
 
 def _finetune(options: argparse.Namespace) -> int:

@@ -122,7 +122,7 @@ def _metrics(run: Path, step: int | None) -> str:
     parts = [f'Evaluation in training, at step {line["step"]}; none is a test on data that nothing was chosen by.']
     if line.get('dev'):
         rows = [[language, f'{100 * score:.1f}'] for language, score in line['dev'].items()]
-        parts.append(table(['development set', 'accuracy, percent'], rows))
+        parts.append(table(['development set', f'{line.get("score", "score")} times 100'], rows))
     losses = [[task, f'{found["mean"]:.3f}'] for task, found in (line.get('heldout') or {}).items() if found['mean'] is not None]
     if losses:
         parts.append(table(['task', 'held-out loss, mean over languages'], losses))

@@ -45,6 +45,7 @@ class Curves:
         self.series: dict[str, Series] = {}
         self.tokens: dict[str, float] = {}
         self.skipped = 0
+        self.score = 'score'  # of a development set
         self.last: dict[str, Any] = {}  # line of metrics.jsonl
 
     def _add(self, step: int, figures: dict[str, float]) -> None:
@@ -63,6 +64,7 @@ class Curves:
 
     def evaluations(self, lines: Iterable[dict[str, Any]]) -> None:
         for line in lines:
+            self.score = line.get('score', self.score)
             self._add(line['step'], of_evaluation(line))
 
     def events(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -79,7 +81,7 @@ class Curves:
             *(self._chart('losses', f'Held-out loss of {task}, by language', 'nats', self._group(name)) for task, name in heldout.items()),
             self._chart('retrieval', 'Zero-shot text to image, R@10', '', self._group('retrieval_r10/')),
             self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t_r10/')),
-            self._chart('retrieval', 'Score on the development set', '', self._group('dev/')),
+            self._chart('retrieval', f'{self.score[0].upper()}{self.score[1:]} on the development set', '', self._group('dev/')),
             self._chart('optimisation', 'Learning rate', '', self._one('lr')),
             self._chart('optimisation', 'Gradient norm before clipping', '', self._one('grad_norm')),
             self._chart('optimisation', 'Temperature of the contrast', '', self._one('temperature')),

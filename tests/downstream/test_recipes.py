@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from downstream.cli import run
+from downstream.finetune import BENCHMARKS
 from downstream.finetuning import BaseWeights
-from downstream.recipes import compose
+from downstream.recipes import compose, recipe_help
 from downstream.xvnli import XVNLI
 from pretrain.config import Config
 from pretrain.model.load import Found, find_model
@@ -43,6 +45,26 @@ def test_recipe_of_the_paper(base: Found, data: Path) -> None:
     assert finetune and (finetune.epochs, finetune.classes) == (10, ['entailment', 'neutral', 'contradiction'])
     assert config.model.model_copy(update={'labels': None}) == base.config.model
     assert config.steps == 1  # 540 rows in all
+
+
+def test_help_shows_what_a_fine_tuning_gets(base: Found, data: Path) -> None:
+    """Given as it is shown, nothing changes; but for what follows from the number of examples."""
+    shown = dict(line.strip().split('=', 1) for line in recipe_help(XVNLI).splitlines() if line.startswith('  ') and line[2] != ' ')
+    assert len(shown) == 14
+    formulas = {'steps', 'optimizer.warmup', 'eval.every', 'checkpoint.every'}
+    given = [f'{key}={value}' for key, value in shown.items() if key not in formulas]
+    assert composed(base, data, *given) == composed(base, data)
+    for key in ('optimizer.lr', 'data.caption_tokens', 'recovery.spike', 'finetune.patience'):
+        assert composed(base, data, *given, f'{key}=7') != composed(base, data)
+
+
+@pytest.mark.parametrize('benchmark', BENCHMARKS)
+def test_every_fine_tuning_has_its_own_help(benchmark: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run([benchmark, 'finetune', '--help'])
+    printed = capsys.readouterr().out
+    assert f'the recipe for {benchmark}:' in printed
+    assert f'  batch.global={BENCHMARKS[benchmark].recipe.batch}\n' in printed and '  finetune.patience=3\n' in printed
 
 
 def test_steps_follow_from_the_training_set(base: Found, data: Path) -> None:

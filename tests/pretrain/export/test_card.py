@@ -68,10 +68,10 @@ def test_what_cannot_be_known_is_said(found: Found, run: Path) -> None:
 
 
 def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:
-    (run / EVALUATION).write_text(json.dumps({'step': 20, 'dev': {'en': 0.625}, 'loss': 1.0}) + '\n')
+    (run / EVALUATION).write_text(json.dumps({'step': 20, 'dev': {'en': 0.625}, 'score': 'BLEU', 'loss': 1.0}) + '\n')
     tuned = FineTune(benchmark='xvnli', model='runs/base', data='xvnli', classes=['yes', 'no'])
     model = found.config.model.model_copy(update={'labels': 2})
     config = found.config.model_copy(update={'finetune': tuned, 'model': model, 'tasks': ['entailment']})
     text = card('model', replace(found, config=config), 1, run)
     assert 'scores the 2 classes: yes, no.' in text and 'Fine-tuned on xvnli from `runs/base`' in text
-    assert '| en | 62.5 |' in text and 'had changed' not in text
+    assert '| development set | BLEU times 100 |\n| --- | --- |\n| en | 62.5 |' in text and 'had changed' not in text
