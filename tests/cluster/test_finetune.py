@@ -16,7 +16,7 @@ from tests.support.toy_benchmarks import write_xvnli
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 SETTINGS = [
-    'steps=400', 'batch.global=8', 'batch.micro=8', 'eval.every=400', 'checkpoint.every=400', 'optimizer.warmup=0', 'precision=fp32',
+    'steps=200', 'batch.global=8', 'batch.micro=8', 'eval.every=200', 'checkpoint.every=200', 'optimizer.warmup=0', 'precision=fp32',
     'data.workers=0', 'log.tensorboard=false',
 ]  # fmt: skip
 
@@ -40,5 +40,5 @@ def test_a_stopped_fine_tuning_goes_on_and_is_tested(cluster: Cluster, export: P
     events = [(line['event'], line.get('code')) for line in read_lines(out / EVENTS) if line['event'] in ('start', 'resume', 'end')]
     # The rank is told as well, and its launcher ends of the signal: it stops for what it notices first.
     assert events in [[('start', None), ('end', stopped), ('resume', None), ('end', 0)] for stopped in (138, 143)]
-    assert steps(out) == 400
+    assert steps(out) == 200
     assert json.loads((out / 'result.json').read_text())['languages']['en']['rows'] == 18

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,13 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     preempted = resumed(out)[-1]
     until(lambda: steps(out) >= preempted + 3, 'the job does not train after its preemption')
     configure(NEVER, workers=0)
+    ranks = [cluster.rank(job, number)[0] for number in (0, 1)]
     limit(cluster, job)
+    for rank in ranks:  # until they are told: each step that they make meanwhile would be made once more by the unbroken run
+        os.kill(rank, signal.SIGSTOP)
+    until(lambda: all(told(rank) for rank in ranks), 'no signal comes ahead of the time limit')
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued ahead of its time limit')
     cluster.run('scontrol', 'update', f'JobId={job}', 'TimeLimit=30')
     until(lambda: len(resumed(out)) == 2, 'the job does not come back after its time limit')
@@ -88,6 +96,12 @@ def limit(cluster: Cluster, job: str) -> None:
     hours, minutes, seconds = (int(part) for part in clock.split(':'))
     elapsed = int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
     cluster.run('scontrol', 'update', f'JobId={job}', f'TimeLimit={(elapsed + 50) // 60 + 1}')
+
+
+def told(rank: int) -> bool:
+    """Whether a stopped rank has been sent SIGUSR1. Slurm may have let it go on, too."""
+    status = dict(line.split(':\t', 1) for line in Path(f'/proc/{rank}/status').read_text().splitlines())
+    return not status['State'].startswith('T') or bool(int(status['ShdPnd'], 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
 def resumed(out: Path) -> list[int]:
