@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pretrain.engine.checkpoint import LATEST, check, checkpoints
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from shards.arguments import Parser
+from shards.errors import run_command
 from tests.support.launch import ROOT, Started, command, deepspeed, reproducible, steps, torchrun
 
 FATAL = 'crash.cpp: SIGKILL at'  # its last words
@@ -135,7 +137,7 @@ PHASES = ['starting', 'training', 'evaluation', 'one rank', 'loader process', 's
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shards', type=Path, required=True, help='shards of all five corpora, e.g. of `make demo`')
     parser.add_argument('--tokenizer', type=Path, required=True, help='their tokenizer')
     parser.add_argument('--kills', type=int, default=24, help='default 24: about ten minutes')
@@ -194,4 +196,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -30,6 +30,8 @@ from pretrain.engine.saver import Saver
 from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
+from shards.arguments import Parser
+from shards.errors import run_command
 from tests.support.distributed import run_distributed
 from tests.support.synthetic import rank_data
 
@@ -85,7 +87,7 @@ def measure(folder: str, millions: int, saves: int) -> torch.Tensor:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--ranks', type=int, default=2, help='processes (default 2)')
     parser.add_argument('--millions', type=int, default=60, help='parameters, in millions (default 60)')
     parser.add_argument('--saves', type=int, default=5, help='saves of each kind, of which the median is taken (default 5)')
@@ -114,4 +116,4 @@ def main() -> int:
 if __name__ == '__main__':
     from benchmarks import checkpoint  # the ranks look for `measure` in a module of that name, not in `__main__`
 
-    sys.exit(checkpoint.main())
+    sys.exit(run_command(checkpoint.main))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from downstream.demo.steps import Step
 from pretrain.config import load_config
+from shards.arguments import Parser
 from shards.errors import UserError
 from shards.schema import KINDS
 
@@ -18,9 +19,9 @@ SETS = ('multi30k_seen', 'multi30k_emoji', 'multi30k')  # concepts seen in train
 SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time
 
 
-def arguments(text: str | None, out: str, evaluated: str) -> argparse.ArgumentParser:
+def arguments(text: str | None, out: str, evaluated: str) -> Parser:
     """A parser with what both benchmarks are told: data, results, tokenizer, settings."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('--raw', type=Path, required=True, help='folder of the raw corpora: cc3m, cc12m, wit, cc100, opus')
     add('--evaluation', type=Path, required=True, help=f'folder of {evaluated}')

@@ -40,6 +40,8 @@ from data_pipeline.job import Job
 from data_pipeline.settings import Settings
 from data_pipeline.tokenizer_settings import TrainingSettings
 from data_pipeline.tokenizer_training import train
+from shards.arguments import Parser
+from shards.errors import run_command
 from shards.schema import COLUMNS
 from shards.tokenizer import MODEL
 
@@ -256,7 +258,7 @@ def result(what: str, number: float, ours: float, peer: float, unit: str, name: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ('text', 'pass', 'resize', 'workers')
     parser.add_argument('--only', nargs='+', choices=parts, default=list(parts))
     parser.add_argument('--rounds', type=int, default=3)
@@ -291,4 +293,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_command(main))

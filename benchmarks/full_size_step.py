@@ -26,6 +26,7 @@ from pretrain.engine.host import attention_kernel
 from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
+from shards.arguments import Parser
 from shards.errors import run_command
 from shards.languages import APPENDED
 
@@ -142,7 +143,7 @@ def say(message: str, began: float) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--samples', type=int, default=2, help='of each task and step (default: %(default)s)')
     parser.add_argument('--steps', type=int, default=2, help='default: %(default)s')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='settings that replace those of configs/paper.yaml')

@@ -30,6 +30,8 @@ from PIL import Image
 from benchmarks.peers import streaming_loader
 from pretrain.config import Config, load_config
 from pretrain.data.loader import StepBatches, StepLoader
+from shards.arguments import Parser
+from shards.errors import run_command
 from shards.tokenizer import MODEL, Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +90,7 @@ def bare(dataset: StepBatches, config: Config) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shards', default='runs/demo/shards', help='shards of all five corpora, e.g. of `make demo`')
     parser.add_argument('--tokenizer', default='runs/demo/tokenizer', help='their tokenizer')
     parser.add_argument('--workers', type=int, default=1, help='loader processes, 0: none; default 1')
@@ -124,4 +126,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_command(main))

@@ -22,6 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shards.arguments import Parser
+from shards.errors import run_command
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / 'sample/raw'
 BOUND = 1 << 30  # bytes a worker (issue 3)
@@ -176,7 +179,7 @@ def measure(corpus: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dir', type=Path, required=True, help='a folder with room for the input and what is built of it')
     parser.add_argument('--corpora', nargs='+', choices=CORPORA, default=list(CORPORA))
     parser.add_argument('--text-gib', type=float, default=20, help='GiB of text for cc100, and for opus')
@@ -208,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_command(main))

@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shards.arguments import Parser
+from shards.errors import run_command
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -115,7 +118,7 @@ def run(number: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--configuration', type=int, action='append', metavar='N', help='only this one, from 0; may be repeated')
     parser.add_argument('--measure', type=int, help=argparse.SUPPRESS)  # a process of one rank
     options = parser.parse_args()
@@ -143,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_command(main))

@@ -26,6 +26,7 @@ from PIL import Image
 from downstream.report import PAPER_LANGUAGES, write_json
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, text_to_image
+from shards.arguments import Parser
 from shards.errors import UserError, run_command
 
 HASHES = 4096
@@ -144,7 +145,7 @@ def compare(found: dict[str, Any], result: Path | None) -> dict[str, Any]:
 
 def main() -> int:
     """Print the floor as one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('raw', type=Path, help='folder that holds cc3m and cc12m')
     parser.add_argument('multi30k', type=Path, help='folder in the layout of Multi30k')
     parser.add_argument('--split', default='test_2016_flickr')

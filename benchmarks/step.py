@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from benchmarks.step_arguments import parser  # noqa: E402
+from shards.errors import run_command  # noqa: E402
 
 PEER = ROOT / 'benchmarks/peers/straightforward_step.py'
 PEER_SHA256 = '78280457fe48fabfa8a57ea482c6aac308293f121af6a654d0f8dfe4c78ebd86'
@@ -112,4 +113,4 @@ def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> Non
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_command(main))

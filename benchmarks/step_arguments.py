@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import argparse
 
+from shards.arguments import Parser
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+
+def parser(description: str | None) -> Parser:
     """Flags of benchmarks/peers/straightforward_step.py."""
-    out = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    out = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = out.add_argument
     add('--dim', type=int, default=256, help='width of text, cross and decoder layers')
     add('--layers', type=int, default=4, help='layers of each of the three')

@@ -29,6 +29,7 @@ from pretrain.engine.host import attention_kernel, keep_memory  # noqa: E402
 from pretrain.engine.step import train_step  # noqa: E402
 from pretrain.engine.zero import Engine  # noqa: E402
 from pretrain.model.unix2 import UniX2  # noqa: E402
+from shards.errors import run_command  # noqa: E402
 
 IMAGE = ('cmcl', 'itm', 'mlm', 'vplm', 'mmmt')
 PREFIX = ('plm', 'vplm')
@@ -160,4 +161,4 @@ def profile(engine: Engine, config: Config, data: dict[str, list[TaskBatch]]) ->
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_command(main))

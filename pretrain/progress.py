@@ -17,7 +17,7 @@ WINDOW = 20  # steps over which rate, waiting and utilisation are averaged
 def step_line(
     result: StepResult, done: int, lr: float, scale: float, seconds: float, waited: float, peak: float | None
 ) -> dict[str, Any]:
-    """A line of metrics.jsonl (docs/operations.md): of a step that took `seconds`, of which `waited` for data, on processors that do `peak`
+    """A line of metrics.jsonl (docs/train.md): of a step that took `seconds`, of which `waited` for data, on processors that do `peak`
     FLOP/s at most.
     """
     return {

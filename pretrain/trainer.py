@@ -17,7 +17,7 @@ from pretrain.engine.environment import environment
 from pretrain.engine.flops import peak_flops
 from pretrain.engine.host import attention_kernel, keep_memory
 from pretrain.engine.recovery import Recovery
-from pretrain.engine.resume import check_resumable, find_checkpoint, from_rank_0
+from pretrain.engine.resume import changed_settings, check_resumable, find_checkpoint, from_rank_0
 from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
@@ -222,7 +222,8 @@ class Trainer:
             self.journal.event('removal', problem=removal)
             self.journal.say(removal)
         if found.path is not None:
-            self.journal.event('resume', step=self.done, world=self.engine.world, environment=self.environment)
+            changed = changed_settings(self.config, found.path)
+            self.journal.event('resume', step=self.done, world=self.engine.world, changed=changed, environment=self.environment)
             self.journal.say(f'resuming after step {self.done} of {self.config.steps}')
         else:
             self.journal.event('start', step=0, world=self.engine.world, environment=self.environment)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -27,8 +28,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
+        args = sys.argv[1:] if args is None else args
         if self._subparsers is None:
-            for word in args or []:
+            for word in args:
                 name = word.partition('=')[0]
                 if name.startswith('--') and name not in self._option_string_actions:
                     self.error(f'unknown flag {name}{_nearest(name, self._option_string_actions)}')

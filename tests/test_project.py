@@ -95,6 +95,14 @@ def test_imports_run_one_way(room: str) -> None:
             assert path.is_relative_to(ROOT / 'pretrain' / 'engine'), path
 
 
+def test_every_command_line_names_the_nearest_flag() -> None:
+    """By the project's own parser; peers are as they were published."""
+    for room in ROOMS[:-1]:
+        for path in sources(room):
+            own = path == ROOT / 'shards/arguments.py' or 'peers' in path.parts
+            assert own or 'ArgumentParser(' not in path.read_text(encoding='utf8'), path
+
+
 def test_nothing_is_pickled() -> None:
     for room in ROOMS[:-1]:
         for path in sources(room):

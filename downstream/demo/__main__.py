@@ -1,7 +1,6 @@
 """`python -m downstream.demo`: tokenizer, shards of five corpora, a run with the deepspeed launcher, evaluation, a table and a picture."""
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 from pathlib import Path
@@ -14,6 +13,7 @@ from downstream.report import write_json, write_text
 from pretrain.config import Config, load_config
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
+from shards.arguments import Parser
 from shards.errors import UserError, run_command
 from shards.schema import KINDS
 
@@ -32,7 +32,7 @@ LAUNCHER_PORT = 29500  # the launcher's own choice
 
 def main() -> int:
     """Run the demo from the repository's root. Raises UserError when a step fails."""
-    parser = argparse.ArgumentParser('python -m downstream.demo', description=__doc__, allow_abbrev=False)
+    parser = Parser(prog='python -m downstream.demo', description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/demo'), help='folder of all that the demo makes; default: %(default)s')
     parser.add_argument('--steps', type=int, help=f'training steps, fewer for a quick look; default: as {CONFIG}')
     parser.add_argument('--seed', type=int, default=0, help='of the training; default: %(default)s')

@@ -94,6 +94,12 @@ def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> N
             )
 
 
+def changed_settings(config: Config, path: Path) -> dict[str, Any]:
+    """Settings by dotted key that are others now than in the run that wrote the checkpoint; None for one that is not there any more."""
+    now, then = flat(config.model_dump(by_alias=True, mode='json')), flat(read_state(path)['config'])
+    return {key: now.get(key) for key in [*now, *(then.keys() - now.keys())] if now.get(key) != then.get(key)}
+
+
 def flat(settings: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     """Settings by dotted key; lists stay whole."""
     out: dict[str, Any] = {}

@@ -66,7 +66,7 @@ def _state(run: Run, curves: Curves) -> str:
 
 
 def _starts(run: Run) -> list[list[str]]:
-    """[when, what, step, processes, what differs from the start before in versions and machine] of every start and end."""
+    """[when, what, step, processes, what differs from the start before in versions, machine and settings] of every start and end."""
     rows, before = [], None
     for line in run.events:
         if line['event'] not in ('start', 'resume', 'end'):
@@ -78,6 +78,8 @@ def _starts(run: Run) -> list[list[str]]:
             if before is None:
                 told = f'on {now.get("host", "?")}'
             before = now
+        if isinstance(line.get('changed'), dict):
+            told = ', '.join(filter(None, [told, *(f'{key}={_text(value)}' for key, value in line['changed'].items())]))
         if line['event'] == 'end':
             told = f'exit code {line.get("code")}' + (f': {line["problem"]}' if line.get('problem') else '')
         rows.append([_when(line), str(line['event']), _text(line.get('step', '')), _text(line.get('world', '')), told])

@@ -1,13 +1,15 @@
 """What a run may change when it continues."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pretrain.config import Config
-from pretrain.engine.resume import check_same_run
+from pretrain.engine.checkpoint import STATE
+from pretrain.engine.resume import changed_settings, check_same_run
 from shards.errors import UserError
 
 HERE = Path('run/checkpoints/step-0000100')
@@ -39,3 +41,10 @@ def test_the_same_run_and_free_settings_continue() -> None:
 def test_another_run_is_refused_by_the_name_of_the_setting(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key.replace('.', r'\.') + ' = '):
         check_same_run(Config(), saved(**changes), HERE)
+
+
+def test_what_has_changed_since_a_checkpoint(tmp_path: Path) -> None:
+    then = saved(steps=10, task_weights={'mt': 2.0}, batch={**saved()['batch'], 'micro': 7})
+    (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': then, 'manifests': {}, 'groups': [], 'files': {}}))
+    micro = Config().batch.micro
+    assert changed_settings(Config(steps=12), tmp_path) == {'steps': 12, 'task_weights.mt': None, 'batch.micro': micro}

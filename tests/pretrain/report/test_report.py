@@ -162,6 +162,7 @@ def test_history_settings_and_environment(browser: Any, real: Path) -> None:
     click_tab(browser, 'history')
     events = [[cell.text for cell in row.find_elements(By.TAG_NAME, 'td')] for row in browser.find_elements(By.CSS_SELECTOR, 'main tr')[1:]]
     assert [row[1:4] for row in events] == [['start', '0', '2'], ['end', '4', ''], ['resume', '4', '2'], ['end', '6', '']]
+    assert 'steps=6' in events[2][4]
     click_tab(browser, 'settings')
     browser.find_element(By.CSS_SELECTOR, 'input[type=search]').send_keys('model.dim')
     (row,) = browser.find_elements(By.CSS_SELECTOR, 'tr.changed')
