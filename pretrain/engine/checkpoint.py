@@ -28,6 +28,7 @@ from shards.errors import UserError
 from shards.hashes import file_sha256
 
 STATE = 'state.json'
+FORMAT = 1  # of a checkpoint; docs/data.md says what a change of it asks of whoever has some
 LATEST = 'latest'
 MOMENTS = ('exp_avg', 'exp_avg_sq')
 TENSORS = ('master', *MOMENTS)
@@ -110,13 +111,16 @@ def check(path: Path) -> str | None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """`state.json` of a checkpoint. Raises UserError when it is missing or damaged."""
+    """`state.json` of a checkpoint. Raises UserError when it is missing, damaged, or of another format."""
     try:
         state = json.loads((path / STATE).read_text(encoding='utf8'))
     except (OSError, ValueError) as error:
         raise UserError(f'{path / STATE} cannot be read ({error}); use an older checkpoint') from None
     if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise UserError(f'{path / STATE} is not a checkpoint state; use an older checkpoint')
+    version = state.get('format', 1)
+    if version != FORMAT:
+        raise UserError(f'{path / STATE} has format {version}, this program reads {FORMAT}; go on with the version that wrote it')
     named = state.pop('sha256', None)
     if named is not None and named != digest(state):
         raise UserError(f'{path / STATE} does not have the hash that it names; use an older checkpoint')

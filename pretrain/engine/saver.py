@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import MOMENTS, STATE, check, digest, publish, put_away, read_state, retire
+from pretrain.engine.checkpoint import FORMAT, MOMENTS, STATE, check, digest, publish, put_away, read_state, retire
 from pretrain.engine.distributed import cpu_group
 from pretrain.engine.environment import environment
 from pretrain.engine.zero import Engine
@@ -136,6 +136,7 @@ class Saver:
         """Rank 0, when every rank's file is on the disk: write the state, rename. Returns the problem."""
         try:
             state |= {
+                'format': FORMAT,
                 'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
                 'config': self.config.model_dump(by_alias=True, mode='json'),
                 'manifests': self.manifests,

@@ -21,15 +21,18 @@ LICENCES = {
     'cc12m': "Google's list is free for any purpose; the pictures are their owners'",
     'wit': 'CC BY-SA 3.0',
     'cc100': "Common Crawl's terms of use",
-    'opus': "CC BY-NC 4.0 (IIT Bombay's: no commercial use), CC BY-SA (WikiMatrix), that of its page in OPUS (MultiUN)",
 }
+# Of bitext, by what is in the path of a file; any other is one of OPUS.
+BITEXT_LICENCES = {'parallel.tgz': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)", 'WikiMatrix': 'CC BY-SA (WikiMatrix)'}
+OPUS_LICENCE = "that of each corpus' page in OPUS (the others)"
 
 
 def card(name: str, found: Found, parameters: int, run: Path) -> str:
     """The text of the card; `name` is the folder's, `run` the run whose records it quotes."""
     config = found.config
     manifests, lacking = _manifests(found)
-    codes = sorted({code for manifest in manifests for code in manifest.languages if code.isalpha()})  # ISO's: the Hub takes no others
+    trained = {code for manifest in manifests for code in manifest.languages} if config.finetune is None else config.finetune.languages
+    codes = sorted(code for code in trained if code.isalpha())  # ISO's: the Hub takes no others
     values = {
         'mark': MARK,
         'name': name,
@@ -74,7 +77,7 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     for corpus in dict.fromkeys(manifest.corpus for manifest in manifests):
         own = [manifest for manifest in manifests if manifest.corpus == corpus]
         languages = sorted({code for manifest in own for code in manifest.languages})
-        licence = LICENCES.get(corpus, "its publisher's")
+        licence = _licence_of_bitext(own) if corpus == 'opus' else LICENCES.get(corpus, "its publisher's")
         rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), licence])
     text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
     if lacking:
@@ -85,6 +88,14 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
         f'{text}\n\nShards keep the URL and the licence of every picture, so that one can be looked up. Who builds a corpus from '
         'other files than the original ones, as the sample of the repository does, has the licences of those files.'
     ).strip()
+
+
+def _licence_of_bitext(manifests: list[Manifest]) -> str:
+    """Of the files that the streams were built from; all of them where no manifest names any."""
+    paths = {str(source['path']) for manifest in manifests for source in manifest.sources}
+    found = [licence for part, licence in BITEXT_LICENCES.items() if not paths or any(part in path for path in paths)]
+    others = not paths or any(all(part not in path for part in BITEXT_LICENCES) for path in paths)
+    return ', '.join([*found, OPUS_LICENCE] if others else found)
 
 
 def _finetuned(config: Config) -> str:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from pretrain.config import Config
 from pretrain.export.card import CARD, MARK, card
 from pretrain.export.sources import sources
-from pretrain.model.load import CONFIG, WEIGHTS, Found, find_model, load_found
+from pretrain.model.load import CONFIG, FORMAT, WEIGHTS, Found, find_model, load_found
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, MODEL
@@ -39,6 +39,7 @@ def write_export(found: Found, out: Path, run: Path) -> Path:
         'model_type': 'unix2',
         'architectures': ['UniX2Model'],
         'auto_map': {'AutoConfig': 'configuration_unix2.UniX2Config', 'AutoModel': 'modeling_unix2.UniX2Model'},
+        'format': FORMAT,
         'vocabulary': loaded.tokenizer.vocabulary,
         'checkpoint_sha256': loaded.sha256,
         'weights_sha256': file_sha256(out / WEIGHTS),

@@ -24,6 +24,7 @@ from shards.tokenizer import Tokenizer
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
+FORMAT = 1  # of an export, in CONFIG
 BEST = 'best'  # folder of a fine-tuning's run: the export of its best checkpoint
 
 
@@ -131,9 +132,11 @@ def embed_texts(loaded: Loaded, texts: Sequence[str], language: str, limit: int 
 def _find_export(folder: Path) -> Found:
     try:
         description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
+        if (version := description.get('format', 1)) != FORMAT:
+            raise UserError(f'{folder / CONFIG} has format {version}, this program reads {FORMAT}; export it again from the run')
         config = Config.model_validate(description['run'])
         sha256 = file_sha256(folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
         raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')

@@ -21,3 +21,10 @@ def test_every_module_has_its_line(room: str) -> None:
     missing = {name for name in there if not any(fnmatch(name, pattern) for pattern in named)}
     assert len(there) > 5 and missing == set()
     assert {pattern for pattern in named if not any(fnmatch(name, pattern) for name in there)} == set()
+
+
+def test_the_diagram_names_what_is_there() -> None:
+    drawn = re.findall(r'[\w/]+(?:/|\.py)(?=[\s,<])', (ROOT / 'docs/data-way.svg').read_text(encoding='utf8').partition('<text')[2])
+    assert len(drawn) > 8
+    for path in drawn:
+        assert (ROOT / path).exists() or (ROOT / 'pretrain' / path).exists(), path

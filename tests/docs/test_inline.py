@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from tests.docs.commands import DOCUMENTS, ROOT
 
 PROGRAMS = ('data_pipeline', 'pretrain', 'downstream')
 COMMAND = r'(data_pipeline|pretrain|downstream|make|python) \w|python -m'
+LAUNCHED = r'(?:OMP_NUM_THREADS=1 )?(?:deepspeed|torchrun|sbatch|srun) (?:python )?(\S+\.(?:py|sh)|downstream )'
 EXAMPLES = {'TASK': 'coco', 'BENCHMARK': 'coco', 'CORPUS': 'cc3m'}  # names in capitals that stand for a subcommand
 
 
@@ -20,7 +22,7 @@ def spans() -> set[str]:
     found = set()
     for document in DOCUMENTS:
         text = re.sub(r'(?ms)^ *```.*?^ *```', '', document.read_text(encoding='utf8'))
-        found |= {span for span in re.findall(r'`([^`\n]+)`', text) if re.match(COMMAND, span)}
+        found |= {span for span in re.findall(r'`([^`\n]+)`', text) if re.match(f'{COMMAND}|{LAUNCHED}', span)}
     return found
 
 
@@ -60,5 +62,21 @@ def test_scripts_and_modules_are_there(span: str) -> None:
         assert (ROOT / words[1]).is_file()
 
 
+@pytest.mark.parametrize('span', [span for span in SPANS if re.match(LAUNCHED, span)])
+def test_what_is_launched_is_there(span: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script, and of ours its flags."""
+    launched = re.match(LAUNCHED, span)
+    assert launched
+    script = launched[1].strip()
+    assert script in PROGRAMS or (ROOT / script).is_file()
+    if script == 'pretrain/run.py':
+        monkeypatch.setattr(sys, 'argv', [script, '--help'])
+        monkeypatch.setattr(sys, 'path', [str(ROOT), *sys.path])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(ROOT / script), run_name='__main__')
+        told = capsys.readouterr().out
+        assert all(flag in told for flag in re.findall(r'--[a-z-]+', span[launched.end() :]))
+
+
 def test_there_are_such_commands() -> None:
-    assert len(SPANS) > 40
+    assert len(SPANS) > 40 and sum(bool(re.match(LAUNCHED, span)) for span in SPANS) > 5

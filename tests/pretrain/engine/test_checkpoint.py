@@ -302,6 +302,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     'a state that is a list': lambda path: (path / STATE).write_text('[]'),
     'a state without contents': lambda path: (path / STATE).write_text('{"files": []}'),
     'no weights': lambda path: (path / 'weights-00001-of-00002.safetensors').unlink(),
+    'another format': lambda path: (path / STATE).write_text(json.dumps({**read_state(path), 'format': 2})),
     'odd entries': lambda path: (path / STATE).write_text(json.dumps({**read_state(path), 'files': ['x']})),
     'empty': lambda path: (shutil.rmtree(path), path.mkdir()),  # type: ignore[func-returns-value]
 }

@@ -1,7 +1,9 @@
 """A model card says what the run's own records say."""
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import yaml
 
 from pretrain.config import Config, FineTune, Init
 from pretrain.data.sources import check_data
-from pretrain.export.card import card
+from pretrain.export.card import OPUS_LICENCE, card
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION
 from shards.tokenizer import Tokenizer
@@ -45,8 +47,22 @@ def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
         json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json')
     )
     assert f'| opus | bitext | {total:,} |' in corpora['opus'] and "CC BY-NC 4.0 (IIT Bombay's: no commercial use)" in corpora['opus']
+    assert 'CC BY-SA (WikiMatrix)' in corpora['opus'] and OPUS_LICENCE in corpora['opus']
     assert 'CC BY-SA 3.0' in corpora['wit'] and 'had changed' not in body
     assert '1,234,567 parameters' in body and '30 optimizer steps' in body and 'Initial weights: random.' in body
+
+
+def test_licences_of_bitext_are_those_of_its_files(found: Found, run: Path, tmp_path: Path) -> None:
+    """A model that has seen nothing of IIT Bombay's is not bound by that licence."""
+    shards = Path(shutil.copytree(found.config.data.shards, tmp_path / 'shards'))
+    path = next(path for path in (shards / 'opus/train').rglob('manifest.json'))
+    content = json.loads(path.read_text())
+    content['sources'] = [{'path': 'WikiMatrix/WikiMatrix.de-en.tsv.gz', 'bytes': 1, 'sha256': ''}]
+    path.write_text(json.dumps(content))
+    config = found.config.model_copy(update={'data': found.config.data.model_copy(update={'shards': str(shards)})})
+    data = {path.parent.relative_to(shards).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()}
+    text = card('model', replace(found, config=config, data=data), 1, run)
+    assert '| CC BY-SA (WikiMatrix) |' in text and 'CC BY-NC' not in text and OPUS_LICENCE not in text
 
 
 def test_figures_are_those_of_the_exported_step(found: Found, run: Path) -> None:
@@ -73,5 +89,6 @@ def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:
     model = found.config.model.model_copy(update={'labels': 2})
     config = found.config.model_copy(update={'finetune': tuned, 'model': model, 'tasks': ['entailment']})
     text = card('model', replace(found, config=config), 1, run)
+    assert yaml.safe_load(text.split('---\n')[1])['language'] == ['en']
     assert 'scores the 2 classes: yes, no.' in text and 'Fine-tuned on xvnli from `runs/base`' in text
     assert '| development set | BLEU times 100 |\n| --- | --- |\n| en | 62.5 |' in text and 'had changed' not in text

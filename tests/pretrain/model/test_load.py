@@ -138,6 +138,11 @@ def cut_without_hash(folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(description))
 
 
+def another_format(folder: Path) -> None:
+    description = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**description, 'format': 2}))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     'flipped byte': (lambda folder: flip(folder / WEIGHTS), 'does not have the hash'),
     'cut weights': (cut, 'does not have the hash'),
@@ -147,6 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     'a list': (lambda folder: (folder / CONFIG).write_text('[]'), 'is not a whole export'),
     'no settings': (lambda folder: (folder / CONFIG).write_text('{}'), 'is not a whole export'),
     'unknown settings': (lambda folder: (folder / CONFIG).write_text('{"run": {"colour": 1}}'), 'is not a whole export'),
+    'another format': (another_format, 'config.json has format 2, this program reads 1; export it again from the run'),
     'no tokenizer': (lambda folder: (folder / 'tokenizer.json').unlink(), 'tokenizer.json is missing'),
     'another tokenizer': (lambda folder: flip(folder / 'sentencepiece.bpe.model'), 'sentencepiece.bpe.model'),
     'another model': (change_model, 'does not fit its own configuration'),
