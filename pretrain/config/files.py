@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -111,7 +112,11 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
         return f'unknown setting {where}{source}' + (f'; did you mean {near}?' if near else '')
     if first['type'] == 'value_error':  # of settings that do not fit together: the message names them
         return f'{where or "configuration"}{source}: {first["ctx"]["error"]}'
-    return f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+    said = f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+    if first['type'] == 'literal_error':  # one of some words
+        near = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
+        said += f'; did you mean {near[0]}?' if near else ''
+    return said
 
 
 def _nearest(key: str, known: list[str]) -> str | None:
