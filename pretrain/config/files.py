@@ -114,8 +114,8 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
         return f'{where or "configuration"}{source}: {first["ctx"]["error"]}'
     said = f'{where} = {first["input"]!r}{source}: {first["msg"]}'
     if first['type'] == 'literal_error':  # one of some words
-        near = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
-        said += f'; did you mean {near[0]}?' if near else ''
+        alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
+        said += f'; did you mean {alike[0]}?' if alike else ''
     return said
 
 
