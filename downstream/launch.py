@@ -55,7 +55,7 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(('', port))
             return port
-    raise OSError(f'every port from {PORTS.start} to {PORTS.stop - 1} is taken')
+    raise OSError(f'every port from {PORTS[0]} to {PORTS[-1]} is taken')
 
 
 def _wait_for_group(group: int) -> None:

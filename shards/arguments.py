@@ -13,10 +13,10 @@ from shards.errors import UserError
 class Parser(argparse.ArgumentParser):
     """Reports mistakes as a UserError with the nearest valid word; flags are never abbreviated."""
 
+    late_epilog: Callable[[], str] | None = None  # what stands below the flags, made when it is asked for: it may import for seconds
+
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **{'allow_abbrev': False, **options})
-
-    late_epilog: Callable[[], str] | None = None  # what stands below the flags, made when it is asked for: it may import for seconds
 
     def format_help(self) -> str:
         if self.late_epilog is not None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,8 +23,10 @@ LICENCES = {
     'wit': 'CC BY-SA 3.0',
     'cc100': "Common Crawl's terms of use",
 }
-# Of bitext, by what is in the path of a file; any other is one of OPUS.
-BITEXT_LICENCES = {'parallel.tgz': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)", 'WikiMatrix': 'CC BY-SA (WikiMatrix)'}
+# Of bitext, by the path of a file (those of IIT Bombay are told by the reader in the same way); any other is one of OPUS.
+BITEXT_LICENCES = {
+    r'parallel(-n)?\.(tgz|tar\.gz)$': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)", 'WikiMatrix': 'CC BY-SA (WikiMatrix)',
+}  # fmt: skip
 OPUS_LICENCE = "that of each corpus' page in OPUS (the others)"
 
 
@@ -93,8 +96,8 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
 def _licence_of_bitext(manifests: list[Manifest]) -> str:
     """Of the files that the streams were built from; all of them where no manifest names any."""
     paths = {str(source['path']) for manifest in manifests for source in manifest.sources}
-    found = [licence for part, licence in BITEXT_LICENCES.items() if not paths or any(part in path for path in paths)]
-    others = not paths or any(all(part not in path for part in BITEXT_LICENCES) for path in paths)
+    found = [licence for kind, licence in BITEXT_LICENCES.items() if not paths or any(re.search(kind, path) for path in paths)]
+    others = not paths or any(not any(re.search(kind, path) for kind in BITEXT_LICENCES) for path in paths)
     return ', '.join([*found, OPUS_LICENCE] if others else found)
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.support.slurm import Cluster, kill, lacking, require, wait_for
 
 # What every CPU job says in place of eight ranks with a GPU each: one rank a node.
 ONE_A_NODE = ['--ntasks-per-node=1', '--cpus-per-task=1']
+SLICE = 0.05
 
 
 @pytest.fixture(scope='session')
@@ -98,23 +100,29 @@ def array(cluster: Cluster, home: Path, folder: Path, worn: Started) -> Array:  
 
 
 def stop_in_build(cluster: Cluster, array: Array, elements: tuple[int, ...]) -> dict[int, list[int]]:
-    """Processes of each element, stopped while it builds. They run for moments only until they say that they build: on a busy machine an
-    element might be done before anyone looks again, or before Slurm has heard of it.
+    """Processes of each element, stopped while it builds. Once they are seen they run for moments only, of SLICE seconds, and stand still
+    while nobody looks: on a busy machine an element might be done before anyone looks again.
     """
     stopped = dict[int, list[int]]()
+
+    def tasks_of(element: int) -> list[int]:
+        return cluster.pids(f'SLURM_ARRAY_JOB_ID={array.job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
+
+    def send(number: int, tasks: list[int]) -> None:
+        for pid in tasks:
+            with suppress(ProcessLookupError):  # one may end at any time
+                os.kill(pid, number)
 
     def all_build() -> bool:
         for element in elements:
             if element not in stopped:
                 attempt = array.log(element).with_suffix('.attempt-1.log')
-                tasks = cluster.pids(f'SLURM_ARRAY_JOB_ID={array.job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
-                for pid in tasks:
-                    os.kill(pid, signal.SIGSTOP)
+                send(signal.SIGCONT, tasks_of(element))
+                time.sleep(SLICE)
+                tasks = tasks_of(element)
+                send(signal.SIGSTOP, tasks)
                 if tasks and attempt.exists() and 'opus build' in attempt.read_text():
                     stopped[element] = tasks
-                    continue
-                for pid in tasks:
-                    os.kill(pid, signal.SIGCONT)
         return len(stopped) == len(elements)
 
     wait_for(all_build, f'elements {elements} do not all build', cluster.logs)

@@ -65,7 +65,7 @@ OURS = (
     Row('downstream multi30k-retrieval finetune', 'tests/downstream/test_retrieval_finetuning.py: multi30k-retrieval finetune'),
     Row('downstream multi30k-translation evaluate', 'tests/downstream/test_multi30k_translation.py: multi30k-translation evaluate'),
     Row('downstream multi30k-translation finetune', 'tests/downstream/test_translation_finetuning.py: multi30k-translation finetune'),
-    Row('deepspeed --num_accelerators 2 downstream/run.py', 'downstream/finetune.py: --num_accelerators'),
+    Row('deepspeed --num_accelerators 2 downstream/run.py', 'tests/downstream/test_multi30k_translation.py: downstream/run.py'),
     Row('downstream tatoeba', 'tests/downstream/test_tatoeba.py: tatoeba evaluate'),
     Row('downstream coco evaluate', 'tests/downstream/test_coco.py: coco evaluate'),
     Row('downstream coco-cn evaluate', 'tests/downstream/test_coco.py: coco-cn evaluate'),
