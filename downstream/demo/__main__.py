@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def main() -> int:
     config = load_config(CONFIG, settings(options.out, options.steps, options.seed))
     record = Steps(options.out)
     seconds = record.run(steps(options.out, config, overrides(config), gpus()))
-    report(options.out, config, seconds)
+    shown = report(options.out, config, seconds)
+    if options.steps is None and (problem := results.too_low(shown)):
+        print(f'error: {problem}', file=sys.stderr)
+        return 1
     return 0
 
 
@@ -90,8 +94,8 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     return found
 
 
-def report(out: Path, config: Config, seconds: dict[str, float]) -> None:
-    """Print the tables; write OUT/results.json, OUT/results.txt and OUT/demo.png."""
+def report(out: Path, config: Config, seconds: dict[str, float]) -> dict[str, Any]:
+    """Print the tables; write OUT/results.json, OUT/results.txt and OUT/demo.png. Returns the recalls that the last line is about."""
     run = out / 'run'
     metrics, evaluations = read_lines(run / METRICS), read_lines(run / EVALUATION)
     if not metrics or not evaluations:
@@ -117,6 +121,7 @@ def report(out: Path, config: Config, seconds: dict[str, float]) -> None:
     write_json(out / 'results.json', content)
     write_text(out / 'results.txt', text + '\n')
     print(f'\n{text}\n\nTook {clock(sum(seconds.values()))} in all. Picture: {picture}   numbers: {out / "results.json"}   run: {run}')
+    return sets[headline.name]
 
 
 def gpus() -> int:

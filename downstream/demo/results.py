@@ -12,6 +12,7 @@ from shards.schema import KINDS, read_manifest
 
 KS = (1, 5, 10)
 WAYS = ('text_to_image', 'image_to_text')
+EXPECTED = 0.30  # the headline after the whole demo, whatever the seed (docs/benchmarks.md has three)
 
 
 def retrieval(result: dict[str, Any], floor: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +90,14 @@ def loss_table(found: dict[str, Any]) -> str:
 
     rows = [[task, cell(loss['before']), cell(loss['after'])] for task, loss in found['tasks'].items()]
     return 'Held-out loss of each task, mean over languages\n' + table(['task', f'step {before}', f'step {after}'], rows)
+
+
+def too_low(found: dict[str, Any]) -> str | None:
+    """What is wrong with the headline of a whole demo; none when it is what training with any seed reaches."""
+    ours = found['mean_paper']['text_to_image']['ours'][KS.index(10)]
+    if ours >= EXPECTED:
+        return None
+    return f'text->image R@10 of {percent(ours)} is less than {percent(EXPECTED)}, which any seed reaches; the training is broken'
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -48,6 +48,12 @@ def test_table(found: dict[str, Any]) -> None:
     assert len({len(line) for line in lines[2:-1]}) == 1
 
 
+def test_a_whole_demo_that_learns_too_little_says_so(found: dict[str, Any]) -> None:
+    assert results.too_low(found) is None
+    floor = {'ours': [0.1, 0.2, 0.2994], 'floor': [0, 0, 0], 'chance': [0, 0, 0]}
+    assert 'R@10 of 29.9 is less than 30.0' in (results.too_low({'mean_paper': {'text_to_image': floor}}) or '')
+
+
 def evaluation(step: int, loss: float | None) -> dict[str, Any]:
     languages = {} if loss is None else {'de': loss - 0.5, 'en': loss + 0.5}
     return {'step': step, 'heldout': {'mt': {'mean': loss, 'languages': languages}, 'itm': {'mean': 0.7, 'languages': {'en': 0.7}}}}
