@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pretrain.config import TASKS, Config, dump_config, load_config
+from pretrain.evaluation.curve import retrieval_split
 from shards.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
@@ -21,8 +22,8 @@ def refusal(path: Path | None, *overrides: str) -> str:
 
 
 def test_defaults_are_the_papers() -> None:
-    from_random = ['init.text=null', 'init.visual=null']
-    assert load_config(CONFIGS / 'paper.yaml', from_random) == load_config(None) == Config()
+    here = ['init.text=null', 'init.visual=null', 'eval.retrieval.data=null']
+    assert load_config(CONFIGS / 'paper.yaml', here) == load_config(None) == Config()
     paper = Config()
     assert (paper.steps, paper.batch.global_, paper.optimizer.lr, paper.optimizer.lr_min) == (60_000, 4096, 1e-4, 1e-6)
     assert (paper.optimizer.warmup, paper.optimizer.betas, paper.optimizer.weight_decay) == (4000, (0.9, 0.999), 0.1)
@@ -43,6 +44,12 @@ def test_paper_yaml_names_settings_that_exist() -> None:
     check(yaml.safe_load((CONFIGS / 'paper.yaml').read_text()), resolved, '')
 
 
+def test_the_default_run_has_a_retrieval_curve_in_a_fresh_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    split = retrieval_split(load_config(CONFIGS / 'paper.yaml'))
+    assert split is not None and len(split.names) == 183 and len(split.captions) == 21
+
+
 def test_sample_trains_all_tasks_alike() -> None:
     sample = load_config(CONFIGS / 'sample.yaml')
     assert tuple(sample.tasks) == TASKS and not sample.task_weights
@@ -53,6 +60,8 @@ def test_the_longer_run_is_that_of_the_sample_but_for_what_it_says() -> None:
     short, long = (yaml.safe_load(dump_config(load_config(CONFIGS / name))) for name in ('sample.yaml', 'sample_long.yaml'))
     assert long['steps'] > short['steps'] and long['out'] != short['out']
     short |= {'out': long['out'], 'steps': long['steps']}
+    short['model']['visual'] |= {'image_size': 48}
+    short['batch']['tasks'] |= {'clcl': 256}
     for part, keys in {'model': ['dropout'], 'data': ['augment_min_scale', 'augment_colour'], 'eval': ['every']}.items():
         for key in keys:
             assert short[part][key] != long[part][key]
