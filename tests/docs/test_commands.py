@@ -80,6 +80,7 @@ OURS = (
     Row('python benchmarks/learning.py', 'parsed: half an hour; tests/benchmarks/test_learning.py has a contest of seconds'),
     Row('make bench-pretrain', 'parsed: hours; tests/benchmarks/test_results.py has what it computes'),
     Row('python benchmarks/full_size_step.py', 'tests/benchmarks/test_full_size_step.py: benchmarks/full_size_step.py'),
+    Row('python benchmarks/leave_one_out.py', 'parsed: a quarter of an hour; tests/pretrain/test_ablation.py has it smaller'),
     Row('python benchmarks/bf16_band.py', 'parsed: minutes; tests/benchmarks/test_bf16_band.py has what it computes'),
     Row('python benchmarks/checkpoint.py', 'tests/benchmarks/test_checkpoint.py: benchmarks/checkpoint.py'),
     Row('python benchmarks/plan_memory.py', 'parsed: minutes; tests/pretrain/plan/test_plan.py runs one of its cases'),
