@@ -21,10 +21,9 @@ from downstream.retrieval_finetuning import Retrieval
 from downstream.translation_finetuning import Translation
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
-from pretrain.config import Config
+from pretrain.config import Config, differences
 from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.distributed import launched_world
-from pretrain.engine.resume import flat
 from pretrain.model.load import BEST, CONFIG, Found, find_model
 from pretrain.preflight import check_newest_checkpoint
 from pretrain.records import EVALUATION, read_lines
@@ -139,12 +138,11 @@ def _done(out: Path, prepared: Prepared) -> dict[str, Any] | None:
         trained = result.get('trained')
         if trained is None:  # it was stopped before it was whole
             return None
-        then = flat(trained['settings'])
+        changed = differences(prepared.config.model_dump(by_alias=True, mode='json'), trained['settings'])
         check_bound(trained['from'], prepared.bound, path, prepared.config)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f'{path} is no result of a fine-tuning; choose another --out') from None
-    now = flat(prepared.config.model_dump(by_alias=True, mode='json'))
-    for key in [*now, *then]:
-        if now.get(key) != then.get(key) and not any(key == free or key.startswith(f'{free}.') for free in UNTOLD):
-            raise UserError(f'{out} holds a run with {key} = {then.get(key)!r}, this one asks for {now.get(key)!r}; choose another --out')
+    for key, (now, then) in changed.items():
+        if not any(key == free or key.startswith(f'{free}.') for free in UNTOLD):
+            raise UserError(f'{out} holds a run with {key} = {then!r}, this one asks for {now!r}; choose another --out')
     return result

@@ -46,9 +46,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     return Shares(config, log)
 
 
-# On a busy machine an example that writes a file takes any time.
-hypothesis.settings.register_profile('files', deadline=None)
-hypothesis.settings.load_profile('files')
+# Every run draws the same examples: what fails did so before. `--hypothesis-profile search` draws others, and more of them. Neither has a
+# deadline: on a busy machine an example that writes a file takes any time.
+hypothesis.settings.register_profile('same', derandomize=True, deadline=None)
+hypothesis.settings.register_profile('search', max_examples=1000, deadline=None)
+hypothesis.settings.load_profile('same')
 
 
 def pytest_configure() -> None:

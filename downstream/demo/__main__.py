@@ -11,7 +11,7 @@ from downstream.demo import figure, results
 from downstream.demo.steps import Step, Steps, clock
 from downstream.launch import free_port
 from downstream.report import write_json, write_text
-from pretrain.config import Config, load_config
+from pretrain.config import Config, differences, load_config
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
 from shards.arguments import Parser
@@ -61,8 +61,8 @@ def settings(out: Path, steps: int | None, seed: int) -> list[str]:
 
 def overrides(config: Config) -> list[str]:
     """The least key=value arguments that make configs/sample.yaml this configuration: none for the plain demo."""
-    base, wanted = _flat(load_config(CONFIG)), _flat(config)
-    return [f'{key}={value}' for key, value in wanted.items() if base[key] != value]
+    wanted, base = (settings.model_dump(by_alias=True, mode='json') for settings in (config, load_config(CONFIG)))
+    return [f'{key}={value}' for key, (value, _) in differences(wanted, base).items()]
 
 
 def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> list[Step]:
@@ -133,17 +133,6 @@ def gpus() -> int:
 
 def _floor(out: Path, data: Path) -> Path:
     return out / 'floor' / f'{data.name}.json'
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    """Setting by dotted key, lists and free mappings whole."""
-
-    def walk(prefix: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict) and prefix not in ('task_weights.', 'model.visual.options.'):
-            return {key: below for name, item in value.items() for key, below in walk(f'{prefix}{name}.', item).items()}
-        return {prefix[:-1]: value}
-
-    return walk('', config.model_dump(by_alias=True, mode='json'))
 
 
 def _free(port: int) -> bool:

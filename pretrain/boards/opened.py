@@ -9,8 +9,7 @@ from pretrain.boards.board import Background, Board, Guarded
 from pretrain.boards.mlflow_run import MlflowRun
 from pretrain.boards.tensorboard import TensorBoard
 from pretrain.boards.weights_and_biases import WeightsAndBiases
-from pretrain.config import Config
-from pretrain.engine.resume import flat
+from pretrain.config import Config, flat
 from shards.errors import UserError
 
 

@@ -5,6 +5,7 @@ from pretrain.config.data import Data
 from pretrain.config.faults import Recovery, Watchdog
 from pretrain.config.files import dump_config, load_config, override, validated
 from pretrain.config.finetune import FineTune
+from pretrain.config.flat import differences, flat
 from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model, Visual
@@ -14,5 +15,5 @@ from pretrain.config.training import Checkpoint, Eval, Log, Optimizer, Retrieval
 
 __all__ = [
     'TASKS', 'Batch', 'Checkpoint', 'Config', 'Data', 'Eval', 'FineTune', 'Init', 'Kernels', 'Log', 'Model', 'Optimizer', 'Recovery',
-    'Retrieval', 'Task', 'TaskOptions', 'Visual', 'Watchdog', 'dump_config', 'load_config', 'override', 'validated',
+    'Retrieval', 'Task', 'TaskOptions', 'Visual', 'Watchdog', 'differences', 'dump_config', 'flat', 'load_config', 'override', 'validated',
 ]  # fmt: skip

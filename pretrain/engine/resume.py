@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from pretrain.config import Config
+from pretrain.config import Config, differences
 from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
 from shards.errors import UserError
 
@@ -85,24 +85,15 @@ def check_resumable(config: Config, path: Path) -> dict[str, str]:
 
 def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> None:
     """Raises UserError naming the first setting by which this run is another one than that of the checkpoint."""
-    now, then = flat(config.model_dump(by_alias=True, mode='json')), flat(saved)
-    for key in [*now, *then]:
-        if now.get(key) != then.get(key) and not any(key == free or key.startswith(f'{free}.') for free in FREE):
+    for key, (now, then) in differences(config.model_dump(by_alias=True, mode='json'), saved).items():
+        if not any(key == free or key.startswith(f'{free}.') for free in FREE):
             raise UserError(
-                f'{checkpoint} was trained with {key} = {then.get(key)!r}, this run asks for {now.get(key)!r}, which would lose or repeat '
+                f'{checkpoint} was trained with {key} = {then!r}, this run asks for {now!r}, which would lose or repeat '
                 'samples or change the model; set it back, or choose another `out`'
             )
 
 
 def changed_settings(config: Config, path: Path) -> dict[str, Any]:
     """Settings by dotted key that are others now than in the run that wrote the checkpoint; None for one that is not there any more."""
-    now, then = flat(config.model_dump(by_alias=True, mode='json')), flat(read_state(path)['config'])
-    return {key: now.get(key) for key in [*now, *(then.keys() - now.keys())] if now.get(key) != then.get(key)}
-
-
-def flat(settings: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Settings by dotted key; lists stay whole."""
-    out: dict[str, Any] = {}
-    for name, value in settings.items():
-        out |= flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {f'{prefix}{name}': value}
-    return out
+    changed = differences(config.model_dump(by_alias=True, mode='json'), read_state(path)['config'])
+    return {key: now for key, (now, _) in changed.items()}

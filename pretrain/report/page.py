@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pretrain.config import Config
+from pretrain.config import Config, flat
 from pretrain.progress import duration
 from pretrain.report.curves import Curves
 from pretrain.report.read import Line, Run, read_run
@@ -33,7 +33,7 @@ def report(folder: Path) -> str:
         'faults': _faults(run),
         'problems': run.problems,
         'settings': _settings(run.settings),
-        'environment': [[name, _text(value)] for name, value in _flat(run.environment).items()],
+        'environment': [[name, _text(value)] for name, value in flat(run.environment).items()],
     }
     return self_contained(HERE / 'report.html', HERE / 'report.js', data)
 
@@ -73,7 +73,7 @@ def _starts(run: Run) -> list[list[str]]:
             continue
         now, told = line.get('environment'), ''
         if isinstance(now, dict):
-            now = {name: _text(value) for name, value in _flat(now).items()}
+            now = {name: _text(value) for name, value in flat(now).items()}
             told = ', '.join(f'{name} {value}' for name, value in now.items() if before is not None and before.get(name) != value)
             if before is None:
                 told = f'on {now.get("host", "?")}'
@@ -97,16 +97,9 @@ def _faults(run: Run) -> list[list[str]]:
 
 def _settings(settings: Line) -> list[list[Any]]:
     """[key, value, default where it is another] of the resolved configuration."""
-    defaults, flat = _flat(Config().model_dump(by_alias=True, mode='json')), _flat(settings)
-    changed = {key: _text(defaults[key]) for key, value in flat.items() if key in defaults and defaults[key] != value}
-    return [[key, _text(value), changed.get(key)] for key, value in flat.items()]
-
-
-def _flat(settings: Line, prefix: str = '') -> Line:
-    out: Line = {}
-    for name, value in settings.items():
-        out |= _flat(value, f'{prefix}{name}.') if isinstance(value, dict) and value else {f'{prefix}{name}': value}
-    return out
+    defaults, own = flat(Config().model_dump(by_alias=True, mode='json')), flat(settings)
+    changed = {key: _text(defaults[key]) for key, value in own.items() if key in defaults and defaults[key] != value}
+    return [[key, _text(value), changed.get(key)] for key, value in own.items()]
 
 
 def _text(value: Any) -> str:

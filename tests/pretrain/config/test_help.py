@@ -5,8 +5,7 @@ import re
 import subprocess
 import sys
 
-from pretrain.config import Config, load_config
-from pretrain.engine.resume import flat
+from pretrain.config import Config, flat, load_config
 from tests.support.launch import ROOT
 
 
