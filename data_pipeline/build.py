@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from data_pipeline import build_bitext, build_pictures, build_text, references
 from data_pipeline.drops import Drops
-from data_pipeline.finish import JOB, PLAN, finish_corpus, missing_units, read_plan
+from data_pipeline.finish import finish_corpus
 from data_pipeline.job import SHARDS, Job, inputs_of
+from data_pipeline.plan import JOB, PLAN, missing_units, read_plan
 from data_pipeline.unread import warnings_of
 from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
 from shards.errors import UserError

@@ -1,18 +1,18 @@
-"""The command `data_pipeline`."""
+"""The command line of `data_pipeline`; what its commands do is in commands.py."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.settings import RULES, Settings, flag
+from data_pipeline import commands
+from data_pipeline.settings import Settings, flag
 from shards.arguments import Parser
-from shards.errors import UserError, run_command
+from shards.errors import run_command
 from shards.schema import KINDS
 from shards.storage import location
 
@@ -22,38 +22,42 @@ _BUILD = """Build the shards of one corpus below OUT/CORPUS/. Run again after an
 def parser() -> Parser:
     """The whole command line."""
     main_parser = Parser(prog='data_pipeline', description='Raw corpora -> MDS shards for pre-training.')
-    commands = main_parser.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
+    subparsers = main_parser.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
 
     def command(name: str, run: Any, text: str) -> Parser:
-        sub: Parser = commands.add_parser(name, help=text.partition('.')[0], description=text, formatter_class=_Help)
+        sub: Parser = subparsers.add_parser(name, help=text.partition('.')[0], description=text, formatter_class=_Help)
         sub.set_defaults(run=run, parser=sub)
         return sub
 
-    _add_build(command('build', _build, _BUILD))
+    _add_build(command('build', commands.run_build, _BUILD))
     sub = command(
-        'finish', _finish, 'Merge what the tasks of an array job have built into streams (a build with one task does it by itself).'
+        'finish',
+        commands.run_finish,
+        'Merge what the tasks of an array job have built into streams (a build with one task does it by itself).',
     )
     sub.add_argument('--out', type=location, required=True, metavar='DIR', help='--out of the builds')
     _add_scratch(sub)
     sub = command(
         'verify',
-        _verify,
+        commands.run_verify,
         'Check shards: every checksum, the index, and that every sample decodes. Exit code 1 and a list when something is bad.',
     )
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
-    sub = command('stats', _stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
+    sub = command('stats', commands.run_stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub.add_argument('--json', action='store_true', help='print JSON instead of tables')
     sub = command(
         'remove',
-        _remove,
+        commands.run_remove,
         'Take pictures out of built shards (a take-down). Only shards that hold one are written anew; run again after an interruption, it '
         'continues. The manifests say so, and a later build leaves them out too.',
     )
     sub.add_argument('--urls', type=Path, required=True, metavar='FILE', help='URLs or image ids (`image_id` of the shards), one a line')
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of the builds, or the folder of a corpus below it; also s3://…')
     _add_scratch(sub)
-    sub = command('show', _show, 'Look at samples: pictures with their captions in all languages, texts, and what was dropped and why.')
+    sub = command(
+        'show', commands.run_show, 'Look at samples: pictures with their captions in all languages, texts, and what was dropped and why.'
+    )
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub.add_argument('--html', type=Path, metavar='F', help='write one self-contained page to look at in a browser')
     sub.add_argument('--samples', type=int, metavar='N', help='of each stream (default: 3, with --html 120)')
@@ -72,7 +76,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _add_build(sub: Parser) -> None:
     sub.add_argument('corpus', choices=list(KINDS), metavar='CORPUS', help=' '.join(KINDS))
     sub.add_argument('--raw', type=Path, required=True, metavar='DIR', help="the corpus's own folder (docs/data.md shows the layouts)")
-    sub.add_argument('--out', type=location, required=True, metavar='DIR', help='folder for the shards of all corpora, or s3://bucket/prefix')
+    sub.add_argument(
+        '--out', type=location, required=True, metavar='DIR', help='folder for the shards of all corpora, or s3://bucket/prefix'
+    )
     _add_scratch(sub)
     sub.add_argument('--images', type=Path, metavar='DIR', help="img2dataset's output (or WIT's pixel files) when it is not below --raw")
     sub.add_argument(
@@ -119,10 +125,10 @@ def _add_scratch(sub: Parser) -> None:
 def _add_tokenizer(sub: Parser) -> None:
     from data_pipeline.tokenizer_settings import TrainingSettings
 
-    commands = sub.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
+    subparsers = sub.add_subparsers(title='commands', metavar='COMMAND', required=True, parser_class=Parser)
     text = 'Train a sentencepiece model on the texts of every corpus found, languages balanced.'
-    train: Parser = commands.add_parser('train', help=text, description=text, formatter_class=_Help)
-    train.set_defaults(run=_train, parser=train)
+    train: Parser = subparsers.add_parser('train', help=text, description=text, formatter_class=_Help)
+    train.set_defaults(run=commands.run_tokenizer_train, parser=train)
     train.add_argument(
         '--raw', type=Path, required=True, metavar='DIR', help=f'folder that holds the folders {" ".join(KINDS)}, or some of them'
     )
@@ -136,135 +142,10 @@ def _add_tokenizer(sub: Parser) -> None:
             help=item.metadata['help'],
         )
     text = "Take over a sentencepiece model such as mBART's sentencepiece.bpe.model."
-    take: Parser = commands.add_parser('import', help=text, description=text, formatter_class=_Help)
-    take.set_defaults(run=_import, parser=take)
+    take: Parser = subparsers.add_parser('import', help=text, description=text, formatter_class=_Help)
+    take.set_defaults(run=commands.run_tokenizer_import, parser=take)
     take.add_argument('file', type=Path, metavar='FILE', help='the model file')
     take.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the tokenizer')
-
-
-def _build(options: argparse.Namespace) -> int:
-    from data_pipeline.build import build
-    from data_pipeline.job import Job
-
-    given = {item.name: getattr(options, item.name) for item in fields(Settings) if hasattr(options, item.name)}
-    for item in fields(Settings):
-        if item.name in given and KINDS[options.corpus] not in item.metadata['kinds']:
-            raise UserError(f'{flag(item)} does not concern {options.corpus}; leave it out')
-    settings = Settings(**given)
-    for rule in sorted(settings.switched_off):
-        if KINDS[options.corpus] not in RULES[rule]:
-            raise UserError(f'--without {rule} does not concern {options.corpus}; leave it out')
-    job = Job(
-        options.corpus,
-        options.raw,
-        options.out,
-        settings,
-        options.images,
-        options.translations,
-        options.tokenizer,
-        tuple(options.exclude),
-        tuple(options.decontaminate),
-        options.scratch,
-    )
-    start = time.monotonic()
-    manifests = build(job, options.workers, options.task, options.tasks)
-    if manifests is None:
-        print(
-            f'{options.corpus}: task {options.task} of {options.tasks} is done; '
-            f'when all are, run `data_pipeline finish --out {options.out}`'
-        )
-    else:
-        _summary(options.corpus, manifests, time.monotonic() - start)
-    return 0
-
-
-def _finish(options: argparse.Namespace) -> int:
-    from data_pipeline.finish import finish
-
-    start = time.monotonic()
-    for corpus, manifests in finish(options.out, options.scratch).items():
-        _summary(corpus, manifests, time.monotonic() - start)
-    return 0
-
-
-def _summary(corpus: str, manifests: list[Any], seconds: float) -> None:
-    samples = {split: sum(m.samples for m in manifests if m.split == split) for split in ('train', 'val')}
-    size = sum(shard['bytes'] for m in manifests for shard in m.shards)
-    dropped = sum(sum(m.dropped.values()) for m in manifests)
-    languages = len({language for m in manifests for language in m.languages})
-    print(
-        f'{corpus}: {samples["train"]:,} train + {samples["val"]:,} val samples in {languages} languages, {size / 2**20:,.1f} MiB, '
-        f'{dropped:,} dropped (see `data_pipeline stats`), {seconds:.0f} s'
-    )
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from data_pipeline.verify import verify
-
-    report = verify(options.dir)
-    for line in report.bad:
-        print(line)
-    print(
-        f'{options.dir}: {report.streams} streams, {report.shards} shards, {report.samples:,} samples, {len(report.bad) or "nothing"} bad'
-    )
-    return 1 if report.bad else 0
-
-
-def _remove(options: argparse.Namespace) -> int:
-    from data_pipeline.remove import remove
-
-    for removal in remove(options.dir, options.urls, options.scratch):
-        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew')
-    return 0
-
-
-def _stats(options: argparse.Namespace) -> int:
-    from data_pipeline.stats import as_json, tables
-
-    print(as_json(options.dir) if options.json else tables(options.dir))
-    return 0
-
-
-def _show(options: argparse.Namespace) -> int:
-    from data_pipeline.show import lines, page
-    from data_pipeline.work import write_text
-    from shards.tokenizer import Tokenizer
-
-    if options.samples is not None and options.samples < 1:
-        raise UserError(f'--samples {options.samples} is out of range: it must be at least 1')
-    tokenizer = Tokenizer.load(options.tokenizer) if options.tokenizer else None
-    if options.html is None:
-        for line in lines(options.dir, options.samples or 3, tokenizer):
-            print(line)
-        return 0
-    try:
-        write_text(options.html, page(options.dir, options.samples or 120, tokenizer))
-    except OSError as error:
-        raise UserError(f'--html {options.html} cannot be written ({error.strerror})') from None
-    print(f'{options.html}: {options.html.stat().st_size / 2**20:.1f} MiB, open it in a browser')
-    return 0
-
-
-def _train(options: argparse.Namespace) -> int:
-    from data_pipeline.tokenizer_settings import TrainingSettings
-    from data_pipeline.tokenizer_training import train
-
-    start = time.monotonic()
-    settings = TrainingSettings(**{item.name: getattr(options, item.name) for item in fields(TrainingSettings)})
-    tokenizer = train(options.raw, options.out, settings)
-    print(
-        f'{options.out}: {tokenizer.pieces:,} pieces, vocabulary {tokenizer.vocabulary:,}, fingerprint {tokenizer.fingerprint}, '
-        f'{time.monotonic() - start:.0f} s'
-    )
-    return 0
-
-
-def _import(options: argparse.Namespace) -> int:
-    from data_pipeline.tokenizer_training import import_model
-
-    tokenizer = import_model(options.file, options.out)
-    print(f'{options.out}: {tokenizer.pieces:,} pieces, vocabulary {tokenizer.vocabulary:,}, fingerprint {tokenizer.fingerprint}')
-    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 from data_pipeline import references
 from data_pipeline.caption_store import key_hash
 from data_pipeline.drops import Drops, Examples
-from data_pipeline.job import SHARDS, work_folder
+from data_pipeline.job import SHARDS
+from data_pipeline.plan import builds, missing, read_plan, unfinished
 from data_pipeline.work import facts, write_file
 from shards.errors import UserError
 from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
@@ -22,14 +23,13 @@ from shards.storage import Location, Remote
 
 REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
 PENDING = 'removing.json'  # a removal is under way
-JOB, PLAN = 'job.json', 'plan.json'
 OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
 
 
 def finish(out: Location, scratch: Path | None = None) -> dict[str, list[Manifest]]:
     """Finish every corpus below `out` that has been built. Raises UserError when units are missing, or nothing was built there."""
-    works = sorted(path.parent for path in work_folder(out, scratch).glob(f'*/{JOB}'))
+    works = builds(out, scratch)
     if not works:
         raise UserError(f'{out} holds no build to finish; run `data_pipeline build CORPUS --raw DIR --out {out}` first')
     incomplete = unfinished(out, scratch)
@@ -39,59 +39,10 @@ def finish(out: Location, scratch: Path | None = None) -> dict[str, list[Manifes
     return finished
 
 
-def unfinished(out: Location, scratch: Path | None = None) -> dict[str, str]:
-    """{corpus: what is missing} of the builds below `out` that are not complete."""
-    works = sorted(path.parent for path in work_folder(out, scratch).glob(f'*/{JOB}'))
-    return {work.name: missing for work in works if (missing := _missing(out / work.name, work))}
-
-
-def _missing(root: Location, work: Path) -> str | None:
-    missing = missing_units(root, work) if (work / PLAN).exists() else ['(none is built)']
-    if not missing:
-        return None
-    more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-    return (
-        f'{root} is not complete, unit {missing[0]}{more} is missing; '
-        f'run `data_pipeline build {work.name}` with the same arguments (every --task)'
-    )
-
-
-def missing_units(root: Location, work: Path) -> list[str]:
-    """Units of the plan that are not built, or whose shards are no longer there in full."""
-    present = dict(root.sizes()) if isinstance(root, Remote) else {}
-    return [name for name in read_plan(work)['units'] if not _complete(root, work, name, present)]
-
-
-def read_plan(work: Path) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads((work / PLAN).read_text(encoding='utf8'))
-    return plan
-
-
-def _complete(root: Location, work: Path, name: str, present: dict[Remote, int]) -> bool:
-    said = facts(work, 'build', name)
-    if said is None:
-        return False
-    for stream, content in said['streams'].items():
-        for shard in content['shards']:
-            file = shard['zip_data'] or shard['raw_data']
-            place, size = root / stream / name / file['basename'], file['bytes']
-            if isinstance(place, Remote):
-                there = present.get(place) == size
-            else:
-                there = _has_size(work / 'build' / name / SHARDS / stream / file['basename'], size) or _has_size(place, size)
-            if not there:
-                return False
-    return True
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
 def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     """Manifests of the corpus's streams, after putting everything in its place. Done again, it changes nothing."""
-    if missing := _missing(root, work):
-        raise UserError(missing)
+    if problem := missing(root, work):
+        raise UserError(problem)
     plan = read_plan(work)
     units = {name: facts(work, 'build', name) or {} for name in plan['units']}
     # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.

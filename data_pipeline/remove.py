@@ -30,10 +30,11 @@ import numpy as np
 
 from data_pipeline.caption_store import key_hash
 from data_pipeline.drops import Drops
-from data_pipeline.finish import PENDING, REMOVALS, finish_corpus, read_plan, unfinished
+from data_pipeline.finish import PENDING, REMOVALS, finish_corpus
 from data_pipeline.job import BUILD, work_folder
 from data_pipeline.lines import text_lines
 from data_pipeline.mds import ShardWriter
+from data_pipeline.plan import read_plan, unfinished
 from data_pipeline.readers.captions import is_url
 from data_pipeline.records import PICTURE_KEY
 from data_pipeline.references import REMOVED, UrlSet

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipeline.finish import PENDING, unfinished
+from data_pipeline.finish import PENDING
 from data_pipeline.job import BUILD, work_folder
+from data_pipeline.plan import unfinished
 from shards.errors import UserError
 from shards.languages import LANGUAGES
 from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
