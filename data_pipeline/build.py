@@ -99,14 +99,13 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
     overlap: set[int] = set()
     settings = job.settings.of(job.kind) | references.described(job)
     for unit in earlier:
-        overlap.update((facts(job.work, unit.stage, unit.name) or {}).get('overlap', []))
-    if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
-        for unit in earlier:
-            said = facts(job.work, unit.stage, unit.name) or {}
+        said = facts(job.work, unit.stage, unit.name) or {}
+        overlap.update(said.get('overlap', []))
+        warnings += said['warnings']
+        if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
             sources += said.get('sources', [])
-            warnings += said['warnings']
             drops.take(said)
-    else:
+    if job.kind != 'pictures':
         settings['pieces'] = job.loaded_tokenizer.pieces  # the range of ids, for `verify`
     plan = {
         'units': [unit.name for unit in units],

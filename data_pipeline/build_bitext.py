@@ -63,7 +63,7 @@ def check(job: Job) -> list[Path]:
 
 def _clean(job: Job, bitext: opus.Bitext, drops: Drops) -> Iterator[Pair]:
     nfc = job.settings.applies('nfc')
-    for pair in opus.pairs(bitext, job.settings.score, drops):
+    for pair in drops.told_if_empty(bitext.path, opus.pairs(bitext, job.settings.score, drops)):
         first, second = normalise(pair.first, nfc), normalise(pair.second, nfc)
         reason = _reason(job, bitext, first, second, drops)
         if reason:
@@ -151,7 +151,6 @@ def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, d
     if chunk == 0:  # what was found while scanning is told once
         sources.append(said['source'])
         drops.take(said)
-        drops.warnings += said['warnings']
     return {'below': bitext.pair, 'sources': sources, 'streams': writer.finish()}
 
 

@@ -68,6 +68,7 @@ def stages(job: Job) -> Iterator[list[Unit]]:
 
 def _spill(job: Job, source: CaptionSource, folder: Path, drops: Drops) -> dict[str, Any]:
     rows = PICTURES[job.corpus].captions(source.path, drops) if source.own else caption_readers.translations(source.path, drops)
+    rows = drops.told_if_empty(source.path, rows)
     return {'sources': [source_of(source.path, job)], **spill(clean_captions(rows, False, job, drops), False, folder)}
 
 

@@ -78,7 +78,7 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     limit = limits.get(cc100.language(path), limits.get('', 0))
     read = 0
     with KeyFile(folder / KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
-        for document in cc100.documents(path, drops):
+        for document in drops.told_if_empty(path, cc100.documents(path, drops)):
             if limit and read >= limit:
                 drops.add('over_limit')  # once: how much is left is not known, as it is not read
                 break

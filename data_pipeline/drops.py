@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 EXAMPLES = 5  # of each reason, for the unit as for the stream
 _LENGTH = 200  # characters of an example, and as many of its two sides
 
+Row = TypeVar('Row')
 Examples = dict[str, list[str]]  # reason -> what was dropped, shortened
 
 
@@ -37,6 +39,15 @@ class Drops:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def told_if_empty(self, path: Path, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows of a file. A file without any, whole or dropped, is an interrupted download as a rule: it is warned of."""
+        before, empty = self.counts.total(), True
+        for row in rows:
+            empty = False
+            yield row
+        if empty and self.counts.total() == before:
+            self.warn(f'{path} is empty; download it again, or move it out of the folder')
 
 
 def merge_examples(into: Examples, more: Mapping[str, list[str]]) -> None:
