@@ -2,9 +2,9 @@
 # Build the shards of a corpus as an array job: each element does its share, and when all are done a job that depends on them merges. From the
 # repository's root; arguments are those of `data_pipeline build`, without --task and --tasks:
 #
-#     sbatch slurm/build_shards.sh cc3m --raw corpora/cc3m --out shards
-#     sbatch --array=0-63 --cpus-per-task=8 slurm/build_shards.sh cc12m --raw corpora/cc12m --out shards
-#     sbatch slurm/build_shards.sh opus --raw corpora/opus --out shards --tokenizer tokenizer
+#     sbatch slurm/build_shards.sh cc3m --raw corpora/cc3m --out data/shards
+#     sbatch --array=0-63 --cpus-per-task=8 slurm/build_shards.sh cc12m --raw corpora/cc12m --out data/shards
+#     sbatch slurm/build_shards.sh opus --raw corpora/opus --out data/shards --tokenizer data/tokenizer
 #
 # --workers is the number of cores that Slurm gives an element (--cpus-per-task), unless it is among the arguments. An element that is killed, or
 # loses its node, is requeued and does only what is missing. Shards do not depend on the number of elements, so a second, smaller array

@@ -21,8 +21,8 @@ Pictures = Annotated[str, AfterValidator(_known)]
 
 
 class Data(Section):
-    shards: str = Field('shards', description='folder that holds <corpus>/<split>/… as data_pipeline builds it')
-    tokenizer: str = Field('tokenizer', description='folder of the tokenizer; its fingerprint must be that of the text shards')
+    shards: str = Field('data/shards', description='folder that holds <corpus>/<split>/… as data_pipeline builds it')
+    tokenizer: str = Field('data/tokenizer', description='folder of the tokenizer; its fingerprint must be that of the text shards')
     cache: str | None = Field(
         None, description='folder for decompressed copies of compressed shards, as large as they are; none: one in the temporary folder'
     )

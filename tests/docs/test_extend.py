@@ -99,15 +99,15 @@ def test_the_language_has_the_last_code_and_others_keep_theirs(extended: tuple[P
     tree, _ = extended
     tokenizer = json.loads((tree / 'tokenizer/tokenizer.json').read_text(encoding='utf8'))
     assert tokenizer['appended'] == [*APPENDED, 'kha_XX'] and tokenizer['vocabulary'] == tokenizer['mask'] + 1 + len(APPENDED) + 1
-    train = json.loads((tree / 'shards/cc100/train/kha/manifest.json').read_text(encoding='utf8'))
+    train = json.loads((tree / 'data/shards/cc100/train/kha/manifest.json').read_text(encoding='utf8'))
     assert train['languages'].keys() == {'kha'} and train['samples'] > 100
 
 
 def test_the_corpus_builds_and_verifies(extended: tuple[Path, dict[str, str]]) -> None:
     tree, printed = extended
-    assert 'nothing bad' in printed['data_pipeline verify shards']
-    assert 'unknown_language 1' in printed['data_pipeline stats shards/postcards']
-    manifest = json.loads((tree / 'shards/postcards/train/manifest.json').read_text(encoding='utf8'))
+    assert 'nothing bad' in printed['data_pipeline verify data/shards']
+    assert 'unknown_language 1' in printed['data_pipeline stats data/shards/postcards']
+    manifest = json.loads((tree / 'data/shards/postcards/train/manifest.json').read_text(encoding='utf8'))
     assert manifest['kind'] == 'pictures' and manifest['samples'] > 500 and {'de', 'fr', 'ja'} <= manifest['languages'].keys()
 
 
