@@ -6,7 +6,7 @@
 
 Two ranks, ZeRO-2, bf16, loader processes, a tiny model. Half of the kills hit a save, at a file operation chosen by tests/fault/crash.cpp.
 A kill counts when it is seen that it happened, and where it should. After each every checkpoint that is there must be whole. The end must
-be that of the unbroken run, bit by bit.
+be that of the unbroken run, bit by bit. What the runs left is deleted when that is so.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from tests.support.launch import ROOT, Started, command, deepspeed, reproducible
 
 FATAL = 'crash.cpp: SIGKILL at'  # its last words
 EVERY = 3  # steps between checkpoints
-SETTINGS = [f'checkpoint.every={EVERY}', 'checkpoint.keep=2', 'eval.every=10', 'eval.samples=64', 'data.workers=1', 'watchdog.hang=60']
+SETTINGS = [f'checkpoint.every={EVERY}', 'checkpoint.keep=2', 'eval.every=10', 'eval.samples=64', 'data.workers=1', 'watchdog.hang=300']
 
 # Phases of a save, by the file operation at which the processes are killed: (call, part of the path).
 SAVE = {
@@ -133,6 +134,12 @@ class Chaos:
         assert run.end() == -signal.SIGKILL
 
 
+def finish(run: Started) -> None:
+    """Wait for a run that nobody kills."""
+    code = run.end()
+    assert code == 0, run.log.read_text()
+
+
 PHASES = ['starting', 'training', 'evaluation', 'one rank', 'loader process', 'signal', 'launcher']
 
 
@@ -144,7 +151,10 @@ def main() -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the moments of the kills')
     parser.add_argument('--launcher', choices=['torchrun', 'deepspeed'], default='deepspeed')
     options = parser.parse_args()
+    if options.kills < 1:
+        parser.error('--kills must be 1 or more')
     folder = Path(tempfile.mkdtemp(prefix='chaos-'))
+    print(f'runs in {folder}', flush=True)
     library = folder / 'crash.so'
     subprocess.run(['g++', '-shared', '-fPIC', '-o', str(library), str(ROOT / 'tests/fault/crash.cpp'), '-ldl'], check=True)
     launcher = {'torchrun': torchrun, 'deepspeed': deepspeed}[options.launcher]
@@ -164,11 +174,11 @@ def main() -> int:
         phase = saves[number // 2 % len(saves)] if number % 2 == 0 else others[number // 2 % len(others)]
         chaos.kill_in(phase)
     until = max(steps(broken) + EVERY, 10)
-    assert starter('broken', until)().end() == 0
+    finish(starter('broken', until)())
     seconds = time.monotonic() - began
 
     began = time.monotonic()
-    assert starter('whole', until)().end() == 0
+    finish(starter('whole', until)())
     alone = time.monotonic() - began
     whole = folder / 'whole/run'
     same = [[reproducible(line) for line in read_lines(out / METRICS)] for out in (broken, whole)]
@@ -192,6 +202,7 @@ def main() -> int:
         'benchmark': 'chaos', 'ratio': seconds / alone, 'ours': seconds, 'peer': alone, 'kills': kills, 'in_saves': in_saves,
         'steps_redone': chaos.redone, 'what': what,
     }))  # fmt: skip
+    shutil.rmtree(folder)
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from downstream.demo.steps import Step
+from downstream.launch import free_port
 from pretrain.config import load_config
 from shards.arguments import Parser
 from shards.errors import UserError
@@ -63,7 +64,8 @@ def training(title: str, run: Path, steps: int, seed: int, settings: list[str], 
     launch = ['deepspeed', '--num_accelerators', str(cores()), 'pretrain/run.py', '--deepspeed', str(DS_CONFIG), '--config', str(CONFIG)]
     inputs = [CONFIG, CONFIG.with_name('sample.yaml'), DS_CONFIG, data / 'tokenizer', data / 'shards']  # other data: another run
     environment = {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
-    return Step(title, [*launch, *asked], run, inputs, environment)
+    own = ['--quiet', '--master_port', str(free_port())]  # another run may have the launcher's own port
+    return Step(title, [*launch, *asked], run, inputs, environment, own)
 
 
 def cores() -> int:

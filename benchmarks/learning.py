@@ -6,6 +6,7 @@
 Builds tokenizer and shards, trains each contender for as many minutes on as many cores, and prints text->image R@10 by language beside the
 ridge floor. Training is timed, start and evaluation are not. Ours take a number of steps: how many fit is measured first. The embeddings
 behind every figure stay in OUT/<contender>/<set>/. Started again, it continues with what is not done. It wants the machine for itself.
+The last line is JSON: `ratio` is ours by open_clip's, or by the ridge floor's without it, of the mean over the languages with pictures.
 """
 from __future__ import annotations
 
@@ -54,6 +55,7 @@ def main() -> int:
     result = {'minutes': options.minutes, 'seed': options.seed, 'contenders': found, 'recall': recalls(options), 'floor': floors}
     write_json(options.out / 'learning.json', result)
     print('\n' + text(result))
+    print(json.dumps(compared(result)))
     return 0
 
 
@@ -72,7 +74,7 @@ def contend(record: Steps, name: str, options: argparse.Namespace) -> dict[str, 
         return {key: told[key] for key in ('steps', 'samples', 'seconds')}
     settings = [*options.set, *([TASKS[name]] if TASKS[name] else [])]
     record.run([training(f'{name}, to measure a step', out / 'probe', options.probe, options.seed, settings, options.out)])
-    steps = int(options.minutes * 60 / median(seconds(out / 'probe', settings)[options.probe // 3 :]))
+    steps = max(1, int(options.minutes * 60 / median(seconds(out / 'probe', settings)[options.probe // 3 :])))
     todo = [training(name, out / 'run', steps, options.seed, settings, options.out)]
     for data in sets:
         log, folder = options.out / 'logs' / f'{name}-{data.name}.txt', out / data.name
@@ -125,6 +127,19 @@ def text(result: dict[str, Any]) -> str:
     work = [[name, str(told['steps']), f'{told["samples"]:,}', f'{told["seconds"]:.0f}'] for name, told in result['contenders'].items()]
     parts.append(table(['contender', 'steps', 'samples', 'seconds'], work))
     return '\n\n'.join(parts)
+
+
+def compared(result: dict[str, Any]) -> dict[str, Any]:
+    """The JSON line: of the first contender that is no peer, on the pictures of another vendor."""
+    columns = {**result['recall'][SETS[0]], 'floor': result['floor'][SETS[0]]}
+    peer = 'open_clip' if 'open_clip' in result['contenders'] and len(result['contenders']) > 1 else 'floor'
+    own = next(name for name in result['contenders'] if name != peer)
+    ours, theirs = (float(np.mean([columns[name][language] for language in PICTURED])) for name in (own, peer))
+    what = f'text->image R@10 of {own} on {SETS[0]}, mean over {" ".join(PICTURED)}; peer: {peer}'
+    return {
+        'benchmark': 'learning', 'ratio': ours / theirs if theirs else None, 'ours': ours, 'peer': theirs, 'what': what,
+        'contenders': result['contenders'],
+    }  # fmt: skip
 
 
 if __name__ == '__main__':

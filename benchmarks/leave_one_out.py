@@ -2,6 +2,7 @@
 """Whether every task truly trains: the demo's model with all eight tasks, and eight times more, each time without one of them.
 
     python benchmarks/leave_one_out.py [--shards runs/demo/shards] [--tokenizer runs/demo/tokenizer] [--steps 160] [--out DIR]
+                                      [--left-out TASK …] [--set KEY=VALUE …]
 
 Trains configs/sample.yaml as `make demo` does, on its shards: deepspeed's launcher, two processes, ZeRO-2, bf16. The samples of the tasks
 that stay are the same ones in every run. Compared is each task's loss on held-out samples after training without it and with it; the ratio
@@ -35,15 +36,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--shards', type=Path, default=Path('runs/demo/shards'), help='shards of `make demo`; default: %(default)s')
     parser.add_argument('--tokenizer', type=Path, default=Path('runs/demo/tokenizer'), help='their tokenizer; default: %(default)s')
     parser.add_argument('--steps', type=int, default=160, help='updates of each run; default: %(default)s')
+    parser.add_argument('--left-out', nargs='+', choices=TASKS, default=TASKS, metavar='TASK', help='in turn; default: each of the eight')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help=f'settings beside {CONFIG}')
     parser.add_argument('--out', type=Path, default=Path('runs/leave_one_out'), help='default: %(default)s')
     options = parser.parse_args(arguments)
     for needed in (CONFIG, options.shards, options.tokenizer):
         if not needed.exists():
             raise UserError(f'{needed} is not here; start in the folder of the repository, after `make demo`')
-    Steps(options.out).run([training(left_out, options) for left_out in (ALL, *TASKS)])
+    Steps(options.out).run([training(left_out, options) for left_out in (ALL, *options.left_out)])
     together = losses(options.out / ALL)
-    line = report(losses(options.out / ALL, first=True), together, {task: losses(options.out / task)[task] for task in TASKS})
+    line = report(losses(options.out / ALL, first=True), together, {task: losses(options.out / task)[task] for task in options.left_out})
     print(json.dumps(line))
     return 0 if line['within'] else 1
 
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def training(left_out: str, options: argparse.Namespace) -> Step:
     """A run without one task, by the deepspeed launcher; every task's held-out loss is taken at its start and at its end."""
     run, kept = options.out / left_out, [task for task in TASKS if task != left_out]
-    asked = [f'out={run}', f'data.shards={options.shards}', f'data.tokenizer={options.tokenizer}', f'seed={options.seed}']
+    asked = [*options.set, f'out={run}', f'data.shards={options.shards}', f'data.tokenizer={options.tokenizer}', f'seed={options.seed}']
     asked += [f'steps={options.steps}', f'eval.every={options.steps}', f'checkpoint.every={options.steps}', 'eval.retrieval.data=null']
     asked += [f'tasks=[{", ".join(kept)}]', f'eval.tasks=[{", ".join(TASKS)}]']
     launch = ['deepspeed', '--num_accelerators', '2', 'pretrain/run.py', '--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *asked]

@@ -154,25 +154,26 @@ def _high_water(path: Path) -> int:
 
 def measure(corpus: str, options: argparse.Namespace) -> dict[str, Any]:
     """Generate, build, tell."""
-    raw, out = options.dir / 'raw' / corpus, options.dir / 'shards'
-    if not (raw / 'size').exists():
+    raw, out, told = options.dir / 'raw' / corpus, options.dir / 'shards', options.dir / f'{corpus}.size'
+    if not told.exists():
         shutil.rmtree(raw, ignore_errors=True)
         raw.mkdir(parents=True)
         amount = options.wit_rows if corpus == 'wit' else int(options.text_gib * 2**30)
         start = time.monotonic()
         size = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}[corpus](raw, amount)
-        (raw / 'size').write_text(str(size))
+        told.write_text(str(size))
         print(f'{corpus}: {size / 2**30:.2f} GiB generated in {time.monotonic() - start:.0f} s', flush=True)
-    size = int((raw / 'size').read_text())
+    size = int(told.read_text())
     build = [sys.executable, '-m', 'data_pipeline', 'build', corpus, f'--raw={raw}', f'--out={out}', f'--workers={options.workers}']
     if corpus != 'wit':
-        build += [f'--tokenizer={options.dir / "tokenizer"}', '--task=0', f'--tasks={options.tasks}']
+        build += [f'--tokenizer={options.tokenizer or options.dir / "tokenizer"}', '--task=0', f'--tasks={options.tasks}']
     if corpus == 'opus' and options.without:
         build += [f'--without={options.without}']
     largest, seconds = peak(build, options.limit)
     share = f', building one unit in {options.tasks}' if corpus != 'wit' and options.tasks > 1 else ''
     print(f'{corpus}: {size / 2**30:.2f} GiB of input{share}, peak {largest / 2**20:.0f} MiB a process, {seconds:.0f} s', flush=True)
     if not options.keep:
+        told.unlink()
         shutil.rmtree(raw)
         shutil.rmtree(out)
     return {'input_bytes': size, 'peak_rss_bytes': largest, 'seconds': round(seconds)}
@@ -188,10 +189,11 @@ def main() -> None:
     parser.add_argument('--limit', type=int, default=BOUND, help='bytes of address space of each process')
     parser.add_argument('--tasks', type=int, default=1, help='of the texts, build only one unit in so many; all are scanned and compared')
     parser.add_argument('--without', default='', help='rules that are not applied to opus: its language identification takes hours')
+    parser.add_argument('--tokenizer', type=Path, metavar='DIR', help='one that is there already (default: train one of 8,000 pieces)')
     parser.add_argument('--keep', action='store_true', help='leave the input and the shards there')
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
-    if not (options.dir / 'tokenizer').exists():
+    if options.tokenizer is None and not (options.dir / 'tokenizer').exists():
         train = ['tokenizer', 'train', f'--raw={SAMPLE}', f'--out={options.dir / "tokenizer"}', '--pieces=8000']
         subprocess.run([sys.executable, '-m', 'data_pipeline', *train], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     found = {corpus: measure(corpus, options) for corpus in options.corpora}
@@ -199,6 +201,7 @@ def main() -> None:
     print(
         json.dumps(
             {
+                'benchmark': 'memory',
                 'ratio': round(largest / BOUND, 3),
                 'ours': largest,
                 'peer': BOUND,

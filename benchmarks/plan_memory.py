@@ -126,9 +126,12 @@ def main() -> None:
         _, _, vocabulary, settings = CONFIGURATIONS[options.measure]
         print(json.dumps(measured(settings, vocabulary)), flush=True)
         return
+    numbers = options.configuration if options.configuration is not None else range(len(CONFIGURATIONS))
+    if unknown := [number for number in numbers if number not in range(len(CONFIGURATIONS))]:
+        parser.error(f'--configuration {unknown[0]} is none of 0 to {len(CONFIGURATIONS) - 1}')
     rows = []
     print(f'{"configuration":24s} {"planned":>9s} {"measured":>9s} {"ratio":>6s}   {"GFLOP":>8s} {"counted":>8s} {"ratio":>6s}')
-    for number in options.configuration if options.configuration is not None else range(len(CONFIGURATIONS)):
+    for number in numbers:
         row = run(number)
         rows.append(row)
         megabytes = [f'{row[key] / 1e6:6.0f} MB' for key in ('planned', 'measured')]
@@ -139,7 +142,7 @@ def main() -> None:
     worst = max(rows, key=lambda row: abs(row['memory_ratio'] - 1))
     flops = max((row['flops_ratio'] for row in rows), key=lambda ratio: abs(ratio - 1))
     print(json.dumps({
-        'ratio': worst['memory_ratio'], 'ours': worst['planned'], 'peer': worst['measured'],
+        'benchmark': 'plan_memory', 'ratio': worst['memory_ratio'], 'ours': worst['planned'], 'peer': worst['measured'],
         'what': f'bytes that pretrain plan expects / peak of the CPU allocator, the worst of {len(rows)} configurations: {worst["name"]}',
         'flops_ratio': flops, 'configurations': rows,
     }))  # fmt: skip

@@ -5,7 +5,8 @@
 
 For each seed: pre-training of configs/bench.yaml, all benchmarks zero-shot, then fine-tuned. Writes OUT/results.md, where a row counts as
 learned only if it beats its floor by two standard errors over the seeds, and OUT/report, laid out as the paper's tables. Embeddings,
-answers and texts behind the figures stay in OUT/seed-<n>/. Started again, it continues.
+answers and texts behind the figures stay in OUT/seed-<n>/. Started again, it continues. The last line is JSON: `ratio` is the share of
+the rows that count as learned.
 """
 from __future__ import annotations
 
@@ -67,6 +68,8 @@ def main() -> int:
     parser = arguments(__doc__, 'runs/results', 'multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, coco, coco-cn, tatoeba')
     parser.add_argument('--steps', type=int, default=4000, help='of pre-training; default: %(default)s')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument('--tune', nargs='*', default=[], metavar='KEY=VALUE', help='settings of every fine-tuning')
+    parser.add_argument('--ranks', type=int, default=cores(), help='processes of a fine-tuning; default: %(default)s, one a core')
     options = parser.parse_args()
     check(options.raw, options.evaluation)
     record = Steps(options.out)
@@ -79,6 +82,7 @@ def main() -> int:
     report = options.out / 'report'
     record.run([Step('report', ['downstream', 'report', *runs, '--out', str(report)], report, resumes=False)])
     print('\n' + text)
+    print(json.dumps(counted(rows)))
     return 0
 
 
@@ -97,10 +101,11 @@ def steps(seed: int, options: argparse.Namespace) -> list[Step]:
     found += [evaluate(task, run, FOLDERS.get(task, task), out / f'zero-shot-{task}') for task in ZERO_SHOT]
     for task, settings in TUNED.items():
         data, place = options.evaluation / FOLDERS.get(task, task), out / f'tuned-{task}'
-        command = ['downstream', task, 'finetune', '--model', str(run), '--data', str(data), '--out', str(place), '--ranks', str(cores())]
+        command = ['downstream', task, 'finetune', '--model', str(run), '--data', str(data), '--out', str(place)]
+        command += ['--ranks', str(options.ranks), *settings, *options.tune]
         environment = {'OMP_NUM_THREADS': '1'}
         log = logs / f'tuned-{task}-{seed}.txt'
-        found.append(Step(f'{place.name}, seed {seed}', [*command, *settings], place / 'result.json', [data], environment, log=log))
+        found.append(Step(f'{place.name}, seed {seed}', command, place / 'result.json', [data], environment, log=log))
     return found
 
 
@@ -158,6 +163,13 @@ def blind(folder: Path, cut: Callable[[Sequence[str]], list[str]]) -> float:
     references = [line['references'] for line in lines]
     simple = Tokens('words', cut)
     return max(cider([text] * len(lines), references, simple) for text in {text for own in references for text in own})
+
+
+def counted(rows: dict[Key, Row]) -> dict[str, Any]:
+    """The JSON line."""
+    learned = sum(row.learned for row in rows.values())
+    what = 'figures that are two standard errors above their floor; peer: all figures, each of a benchmark, metric and language'
+    return {'benchmark': 'results', 'ratio': learned / len(rows), 'ours': learned, 'peer': len(rows), 'what': what}
 
 
 def markdown(rows: dict[Key, Row], seconds: dict[int, float], options: argparse.Namespace) -> str:

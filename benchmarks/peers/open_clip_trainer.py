@@ -76,15 +76,15 @@ def parameter_groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any
 
 
 def train(model: Any, loader: DataLoader[Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Train until the time is over. Returns what trained.json holds."""
+    """Train until the time is over, one step at least. Returns what trained.json holds."""
     loss_of = open_clip.ClipLoss()
     optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay), lr=options.lr, betas=(0.9, 0.98), eps=1e-6)
     began, seconds, step, losses = time.monotonic(), options.minutes * 60, 0, []
     model.train()
     while True:
         for images, texts in loader:
-            progress = (time.monotonic() - began) / seconds
-            if progress >= 1:
+            progress = min(1.0, (time.monotonic() - began) / seconds)
+            if progress == 1 and step:
                 spent = time.monotonic() - began
                 return {'steps': step, 'seconds': spent, 'samples': step * options.batch, 'loss': sum(losses[-50:]) / len(losses[-50:])}
             rate = options.lr * min(1.0, progress / options.warmup) * 0.5 * (1 + math.cos(math.pi * progress))

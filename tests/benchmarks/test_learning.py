@@ -49,6 +49,9 @@ def test_the_peer_trains_for_the_time_and_is_ranked(options: argparse.Namespace,
     assert trained['records'] == 130 + 60 + 35 and trained['settings']['batch'] == 128, 'every record of cc3m, cc12m and wit'
     result = {'contenders': found, 'recall': recall, 'floor': {name: recall[name]['open_clip'] for name in recall}}
     assert 'mean without or few' in learning.text(result)
+    line = learning.compared(result)
+    assert line['ratio'] == 1 and 'of open_clip on multi30k_seen' in line['what'] and line['what'].endswith('peer: floor')
+    assert line['ours'] == pytest.approx(np.mean([recall['multi30k_seen']['open_clip'][language] for language in learning.PICTURED]))
 
 
 def test_ours_take_the_steps_that_fit_the_time(options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:

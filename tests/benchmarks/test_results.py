@@ -46,13 +46,18 @@ def test_the_page() -> None:
     text = results.markdown(rows, {0: 3599.0, 1: 61.0}, argparse.Namespace(steps=10))
     assert '10 steps' in text and 'seed 0 59:59, seed 1 1:01' in text and '## xvnli, fine-tuned on en: accuracy' in text
     english, russian = (next(line for line in text.splitlines() if line.strip().startswith(code)) for code in ('en', 'ru'))
+    line = results.counted(rows)
+    assert (line['ratio'], line['ours'], line['peer']) == (0.5, 1, 2)
     assert english.split() == ['en', '62.0', '0.6', '35.0', 'learned'] and russian.split()[-2:] == ['at', 'floor']
 
 
 def test_every_benchmark_is_evaluated_and_tuned() -> None:
-    options = argparse.Namespace(out=Path('runs/x'), evaluation=Path('e'), steps=10, set=[])
-    commands = [step.command for step in results.steps(3, options)]
+    options = argparse.Namespace(out=Path('runs/x'), evaluation=Path('e'), steps=10, set=[], ranks=3, tune=['finetune.epochs=1'])
+    whole = results.steps(3, options)
+    commands = [step.command for step in whole]
+    assert '--master_port' in whole[0].words(), 'the port of the launcher may be taken'
     assert commands[0][0] == 'deepspeed' and 'seed=3' in commands[0] and (ROOT / commands[0][commands[0].index('--config') + 1]).is_file()
+    assert all(command[-1] == 'finetune.epochs=1' and '3' in command for command in commands[1:] if command[2] == 'finetune')
     evaluated = {command[1] for command in commands[1:] if command[2] == 'evaluate'}
     tuned = {command[1] for command in commands[1:] if command[2] == 'finetune'}
     assert evaluated == {'multi30k-retrieval', 'tatoeba', 'multi30k-translation', 'coco', 'coco-cn'}
