@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pretrain.generation.cache import Cache, next_log_probabilities
-from pretrain.model.unix2 import EOS, Encoded, UniX2
+from pretrain.model.packed import Encoded
+from pretrain.model.unix2 import EOS, UniX2
 
 NEVER = -1.0e9  # a score that any hypothesis beats
 

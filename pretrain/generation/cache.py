@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.model.packed import pad
+from pretrain.model.packed import Encoded, pad
 from pretrain.model.transformer import POSITION_OFFSET, Attention, Layer, embed
-from pretrain.model.unix2 import Encoded, UniX2
+from pretrain.model.unix2 import UniX2
 
 
 class Cache:

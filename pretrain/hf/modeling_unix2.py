@@ -16,8 +16,8 @@ from transformers.utils import ModelOutput
 from pretrain.data.batch import Texts
 from pretrain.generation import Decoding, search
 from pretrain.hf.configuration_unix2 import UniX2Config
-from pretrain.model.packed import Layout, pad
-from pretrain.model.unix2 import EOS, PAD, Encoded, UniX2
+from pretrain.model.packed import Encoded, Layout, pad
+from pretrain.model.unix2 import EOS, PAD, UniX2
 
 
 @dataclass

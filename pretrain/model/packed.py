@@ -1,10 +1,8 @@
 """Ragged batches without padding: rows of different length lie one after the other, (T, D); only attention sees a padded (B, L, …) view.
 
-Everything that works token by token (projections, norms, feed-forward, losses) therefore computes nothing for padding. But for a
-tail of at most
-63 idle tokens: T is rounded up, because matrix-product libraries prepare a kernel for every new shape (a quarter of a small step
-on a CPU), and a
-GPU's tiles like whole multiples. Idle tokens are zeros or <pad>, belong to no row, reach no loss and get no gradient.
+Everything that works token by token (projections, norms, feed-forward, losses) therefore computes nothing for padding. But for a tail of at
+most 63 idle tokens: T is rounded up, because matrix-product libraries prepare a kernel for every new shape (a quarter of a small step on a
+CPU), and a GPU's tiles like whole multiples. Idle tokens are zeros or <pad>, belong to no row, reach no loss and get no gradient.
 """
 from __future__ import annotations
 
@@ -78,6 +76,30 @@ class Kept:
     def of(self, x: Tensor) -> Tensor:
         """(total of the input, D) -> (total of the output, D)."""
         return take(x, self.index, self.layout.total)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Packed states (T, D) of a batch's rows."""
+
+    states: Tensor  # (total, D), idle tokens behind
+    layout: Layout
+
+    @property
+    def tokens(self) -> Tensor:
+        """(T, D): the states of the rows' own tokens."""
+        return self.states[: self.layout.tokens]
+
+    def first(self) -> Tensor:
+        """(B, D): the state at position 0 of every row, which is the text's [CLS] or [MM_CLS]."""
+        return take(self.states, self.layout.starts)
+
+    def head(self, rows: int) -> Encoded:
+        """The first `rows` rows, at least one. What follows them in `states` are tokens of other rows, idle here."""
+        if rows == self.layout.rows:
+            return self
+        layout = Layout.of(self.layout.lengths[:rows], self.states.device)
+        return Encoded(self.states[: layout.total], layout)
 
 
 def pad(packed: Tensor, layout: Layout) -> Tensor:

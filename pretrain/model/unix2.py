@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,36 +16,12 @@ from torch import Tensor, nn
 
 from pretrain.config import Model
 from pretrain.data.batch import Texts
-from pretrain.model.packed import Kept, Layout, place, rounded, take
+from pretrain.model.packed import Encoded, Kept, Layout, place, rounded, take
 from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from pretrain.model.visual import build_visual_encoder, pixel_normalisation
 from shards.errors import UserError
 
 PAD, EOS = 1, 2  # in every tokenizer under mBART's id rule
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Packed states (T, D) of a batch's rows."""
-
-    states: Tensor  # (total, D), idle tokens behind
-    layout: Layout
-
-    @property
-    def tokens(self) -> Tensor:
-        """(T, D): the states of the rows' own tokens."""
-        return self.states[: self.layout.tokens]
-
-    def first(self) -> Tensor:
-        """(B, D): the state at position 0 of every row, which is the text's [CLS] or [MM_CLS]."""
-        return take(self.states, self.layout.starts)
-
-    def head(self, rows: int) -> Encoded:
-        """The first `rows` rows, at least one. What follows them in `states` are tokens of other rows, idle here."""
-        if rows == self.layout.rows:
-            return self
-        layout = Layout.of(self.layout.lengths[:rows], self.states.device)
-        return Encoded(self.states[: layout.total], layout)
 
 
 class UniX2(nn.Module):

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch, Texts
-from pretrain.model.packed import take
-from pretrain.model.unix2 import Encoded, UniX2
+from pretrain.model.packed import Encoded, take
+from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.base import SumTask
 from pretrain.tasks.token_loss import Segment, token_loss

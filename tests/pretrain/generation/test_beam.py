@@ -11,8 +11,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
 from pretrain.generation import Decoding, search
-from pretrain.model.packed import pad
-from pretrain.model.unix2 import Encoded, UniX2
+from pretrain.model.packed import Encoded, pad
+from pretrain.model.unix2 import UniX2
 from tests.support.copying import PAD, mbart_of
 from tests.support.published import scrambled
 

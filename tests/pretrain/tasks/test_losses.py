@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pretrain.config import TASKS
 from pretrain.data.batch import TaskBatch
-from pretrain.model.unix2 import Encoded, UniX2
+from pretrain.model.packed import Encoded
+from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss, feature_gradient
 from pretrain.tasks.forward import features, forward
