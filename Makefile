@@ -23,7 +23,7 @@ help:
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
 	@echo 'make test-fast   the tests that are not marked slow; ARGS and WORKERS as above'
 	@echo 'make bench-pretrain   hours: three seeds, all benchmarks, docs/benchmarks.md'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make lint    ruff (rules and format) and mypy'
 	@echo 'make docs    these documents as a site, in build/docs'
 	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
 	@echo 'make clean   remove caches   make clean-demo   remove $(DEMO_OUT)'
@@ -49,6 +49,7 @@ bench-pretrain: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # A link that leads nowhere, or a page that no menu has, ends the build. The variable silences an advertisement.

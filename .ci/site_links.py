@@ -1,4 +1,5 @@
 """On the site, what a document links to outside docs/ (source files, configurations) is shown as its path: the site does not have it."""
+
 from __future__ import annotations
 
 import re

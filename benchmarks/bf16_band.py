@@ -6,6 +6,7 @@ ratio is bf16's loss by fp32's, of the task and window where it is furthest from
 
     python benchmarks/bf16_band.py [--shards runs/demo/shards] [--tokenizer runs/demo/tokenizer] [--steps 300]
 """
+
 from __future__ import annotations
 
 import argparse

@@ -8,6 +8,7 @@ Two ranks, ZeRO-2, bf16, loader processes, a tiny model. Half of the kills hit a
 A kill counts when it is seen that it happened, and where it should. After each every checkpoint that is there must be whole. The end must
 be that of the unbroken run, bit by bit. What the runs left is deleted when that is so.
 """
+
 from __future__ import annotations
 
 import argparse

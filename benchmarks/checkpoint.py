@@ -8,6 +8,7 @@ ZeRO-2 in bf16. Also printed: the time until a checkpoint is durable (synced, re
 the steps are while it is being written. DeepSpeed's is neither synced nor hashed, and pickled. Exit code 1 when the stall is more than 15 %
 of the time that training would wait. (A save that begins before the last one has ended waits for that, which is not in it.)
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """The data that benchmarks of learning share: tokenizer, shards and ridge floors of a folder of raw corpora, made once."""
+
 from __future__ import annotations
 
 import argparse

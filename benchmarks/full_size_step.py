@@ -5,6 +5,7 @@ texts of the paper's lengths. One process, so ZeRO-2 shards nothing: 32 ranks ke
 
     python benchmarks/full_size_step.py [--samples 2] [--steps 2] [key.sub=value ...]
 """
+
 from __future__ import annotations
 
 import argparse

@@ -8,6 +8,7 @@ ridge floor. Training is timed, start and evaluation are not. Ours take a number
 behind every figure stay in OUT/<contender>/<set>/. Started again, it continues with what is not done. It wants the machine for itself.
 The last line is JSON: `ratio` is ours by open_clip's, or by the ridge floor's without it, of the mean over the languages with pictures.
 """
+
 from __future__ import annotations
 
 import argparse

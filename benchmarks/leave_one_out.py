@@ -8,6 +8,7 @@ Trains configs/sample.yaml as `make demo` does, on its shards: deepspeed's launc
 that stay are the same ones in every run. Compared is each task's loss on held-out samples after training without it and with it; the ratio
 is that of the task where it rises least. Started again, it continues with what is not done. Exit code 1 when one rises by less than 2 %.
 """
+
 from __future__ import annotations
 
 import argparse

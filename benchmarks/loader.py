@@ -7,6 +7,7 @@ The peer (benchmarks/peers/streaming_loader.py) has a StreamingDataset and a Str
 each with as many workers as ours has for all tasks. Both deliver as many samples of each task, of the same streams in the same shares.
 Also printed: pictures of `cmcl` against bare decode, crop and resize of the same bytes from memory, the fastest call known here.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -6,6 +6,7 @@ Each configuration runs in processes of its own: the real engine and step on bat
 PyTorch's CPU allocator, from the profiler's record of every allocation since before the model was made.
 The last line is JSON: `ratio` is the worst of planned / measured, whichever side it errs on.
 """
+
 from __future__ import annotations
 
 import argparse

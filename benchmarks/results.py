@@ -8,6 +8,7 @@ learned only if it beats its floor by two standard errors over the seeds, and OU
 answers and texts behind the figures stay in OUT/seed-<n>/. Started again, it continues. The last line is JSON: `ratio` is the share of
 the rows that count as learned.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -6,6 +6,7 @@ it is at chance.
 
     python benchmarks/ridge_floor.py sample/raw sample/evaluation/multi30k_seen [--result OUT/result.json]
 """
+
 from __future__ import annotations
 
 import argparse

@@ -8,6 +8,7 @@
 Each run is a process of its own; ours and the peer's alternate. Before anything is timed, both must have the same tasks, pictures, tokens,
 threads and dropout. Ends with one JSON line: `ratio` of the medians of samples a second, and what it compares.
 """
+
 from __future__ import annotations
 
 import argparse

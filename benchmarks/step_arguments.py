@@ -1,4 +1,5 @@
 """The flags of the step benchmark: the peer's own, with the peer's defaults."""
+
 from __future__ import annotations
 
 import argparse

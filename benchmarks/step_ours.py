@@ -3,6 +3,7 @@
 
 Not to be run by hand but for a profile: `python benchmarks/step_ours.py --bf16 --profile`.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -102,7 +102,9 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         said = facts(job.work, unit.stage, unit.name) or {}
         overlap.update(said.get('overlap', []))
         warnings += said['warnings']
-        if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
+        if (
+            job.kind == 'pictures'
+        ):  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
             sources += said.get('sources', [])
             drops.take(said)
     if job.kind != 'pictures':

@@ -1,4 +1,5 @@
 """Accuracy of a fine-tuned classifier on the tests of every language, beside the paper's figures and what the commonest class gives."""
+
 from __future__ import annotations
 
 import json

@@ -2,6 +2,7 @@
 
 The same loading, batching and beam search as `downstream TASK evaluate`; docs/export.md has examples.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

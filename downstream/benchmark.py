@@ -1,4 +1,5 @@
 """What a benchmark is to a fine-tuning: its recipe, its training examples, and how a model is judged on its development set."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,5 @@
 """COCO's and COCO-CN's captioning (paper, section 4.4), fine-tuned: the whole model, picture to caption."""
+
 from __future__ import annotations
 
 from pathlib import Path

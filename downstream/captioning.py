@@ -1,4 +1,5 @@
 """Captions written for pictures and scored: what COCO and COCO-CN have in common (paper, Table 2)."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Benchmarks whose answer is a class, by a head on [MM_CLS] (component C): XVNLI and xGQA."""
+
 from __future__ import annotations
 
 from abc import abstractmethod

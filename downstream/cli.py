@@ -1,4 +1,5 @@
 """`downstream TASK VERB --model DIR --data DIR`."""
+
 from __future__ import annotations
 
 import argparse

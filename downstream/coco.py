@@ -1,4 +1,5 @@
 """COCO and COCO-CN: captions by beam search (paper, Table 2), and retrieval with the dual encoder, which others report on them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
 """Embeddings of pictures and captions by a pre-trained dual encoder, each distinct input once."""
+
 from __future__ import annotations
 
 import hashlib

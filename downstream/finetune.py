@@ -1,4 +1,5 @@
 """`downstream BENCHMARK finetune`: train with DeepSpeed's launcher, keep the model that is best on the development set, test it."""
+
 from __future__ import annotations
 
 import json

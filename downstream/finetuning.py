@@ -1,4 +1,5 @@
 """Fine-tuning as a workload: a benchmark's training set in a seeded order, judged on its development set, the best model kept."""
+
 from __future__ import annotations
 
 import shutil
@@ -49,9 +50,7 @@ class FineTuning(Workload):
     def weights(self) -> BaseWeights:
         return BaseWeights(self.config, self.tokenizer, self.base)
 
-    def loader(
-        self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]
-    ) -> StepLoader:
+    def loader(self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]) -> StepLoader:
         return StepLoader(self.config, Steps(self.config, self.tokenizer, self.benchmark, rank, world, skip), start_step, tell)
 
     def evaluate(self, engine: Engine, control: Control) -> Evaluation | None:

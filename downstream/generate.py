@@ -1,4 +1,5 @@
 """Texts written by a model for many examples, shared among ranks."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """Starts a program, and stops it together with everything that it started."""
+
 from __future__ import annotations
 
 import os

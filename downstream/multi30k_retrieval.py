@@ -1,4 +1,5 @@
 """Image-text retrieval on Multi30k with the dual encoder (paper, section 4.2)."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Translation of Multi30k's captions (paper, Table 2), with the picture and without it, by beam search (paper, section 4.4)."""
+
 from __future__ import annotations
 
 import hashlib

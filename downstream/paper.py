@@ -2,6 +2,7 @@
 
 `paper_tables.json` has them by table and system; `paper` and `ours_paper` are ERNIE-UniX2.
 """
+
 from __future__ import annotations
 
 import json

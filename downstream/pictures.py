@@ -1,4 +1,5 @@
 """Pictures for a model, one bad file named."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """The processes of an evaluation: one, or those that a launcher started (deepspeed, torchrun, srun). Each has the whole model and a share
 of the examples; rank 0 has all results and writes them."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """From a base model, a benchmark and a few settings to the configuration of a fine-tuning."""
+
 from __future__ import annotations
 
 import math

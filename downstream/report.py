@@ -1,4 +1,5 @@
 """Tables for the terminal and JSON for machines."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What every result.json holds besides its scores: which model, which data, measured how, with which versions."""
+
 from __future__ import annotations
 
 import platform
@@ -24,14 +25,19 @@ def setting(config: Config, task: str) -> str:
 
 
 def describe(
-    task: str, model: Path, loaded: Loaded, data: dict[str, Any], metric: str, scores: dict[str, Any],
+    task: str,
+    model: Path,
+    loaded: Loaded,
+    data: dict[str, Any],
+    metric: str,
+    scores: dict[str, Any],
     packages: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The content of result.json.
 
     data: the folder, the hash of all that was read and what it holds; metric: the signature of how the figures were computed; scores:
     further entries; packages: those whose versions belong to the figures, besides torch, numpy and timm.
-    """  # fmt: skip
+    """
     return {
         'task': task,
         'setting': setting(loaded.config, task),

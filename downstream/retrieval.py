@@ -1,4 +1,5 @@
 """Image-text retrieval with the dual encoder, of any benchmark: mR is the mean of R@1, R@5 and R@10 both ways."""
+
 from __future__ import annotations
 
 from pathlib import Path

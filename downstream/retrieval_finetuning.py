@@ -1,4 +1,5 @@
 """Multi30k's retrieval (paper, section 4.2), fine-tuned on English or on all of its languages: CMCL with the dual encoder alone."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """The command `downstream` for launchers, which start a script:
 
-    deepspeed downstream/run.py TASK VERB --model DIR --data DIR ...
+deepspeed downstream/run.py TASK VERB --model DIR --data DIR ...
 """
+
 from __future__ import annotations
 
 import sys

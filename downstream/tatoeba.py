@@ -1,4 +1,5 @@
 """Tatoeba (paper, Table 8): which English sentence is the translation of this one, and the other way, with the text encoder alone."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

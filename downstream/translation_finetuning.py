@@ -1,4 +1,5 @@
 """Multi30k's translation (paper, section 4.4), fine-tuned: the whole model, source and picture to target."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -37,9 +38,7 @@ class Translation(Writing):
         self.captions = CaptionRows(self.train, self.targets)
 
     def _read(self, split: str, targets: list[str]) -> Split:
-        return read_split(
-            self.data, split, [self.origin, *targets], self.images, translations=True, pictures=not self.options.text_only
-        )
+        return read_split(self.data, split, [self.origin, *targets], self.images, translations=True, pictures=not self.options.text_only)
 
     def source(self, split: Split, picture: int, target: str) -> Example:
         path = split.paths[picture] if split.paths else None

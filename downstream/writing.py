@@ -1,4 +1,5 @@
 """Fine-tuning of what the decoder writes (paper, section 4.4; component B): what translation and captioning have in common."""
+
 from __future__ import annotations
 
 from abc import abstractmethod

@@ -1,4 +1,5 @@
 """xGQA (paper, Tables 1 and 7): questions on pictures, in eight languages, with English answers from a closed list."""
+
 from __future__ import annotations
 
 from pathlib import Path

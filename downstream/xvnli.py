@@ -1,4 +1,5 @@
 """XVNLI (paper, Tables 1 and 7): does a sentence follow from a picture? Fine-tuned on English, tested in every language."""
+
 from __future__ import annotations
 
 from pathlib import Path

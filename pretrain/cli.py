@@ -1,4 +1,5 @@
 """`pretrain`: what one does with a run besides training it (that is pretrain/run.py)."""
+
 from __future__ import annotations
 
 import sys

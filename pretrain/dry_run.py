@@ -2,6 +2,7 @@
 
 Nothing is written to `out`: no lock, record or checkpoint, so a real run after it is the run that it would have been.
 """
+
 from __future__ import annotations
 
 import math

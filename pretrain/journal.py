@@ -1,4 +1,5 @@
 """What a run writes and says, on rank 0: its records, its lock, and lines on the terminal. On other ranks nothing."""
+
 from __future__ import annotations
 
 import errno

@@ -1,4 +1,5 @@
 """One run a folder: a lock that ends with its process."""
+
 from __future__ import annotations
 
 import fcntl

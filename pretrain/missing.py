@@ -1,4 +1,5 @@
 """All that a run lacks and `data_pipeline` can build, with the commands, so that a fresh clone is told once and not once a start."""
+
 from __future__ import annotations
 
 from pathlib import Path

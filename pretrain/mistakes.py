@@ -1,4 +1,5 @@
 """Several processes meet the user's mistake, and one says it."""
+
 from __future__ import annotations
 
 import os

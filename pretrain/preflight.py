@@ -1,4 +1,5 @@
 """What can be told about a run before any process group, engine or loader starts, in every process that a launcher made."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Pre-training as a workload: shards, the eight tasks, held-out losses and the zero-shot retrieval curve."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,9 +50,7 @@ class Pretraining(Workload):
     def weights(self) -> Start:
         return Start(self.config, self.tokenizer)
 
-    def loader(
-        self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]
-    ) -> TrainLoader:
+    def loader(self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]) -> TrainLoader:
         return TrainLoader(self.config, self.tokenizer, rank, world, start_step, skip, tell)
 
     def evaluate(self, engine: Engine, control: Control) -> Evaluation | None:

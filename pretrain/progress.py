@@ -1,4 +1,5 @@
 """What is told of every step: the line of metrics.jsonl, and the one that a person follows on the terminal. Rank 0 only."""
+
 from __future__ import annotations
 
 import sys
@@ -14,9 +15,7 @@ if TYPE_CHECKING:  # imports torch, which the report need not wait for
 WINDOW = 20  # steps over which rate, waiting and utilisation are averaged
 
 
-def step_line(
-    result: StepResult, done: int, lr: float, scale: float, seconds: float, waited: float, peak: float | None
-) -> dict[str, Any]:
+def step_line(result: StepResult, done: int, lr: float, scale: float, seconds: float, waited: float, peak: float | None) -> dict[str, Any]:
     """A line of metrics.jsonl (docs/train.md): of a step that took `seconds`, of which `waited` for data, on processors that do `peak`
     FLOP/s at most.
     """

@@ -1,4 +1,5 @@
 """What a run leaves for people and programs: metrics.jsonl, evaluation.jsonl, events.jsonl; and boards. Only rank 0 writes."""
+
 from __future__ import annotations
 
 import json

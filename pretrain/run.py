@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Pre-train ERNIE-UniX2. Started by the launcher, by torchrun, by srun (one process a task), or alone:
 
-    deepspeed pretrain/run.py --deepspeed ds_configs/zero2.json [--config FILE] [key.sub=value ...]
+deepspeed pretrain/run.py --deepspeed ds_configs/zero2.json [--config FILE] [key.sub=value ...]
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """A run from start to end: open, resume, train, evaluate, checkpoint, go back when it must, stop when asked."""
+
 from __future__ import annotations
 
 import time

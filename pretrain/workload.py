@@ -1,6 +1,7 @@
 """What a run trains on and how it is judged: the part in which pre-training and fine-tuning differ. Engine, checkpoints, resuming and
 records are the trainer's (pretrain/trainer.py).
 """
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -48,9 +49,7 @@ class Workload(ABC):
         """What a new run starts from; not called for one that goes on from a checkpoint. Raises UserError when it cannot be had."""
 
     @abstractmethod
-    def loader(
-        self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]
-    ) -> StepLoader:
+    def loader(self, rank: int, world: int, start_step: int, skip: Sequence[Sequence[int]], tell: Callable[[str], object]) -> StepLoader:
         """The batches from `start_step` on. The global batch of a step is a function of (seed, step) and the data, whatever `world` is;
         `skip` are windows of data that are passed over.
         """

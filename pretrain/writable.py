@@ -1,4 +1,5 @@
 """Whether a run could write where its folder will be; nothing is left there."""
+
 from __future__ import annotations
 
 import fcntl

@@ -1,4 +1,5 @@
 """argparse whose mistakes are a UserError: one line that names the nearest valid word. Every command of the project uses it."""
+
 from __future__ import annotations
 
 import argparse

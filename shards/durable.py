@@ -1,4 +1,5 @@
 """Writes that a crash of the machine does not undo: what a file holds, and that a folder has it."""
+
 from __future__ import annotations
 
 import os

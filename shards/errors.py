@@ -1,4 +1,5 @@
 """The one exception that stands for a user's mistake: commands print it as a single line and exit with 2, never with a stack trace."""
+
 from __future__ import annotations
 
 import sys

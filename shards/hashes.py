@@ -1,4 +1,5 @@
 """SHA-256 of files, by which shards, checkpoints and sources are known."""
+
 from __future__ import annotations
 
 import hashlib

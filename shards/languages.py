@@ -57,7 +57,9 @@ _SCRIPTS = {  # canonical -> token, where a language has a second script
 _ADDED = _words('')  # since then
 
 _TOKENS: dict[str, str] = (
-    {token.partition('_')[0]: token for token in CC25 + MBART50} | {code: f'{code}_XX' for code in _OTHERS} | _SCRIPTS
+    {token.partition('_')[0]: token for token in CC25 + MBART50}
+    | {code: f'{code}_XX' for code in _OTHERS}
+    | _SCRIPTS
     | {code: f'{code}_XX' for code in _ADDED}
 )
 

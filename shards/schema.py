@@ -6,6 +6,7 @@
 
 No column is pickled: opening a shard never executes anything.
 """
+
 from __future__ import annotations
 
 import json

@@ -4,6 +4,7 @@ Its packages import, for data sets and a loader that nothing here uses, all of t
 4.4 seconds of a processor that a loader's fork server took to start. So they are entered here without running their own code, which runs
 when something of theirs is asked for.
 """
+
 from __future__ import annotations
 
 import importlib.util

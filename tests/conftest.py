@@ -1,4 +1,5 @@
 """How workers share the suite (`pytest -n 4 --no-loadscope-reorder`, as `make test` has it)."""
+
 from __future__ import annotations
 
 import gc

@@ -1,4 +1,5 @@
 """What the documents promise of the tests."""
+
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,5 @@
 """Rules of the project that no single module can check: dependencies and their lock, which room imports which, sizes, no pickle."""
+
 from __future__ import annotations
 
 import ast

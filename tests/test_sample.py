@@ -1,4 +1,5 @@
 """What sample/ must be: nothing that is evaluated on is among what is trained on."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The captions of a split as training examples: those of one language after those of the other."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """MSCOCO in Karpathy's split: `dataset_coco.json` with every picture's captions, the pictures in train2014/ and val2014/."""
+
 from __future__ import annotations
 
 import json

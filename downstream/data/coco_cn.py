@@ -1,10 +1,11 @@
 """COCO-CN: Chinese captions of COCO's pictures, written by people or translated by them.
 
-    DATA/coco-cn_{train,val,test}.txt                     stems of pictures, one a line
-    DATA/imageid.human-written-caption.txt                `stem#number<TAB>caption`; in some lines a space stands for the tab
-    DATA/imageid.manually-translated-caption.txt          the same, for some pictures of the test set
-    IMAGES/{train2014,val2014}/<stem>.jpg                 COCO's own pictures
+DATA/coco-cn_{train,val,test}.txt                     stems of pictures, one a line
+DATA/imageid.human-written-caption.txt                `stem#number<TAB>caption`; in some lines a space stands for the tab
+DATA/imageid.manually-translated-caption.txt          the same, for some pictures of the test set
+IMAGES/{train2014,val2014}/<stem>.jpg                 COCO's own pictures
 """
+
 from __future__ import annotations
 
 import re

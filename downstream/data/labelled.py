@@ -1,4 +1,5 @@
 """Texts on pictures, each with what is true of it: what XVNLI's and xGQA's readers give."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """What a data folder looks like, for the message when it is another benchmark's; and what the readers of JSON have in common."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Which training example stands at which position of a fine-tuning: a pure function of (seed, position, size of the set)."""
+
 from __future__ import annotations
 
 from functools import lru_cache

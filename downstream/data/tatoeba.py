@@ -1,4 +1,5 @@
 """Tatoeba as LASER lays it out: `tatoeba.<xxx>-eng.<xxx>` and `tatoeba.<xxx>-eng.eng`, line by line each other's translation."""
+
 from __future__ import annotations
 
 import hashlib

@@ -4,6 +4,7 @@ answers that a model chooses from; `few_shot/<language>/test.json`, the tests, w
 
 The picture is `<img_id>.jpg`. An answer that is none of the list cannot be given: such a test question counts as answered wrongly.
 """
+
 from __future__ import annotations
 
 import sys

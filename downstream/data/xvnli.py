@@ -3,6 +3,7 @@
 The picture is `<Flikr30kID>.jpg`, the text `sentence2`. Rows on which people did not agree have the label `-`: they are left out of
 training and development, and in the tests they have no target.
 """
+
 from __future__ import annotations
 
 import sys

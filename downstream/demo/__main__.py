@@ -1,4 +1,5 @@
 """`python -m downstream.demo`: tokenizer, shards of five corpora, a run with the deepspeed launcher, evaluation, a table and a picture."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The demo's picture: the loss of each task over the run, and what the model finds for a few queries."""
+
 from __future__ import annotations
 
 import io

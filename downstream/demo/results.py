@@ -1,4 +1,5 @@
 """The demo's table and results.json: zero-shot recalls beside chance and the ridge floor, held-out losses before and after training."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

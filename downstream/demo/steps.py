@@ -1,4 +1,5 @@
 """Runs the demo's commands one after the other, and remembers in OUT/steps.json which are done, so that a second start continues."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,6 +1,7 @@
 """BLEU-4 of translations, two ways: sacreBLEU's own (cased, on detokenised text), and the literature's on Multi30k, which compares
 text that was lower-cased, punctuation-normalised and tokenised by the Moses scripts with the repository's own tokenised references.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

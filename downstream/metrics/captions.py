@@ -2,6 +2,7 @@
 
 METEOR and SPICE are Java programs. What cannot be computed is None, with the reason; nothing else is put in its place.
 """
+
 from __future__ import annotations
 
 import os

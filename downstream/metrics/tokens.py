@@ -1,4 +1,5 @@
 """Texts cut into words for caption metrics: each function gives the same number of texts, their tokens separated by single spaces."""
+
 from __future__ import annotations
 
 import functools

@@ -1,4 +1,5 @@
 """Finds results below folders."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The qualitative page: pictures with what was found for a text, and with what was written for them."""
+
 from __future__ import annotations
 
 import base64

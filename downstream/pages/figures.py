@@ -1,4 +1,5 @@
 """The figures that the tables take out of results, in percent, with marks for what differs from the paper's protocol."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
 """One plot a result with several languages: ours beside the paper's figures, or beside chance or the commonest answer."""
+
 from __future__ import annotations
 
 import io

@@ -1,4 +1,5 @@
 """Tables as Markdown and as HTML. A page is one file: styles and pictures are inside, and it runs nothing."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

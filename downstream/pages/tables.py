@@ -1,4 +1,5 @@
 """The paper's Tables 1, 2, 7 and 8, with ours below theirs."""
+
 from __future__ import annotations
 
 from collections import defaultdict

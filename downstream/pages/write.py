@@ -1,4 +1,5 @@
 """Writes the pages: OUT/report.md, report.html, plots/ and examples.html."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """What the benchmarks' commands have in common."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """The flags that `downstream coco` and `downstream coco-cn` share."""
+
 from __future__ import annotations
 
 import argparse

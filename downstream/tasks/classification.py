@@ -1,4 +1,5 @@
 """The command line of the benchmarks whose answer is a class."""
+
 from __future__ import annotations
 
 import argparse

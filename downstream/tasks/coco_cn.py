@@ -1,4 +1,5 @@
 """`downstream coco-cn`."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """`downstream demo`."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """`downstream multi30k-retrieval`."""
+
 from __future__ import annotations
 
 import argparse

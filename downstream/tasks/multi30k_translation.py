@@ -1,4 +1,5 @@
 """`downstream multi30k-translation`."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """`downstream report`."""
+
 from __future__ import annotations
 
 import argparse

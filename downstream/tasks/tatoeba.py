@@ -1,4 +1,5 @@
 """`downstream tatoeba`."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """`downstream xgqa`."""
+
 from __future__ import annotations
 
 from typing import Any

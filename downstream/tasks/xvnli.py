@@ -1,4 +1,5 @@
 """`downstream xvnli`."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """What the page searches: a folder of pictures and a list of texts, each embedded once, when the page starts."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """The page: a picture -> captions and the nearest texts; a text -> the nearest pictures; a text -> translations. Needs gradio."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """Starts the page, and ends it: port, temporary files, signals."""
+
 from __future__ import annotations
 
 import errno

@@ -2,6 +2,7 @@
 
 They are for the eye: one that fails, or is slow, never stops or holds up a run. What is exact stands in the run's own files.
 """
+
 from __future__ import annotations
 
 from pretrain.boards.board import Board

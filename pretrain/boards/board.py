@@ -1,4 +1,5 @@
 """What a board is, and the thread in which one works that may be slow: it talks to a server, or starts a process."""
+
 from __future__ import annotations
 
 import queue

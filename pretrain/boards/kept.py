@@ -1,4 +1,5 @@
 """RUN/trackers.json: which run of each tracker is this one, so that a start that goes on goes on there as well, and which attempt at it."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """MLflow (`log.mlflow`): a tracking server, or a folder in MLflow's own layout."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """The boards that a configuration asks for."""
+
 from __future__ import annotations
 
 import importlib.util

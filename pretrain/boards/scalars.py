@@ -1,4 +1,5 @@
 """The figures of a run's lines by the names that every board shows them under. Numbers that are not there, or not finite, are left out."""
+
 from __future__ import annotations
 
 import math

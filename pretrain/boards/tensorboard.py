@@ -1,4 +1,5 @@
 """TensorBoard's event files, in RUN/tensorboard."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Weights & Biases (`log.wandb`): its own files in RUN/wandb, sent to its server when there is one and a key for it."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Every setting of a run, typed and described: one file a section, `root.py` puts them together, `files.py` reads YAML."""
+
 from __future__ import annotations
 
 from pretrain.config.data import Data

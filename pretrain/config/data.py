@@ -1,4 +1,5 @@
 """Settings of the data: shards, tokenizer, mixture, lengths, augmentation."""
+
 from __future__ import annotations
 
 from typing import Annotated
@@ -37,20 +38,27 @@ class Data(Section):
     caption_tokens: int = Field(64, ge=4, description='longest caption, special tokens included')
     text_tokens: int = Field(128, ge=4, description='longest text of CC100 and OPUS, special tokens included')
     language_alpha: float = Field(
-        0.7, ge=0, le=1,
+        0.7,
+        ge=0,
+        le=1,
         description='languages are drawn with p proportional to n^alpha, n: captions, tokens (CC100), pairs (OPUS); mBART 0.7, XLM-R 0.3',
     )
     corpus_alpha: float = Field(
-        1.0, ge=0, le=1,
+        1.0,
+        ge=0,
+        le=1,
         description='picture corpora are drawn with p proportional to n^alpha, n: records that the task can use (1: by size)',
     )
     block: int = Field(1024, gt=0, description='positions of a task in which every stream has a fixed quota')
     shuffle_shards: int = Field(
-        8, gt=0,
+        8,
+        gt=0,
         description='shards in a window of the block shuffle: samples are mixed, and files read, within so many of a stream at a time',
     )
     augment_min_scale: float = Field(
-        0.8, gt=0, le=1,
+        0.8,
+        gt=0,
+        le=1,
         description="smallest share of the largest square's area that a random crop keeps; 1: the centred square, no cropping",
     )
     augment_flip: float = Field(0.0, ge=0, le=1, description='probability of a mirror image (captions name left and right, so 0)')

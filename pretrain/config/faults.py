@@ -1,4 +1,5 @@
 """Settings of what a run does about faults (docs/operations.md)."""
+
 from __future__ import annotations
 
 from pydantic import Field
@@ -8,7 +9,8 @@ from pretrain.config.section import Section
 
 class Recovery(Section):
     spike: float = Field(
-        2.0, ge=0,
+        2.0,
+        ge=0,
         description="an update is not made when the tasks' losses are, in the mean, so many nats above their last 64's median; 0: no limit",
     )
     patience: int = Field(3, ge=1, description='updates in a row that are not made before the run goes back to a checkpoint')

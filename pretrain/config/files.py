@@ -1,4 +1,5 @@
 """A configuration from a YAML file and `key.sub=value` arguments, and back; an unknown key is answered with the nearest."""
+
 from __future__ import annotations
 
 import difflib

@@ -1,4 +1,5 @@
 """Settings of a fine-tuning, beside those that it shares with pre-training."""
+
 from __future__ import annotations
 
 from typing import Literal

@@ -1,4 +1,5 @@
 """Settings by dotted key, as they are given on the command line, and which of them differ."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """Every setting with its default, as `pretrain/run.py --help` lists them; docs/configuration.md says more (pretrain/config/page.py)."""
+
 from __future__ import annotations
 
 import textwrap

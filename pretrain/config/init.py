@@ -1,4 +1,5 @@
 """Settings of the initial weights."""
+
 from __future__ import annotations
 
 from pydantic import Field

@@ -1,4 +1,5 @@
 """What computes an operation."""
+
 from __future__ import annotations
 
 from typing import Literal

@@ -1,4 +1,5 @@
 """Settings of the model: sizes, dropout, the contrastive space."""
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal

@@ -1,7 +1,8 @@
 """The page of every setting, docs/configuration.md, made of the configuration's own types, defaults and descriptions:
 
-    python -m pretrain.config.page > docs/configuration.md
+python -m pretrain.config.page > docs/configuration.md
 """
+
 from __future__ import annotations
 
 import types

@@ -1,4 +1,5 @@
 """All settings of a run."""
+
 from __future__ import annotations
 
 from typing import Literal, get_args

@@ -1,4 +1,5 @@
 """What every part of the configuration has in common."""
+
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict

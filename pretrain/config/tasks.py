@@ -1,4 +1,5 @@
 """Settings of the tasks: which there are, how their examples are made, how many samples an update takes of each."""
+
 from __future__ import annotations
 
 from typing import Literal, get_args
@@ -41,7 +42,9 @@ class TaskOptions(Section):
         0.15, gt=0, lt=1, description="probability that VTLM masks a word of one caption, and with it the other language's word for it"
     )
     code_switch: float = Field(
-        0.0, ge=0, le=1,
+        0.0,
+        ge=0,
+        le=1,
         description="probability that a word of a picture's caption becomes its translation into another of the record's languages "
         '(M3P: 0.5; cmcl, itm, mlm)',
     )
@@ -68,7 +71,8 @@ class Batch(Section):
         'memory of all of them at once',
     )
     micro: int = Field(
-        128, gt=0,
+        128,
+        gt=0,
         description='samples of one task in one forward of a rank, at most; contrastive losses span the global batch all the same',
     )
 

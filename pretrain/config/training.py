@@ -1,4 +1,5 @@
 """Settings of the training: optimizer, checkpoints, evaluations, log."""
+
 from __future__ import annotations
 
 from typing import Annotated

@@ -1,4 +1,5 @@
 """Task batches: examples packed without padding."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

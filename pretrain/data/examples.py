@@ -1,4 +1,5 @@
 """One record and one generator -> one example of a task, which pretrain/tasks/ makes of what is drawn here."""
+
 from __future__ import annotations
 
 from bisect import bisect_right

@@ -1,4 +1,5 @@
 """Held-out examples per task and language, from the `val` streams: the same for every run, world size and seed."""
+
 from __future__ import annotations
 
 import logging
@@ -60,7 +61,7 @@ class HeldOut:
         micro = self.config.batch.micro
         for language in list(self.pools(task))[rank::world]:
             made = self.make(task, language)
-            yield language, [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
+            yield language, [collate(task, made[first : first + micro]) for first in range(0, len(made), micro)]
 
     def _mixed(self, share: float, pictures: list[Located], texts: list[Located]) -> list[Located]:
         """Of two corpora this share of the second, and more of one where the other has not enough."""

@@ -1,4 +1,5 @@
 """Picture bytes -> uint8 tensor. Normalisation is the model's."""
+
 from __future__ import annotations
 
 import io

@@ -4,6 +4,7 @@ Every block of `block` positions holds a fixed quota of each stream, placed by a
 so that a rare stream is not rounded to nothing. The number of earlier positions of a stream is therefore arithmetic, and nothing depends on
 history.
 """
+
 from __future__ import annotations
 
 import math
@@ -84,5 +85,5 @@ def cycle_quotas(shares: NDArray[np.float64], positions: int) -> Ints:
             break
         quotas[rare] = 1
     quotas += np.floor(ideal).astype(np.int64)
-    quotas[np.argsort(np.floor(ideal) - ideal, kind='stable')[:positions - quotas.sum()]] += 1
+    quotas[np.argsort(np.floor(ideal) - ideal, kind='stable')[: positions - quotas.sum()]] += 1
     return quotas

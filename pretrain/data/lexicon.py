@@ -3,6 +3,7 @@
 UC2 aligns with fast_align, M3P switches words with bilingual dictionaries that its authors downloaded. Neither is at hand for every
 language pair, but every record with captions in two languages is a small parallel text.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable

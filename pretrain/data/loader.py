@@ -1,4 +1,5 @@
 """From a step to what one rank trains on in it."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -51,7 +52,7 @@ class StepBatches(Dataset[Packed | str]):
         for position in self.positions[task]:
             made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', batch, position)))
         micro = self.config.batch.micro
-        return [collate(task, made[first:first + micro]) for first in range(0, len(made), micro)]
+        return [collate(task, made[first : first + micro]) for first in range(0, len(made), micro)]
 
     def step_data(self, step: int) -> StepData:
         """The rank's micro-batches of every part of a step."""

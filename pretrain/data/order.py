@@ -1,4 +1,5 @@
 """Which record stands at which position of which task's global batch: a pure function of (seed, step, task, manifests, skip list)."""
+
 from __future__ import annotations
 
 import math

@@ -3,6 +3,7 @@
 A tensor costs a file descriptor and a mapping on its way out of a loader process; a step has about a hundred of them, and several steps are
 prepared ahead. One buffer costs one, and is pinned in one go.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def pack(data: StepData) -> Packed:
         if not isinstance(value, Tensor):
             return value
         slot = _Slot(used, value.dtype, tuple(value.shape))
-        buffer[used:used + value.nbytes].view(value.dtype).copy_(value.reshape(-1))
+        buffer[used : used + value.nbytes].view(value.dtype).copy_(value.reshape(-1))
         used += -(-value.nbytes // _ALIGNMENT) * _ALIGNMENT
         return slot
 
@@ -67,7 +68,7 @@ def unpack(packed: Packed) -> StepData:
     def restore(value: Any) -> Any:
         if isinstance(value, _Slot):
             nbytes = value.dtype.itemsize * torch.Size(value.shape).numel()
-            return packed.buffer[value.start:value.start + nbytes].view(value.dtype).view(value.shape)
+            return packed.buffer[value.start : value.start + nbytes].view(value.dtype).view(value.shape)
         if isinstance(value, tuple):
             return Texts(restore(value[0]), restore(value[1]))
         return value

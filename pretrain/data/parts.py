@@ -1,4 +1,5 @@
 """Which tasks a step trains, and which of each task's global batches it takes: a pure function of (seed, step, tasks)."""
+
 from __future__ import annotations
 
 from typing import NamedTuple

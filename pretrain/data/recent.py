@@ -1,4 +1,5 @@
 """A small cache of the tables that were computed last."""
+
 from __future__ import annotations
 
 from collections import OrderedDict

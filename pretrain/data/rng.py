@@ -3,6 +3,7 @@
 Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") has a key of 128 bits, which holds seed and purpose, and a
 counter of 256 bits, whose upper three words hold e.g. step and position; the lowest counts the draws of one generator.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Token sequences: special tokens, truncation, prefix split and masking."""
+
 from __future__ import annotations
 
 import unicodedata
@@ -44,7 +45,7 @@ class Sequences:
 
     def trimmed(self, ids: list[int] | NDArray[np.int32], limit: int) -> Ids:
         """So many ids that its sequences have at most `limit`; and at least one: a text without a single piece is `<unk>`."""
-        return np.asarray(ids[:limit - self.special] if len(ids) else [self.tokenizer.unk], np.int64)
+        return np.asarray(ids[: limit - self.special] if len(ids) else [self.tokenizer.unk], np.int64)
 
     def encoder_input(self, ids: Ids, language: str) -> Ids:
         """`<s> X </s> lang`, in cc25's family."""

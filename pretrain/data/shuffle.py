@@ -2,6 +2,7 @@
 
 Shards are permuted, then taken in windows; samples are permuted inside a window. A file system thus sees a few shards at a time.
 """
+
 from __future__ import annotations
 
 from bisect import bisect_right
@@ -35,10 +36,10 @@ class Shuffle:
         """The epoch's order of shards, and the rank at which each window starts."""
         shards = generator(self.seed, f'{self.purpose}/shards', epoch).permutation(len(self.sizes)).tolist()
         ends = [0, *accumulate(self.sizes[shard] for shard in shards)]
-        return shards, ends[:-1:self.window]
+        return shards, ends[: -1 : self.window]
 
     def _make_window(self, epoch: int, window: int, shards: list[int]) -> tuple[list[int], list[int], tuple[int, ...]]:
         """The window's shards, where each starts inside it (and its size at the end), and its permutation."""
-        members = shards[window * self.window:(window + 1) * self.window]
+        members = shards[window * self.window : (window + 1) * self.window]
         inside = [0, *accumulate(self.sizes[shard] for shard in members)]
         return members, inside, permutation_keys(self.seed, f'{self.purpose}/samples', epoch, window)

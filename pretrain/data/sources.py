@@ -1,4 +1,5 @@
 """Which streams a task reads, and with what weight; what is to be done when they are not there."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 `mosaicml-streaming` decodes shards and fetches compressed ones into a local cache; its readers are used directly. (Its StreamingDataset
 keeps state in shared memory, and hangs after a crash: streaming issues 573, 717, 767, 824.)
 """
+
 from __future__ import annotations
 
 import fcntl
@@ -41,7 +42,7 @@ class RecordStream:
 
     def __init__(self, folder: Location, corpus: str, split: str, number: int, cache: str | None = None) -> None:
         self.folder, self.corpus, self.split = folder, corpus, split
-        self.name = '/'.join(folder.parts[-(2 if KINDS[corpus] == 'pictures' else 3):])
+        self.name = '/'.join(folder.parts[-(2 if KINDS[corpus] == 'pictures' else 3) :])
         self.number = list(KINDS).index(corpus) << _STREAM_BITS | number
         self.manifest: Manifest = read_manifest(folder)
         self.digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
@@ -101,7 +102,7 @@ class RecordStream:
         if self._stream is None:
             self._open()
         assert self._stream is not None
-        (raw, zipped), = self._readers[shard].file_pairs
+        ((raw, zipped),) = self._readers[shard].file_pairs
         try:
             if zipped is not None or isinstance(self.folder, Remote):
                 with _Lock(Path(self._stream.local) / 'lock'):  # ranks and loader processes of a machine share the cache

@@ -1,4 +1,5 @@
 """`pretrain doctor`: is everything here that a run needs? One table; every failure with its remedy."""
+
 from __future__ import annotations
 
 import argparse

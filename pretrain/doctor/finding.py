@@ -1,4 +1,5 @@
 """A line of the doctor's table."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """What a run reads: tokenizer, shards, initial weights, evaluation."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
 """Processors, memory, GPUs, compilers; room and rights on the disks."""
+
 from __future__ import annotations
 
 import os

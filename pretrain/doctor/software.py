@@ -1,4 +1,5 @@
 """Versions, fused kernels, launchers."""
+
 from __future__ import annotations
 
 import os

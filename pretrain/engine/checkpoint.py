@@ -9,6 +9,7 @@ Slices are cut from one flat order of the parameters that does not depend on the
 Files are safetensors and JSON: opening a stranger's checkpoint executes nothing. Data order, learning rate and dropout are functions of the
 step, so the step is all that there is to restore of them; the windows of data that a rollback passed over stand in `recovery`.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Exchange between ranks that is not DeepSpeed's. No gradient runs through any of it."""
+
 from __future__ import annotations
 
 import torch.distributed as dist

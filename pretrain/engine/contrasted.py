@@ -4,6 +4,7 @@
 Features first (without graph when there are several micro-batches), then the loss of all of them and its gradient by feature, then that
 gradient into the towers, run again with the same dropout where no graph was kept.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """Where the ranks of a run meet while it is under way: they agree whether to stop, and hear what happened to one of them."""
+
 from __future__ import annotations
 
 import signal

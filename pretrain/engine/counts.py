@@ -1,4 +1,5 @@
 """What a step's examples are, counted over all ranks: normalisers of the losses, and what the log says of masks, prefixes and negatives."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -96,8 +97,7 @@ def observed(data: StepData) -> dict[str, int]:
 
 
 def reported(sums: dict[str, int]) -> dict[str, float]:
-    """`prefixed.TASK`: share of samples with T_p > 0; `masks.TASK`: mean masks a sample; `negatives.TASK`: number of unmatched pairs.
-    """
+    """`prefixed.TASK`: share of samples with T_p > 0; `masks.TASK`: mean masks a sample; `negatives.TASK`: number of unmatched pairs."""
     out: dict[str, float] = {}
     for key, number in sums.items():
         kind, _, task = key.partition('.')

@@ -1,4 +1,5 @@
 """How a process joins the others: DeepSpeed's import, the group of all ranks, and this one's device."""
+
 from __future__ import annotations
 
 import logging

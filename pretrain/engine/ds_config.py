@@ -2,6 +2,7 @@
 
 A literal that contradicts the YAML is an error.
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What a run runs on, and by which code: versions, commit, command, machine. Saved beside it and in every checkpoint."""
+
 from __future__ import annotations
 
 import os

@@ -4,6 +4,7 @@ Only what the model asks for is counted: no padding, no idle tokens, nothing tha
 not the products of contrastive features with one another, a few millionths of it. A product of (m, k) and (k, n) has 2 m k n; the
 backward has two products for each of the forward.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable

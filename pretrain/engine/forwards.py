@@ -1,4 +1,5 @@
 """What of a step one forward and backward takes."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

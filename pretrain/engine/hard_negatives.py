@@ -4,6 +4,7 @@
 Only the model knows what is similar, so the loader marks which side of which pair is to be replaced, and the step replaces it. The choice
 depends on the global batch alone, not on how ranks and micro-batches share it.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -49,9 +50,7 @@ def _shown(keys: Tensor, chosen: Tensor, marks: Tensor, own: range) -> Tensor:
     return torch.stack([keys[torch.where(text, rows, other), 0], keys[torch.where(text, other, rows), 1]], 1)
 
 
-def choose(
-    x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, captions: Tensor, marks: Tensor, draws: Tensor, own: range
-) -> Tensor:
+def choose(x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, captions: Tensor, marks: Tensor, draws: Tensor, own: range) -> Tensor:
     """(len(own),) int64: for every row of `own` the row of the global batch whose picture or text replaces its own; -1 for none.
 
     x, y (N, D) features of pictures and texts; keys (N, 2) their identities; captions (N, C) identities of all texts that belong to the

@@ -1,4 +1,5 @@
 """What a CPU needs differently from a GPU: derived here, so that there is one way of starting a run."""
+
 from __future__ import annotations
 
 import ctypes

@@ -4,6 +4,7 @@ Whoever makes a negative compares the two records that picture and text come fro
 picture with that very text (two corpora have the picture, each with a caption of its own); the rows are on other ranks, and nobody could
 read all of them. So the step, which is given what every record has, sets these right before anything is counted.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

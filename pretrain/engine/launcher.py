@@ -1,4 +1,5 @@
 """Whether the launcher of this process is still there."""
+
 from __future__ import annotations
 
 import os

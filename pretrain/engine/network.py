@@ -1,4 +1,5 @@
 """Where the ranks of a run meet, and by which interface, when nobody has said it: by environment variables of the launcher."""
+
 from __future__ import annotations
 
 import fcntl

@@ -1,4 +1,5 @@
 """AdamW by different backends, and the count of its updates, which each of them keeps elsewhere."""
+
 from __future__ import annotations
 
 import importlib

@@ -3,6 +3,7 @@
 The loss of the global batch is known, and the same on every rank, before the update: all ranks judge alike one that is not finite, or
 jumps. What the judgement depends on is part of every checkpoint, so a resumed run judges as an unbroken one.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """A run whose checkpoint was made before pictures were taken out of its shards (`data_pipeline remove`)."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Where a run goes on: the newest valid checkpoint, and what may change between it and the run that continues it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 Staged, synced, read back and compared, hashed, renamed, then published by an atomic `latest`; only then do older ones go. Whatever ends the
 processes in between leaves the previous checkpoints as they were.
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Learning rate as a function of the step: linear warm-up, cosine to the floor (paper section 4.1)."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """One optimizer step: one global batch of every active task, all gradients merged, one update (paper section 3.3; design decision 2)."""
+
 from __future__ import annotations
 
 import hashlib

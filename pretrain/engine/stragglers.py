@@ -1,4 +1,5 @@
 """Finds the rank that the others wait for: each measures what it does by itself, between the points where the ranks meet."""
+
 from __future__ import annotations
 
 import socket

@@ -1,4 +1,5 @@
 """Notices a rank that hangs: ends the run with every rank's stack, and names the rank that holds it up."""
+
 from __future__ import annotations
 
 import faulthandler
@@ -26,6 +27,7 @@ EXIT_HUNG = 75  # EX_TEMPFAIL of sysexits.h: start again
 ANSWER = 30.0  # seconds, for a rank's watchdog: it runs whatever its rank does
 RECORDING = 10.0  # seconds for a line of events.jsonl, whose disk or lock may be what hangs
 WAITING = re.compile(r'torch/distributed/|deepspeed/comm/')  # files of a rank that waits for the others
+
 
 @dataclass(frozen=True)
 class Report:

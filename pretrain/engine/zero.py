@@ -3,6 +3,7 @@
 What DeepSpeed would divide by is undone here, once: gradients are averaged over ranks, so a loss that is already a share of the
 global one is multiplied by the number of ranks. Nothing is divided by accumulation steps.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,5 @@
 """The zero-shot retrieval curve of a run: a small Multi30k-like set, ranked by the dual encoder at every evaluation."""
+
 from __future__ import annotations
 
 from functools import lru_cache

@@ -1,4 +1,5 @@
 """Held-out loss per task and language: the training losses on samples of the `val` streams, without dropout, augmentation or gradient."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -19,9 +20,7 @@ Report = dict[str, dict[str, Any]]
 
 
 @torch.no_grad()
-def heldout_losses(
-    engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]], contrast: Contrast = DEFAULT
-) -> Report:
+def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]], contrast: Contrast = DEFAULT) -> Report:
     """{task: {'mean': x, 'languages': {language: loss}}}. `pools`: per task this rank's share, each item all samples of one language.
 
     A contrastive loss depends on the size of its pool: it compares runs, not languages. The mean is over languages, so that large ones do
@@ -43,9 +42,7 @@ def heldout_losses(
     return out
 
 
-def language_loss(
-    model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT
-) -> float:
+def language_loss(model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT) -> float:
     """Loss of one task over all of `batches`."""
     batches = [batch.to(device) for batch in batches]
     if task == 'itm':

@@ -1,4 +1,5 @@
 """Lines of the evaluation sets' text files."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,10 +1,11 @@
 """Multi30k as its repository (multi30k/dataset) lays it out, with the pictures in `images/`.
 
-    DATA/data/task1/image_splits/<split>.txt            picture of each line; mscoco lines carry `#<caption id>`
-    DATA/data/task1/raw/<split>.<language>.gz           one caption a picture
-    DATA/data/task2/raw/<split>.{1..5}.<language>.gz    five captions a picture (train, val, test_2016; en and de)
-    DATA/images/<picture>
+DATA/data/task1/image_splits/<split>.txt            picture of each line; mscoco lines carry `#<caption id>`
+DATA/data/task1/raw/<split>.<language>.gz           one caption a picture
+DATA/data/task2/raw/<split>.{1..5}.<language>.gz    five captions a picture (train, val, test_2016; en and de)
+DATA/images/<picture>
 """
+
 from __future__ import annotations
 
 import gzip

@@ -3,6 +3,7 @@
 Ties are broken at random, in expectation: every order of equal scores is as probable, and R@k is the expected recall. So a model that
 gives every pair the same score gets exactly chance, neither 0 (ties against us) nor 1 (ties for us), and the order of files plays no part.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
 """The model card, README.md of an export: what the model is, how to use it, what it was trained on, how well it does, its limits."""
+
 from __future__ import annotations
 
 import hashlib

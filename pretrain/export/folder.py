@@ -1,4 +1,5 @@
 """Writes an export: weights, configuration, tokenizer, processor, the code that transformers loads them with, and a model card."""
+
 from __future__ import annotations
 
 import json

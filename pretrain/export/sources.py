@@ -4,6 +4,7 @@ transformers' loader of such code knows no folders, and of a folder on this mach
 not those that they name. So `pretrain/model/unix2.py` becomes `pretrain_model_unix2.py`, imports become relative to that, and the
 classes' own files name all that they need. Nothing else is changed: what transformers runs is what the model was trained with.
 """
+
 from __future__ import annotations
 
 import ast

@@ -1,4 +1,5 @@
 """Writing text: beam search over an incremental cache, for captioning and translation."""
+
 from __future__ import annotations
 
 from pretrain.generation.beam import Decoding, Written, search

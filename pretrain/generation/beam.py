@@ -4,6 +4,7 @@ A hypothesis ends with `</s>`; the longest are made to end so. Its score is the 
 length ** length_penalty, where the length counts every token after the first of the prompt. Each step looks at the 2 K best
 continuations of a source's K beams: those that end and are among the best K are finished, the best K that do not end go on.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 Suffixes: B sources, K beams of each, N = B * K rows, H heads, d their width, S the source's tokens, L those written.
 """
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """Texts for a batch: encode, fuse with the pictures, search, decode."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

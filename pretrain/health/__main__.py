@@ -1,4 +1,5 @@
 """`srun python -m pretrain.health`: every task runs it; the first node collects, judges and prints."""
+
 from __future__ import annotations
 
 import argparse

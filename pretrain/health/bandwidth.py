@@ -1,4 +1,5 @@
 """The bandwidth of an all-reduce: within each node, between pairs of nodes, over all; and which node a bad figure points at."""
+
 from __future__ import annotations
 
 import time

@@ -1,4 +1,5 @@
 """What one node can find out about itself: disks, shared memory, GPUs. A check returns results and never raises for a sick node."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """A node's GPUs, as nvidia-smi and the kernel's log show them: how many there are, ECC and Xid errors, memory that somebody else holds."""
+
 from __future__ import annotations
 
 import re

@@ -2,6 +2,7 @@
 
 They meet at a TCPStore on the first node and not in a process group, so that one that does not come is named and not waited for.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """The result of a health check: a line a check and node, which nodes are unfit, and what is no node's own fault."""
+
 from __future__ import annotations
 
 import time

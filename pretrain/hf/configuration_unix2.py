@@ -1,4 +1,5 @@
 """transformers' configuration of an exported model: what config.json holds."""
+
 from __future__ import annotations
 
 from typing import Any

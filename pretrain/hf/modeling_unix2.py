@@ -3,6 +3,7 @@
 Inputs are those that UniX2Processor makes: input_ids (B, L) and attention_mask (B, L) with the encoder's sequences, pixel_values
 (B, 3, H, W) uint8, picture i for row i.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 The tokenizer is shards/tokenizer.py and not one of transformers' fast ones, since those lose the sentencepiece model's normaliser.
 """
+
 from __future__ import annotations
 
 import shutil

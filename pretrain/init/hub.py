@@ -1,4 +1,5 @@
 """Files of a repository on Hugging Face's hub, downloaded into its usual cache, or taken from there when the hub is out of reach."""
+
 from __future__ import annotations
 
 from pathlib import Path

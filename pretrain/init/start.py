@@ -1,4 +1,5 @@
 """Initial weights of a run: opened and checked before anything starts, loaded once the model is there."""
+
 from __future__ import annotations
 
 import torch

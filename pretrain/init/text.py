@@ -2,6 +2,7 @@
 
 Everything is a table, ours <- theirs, that is checked against shapes before a run starts anything, and copied after.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

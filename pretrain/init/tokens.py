@@ -1,4 +1,5 @@
 """Rows of a published token embedding -> rows of ours: pieces keep their ids, codes go by language, <mask> to its place."""
+
 from __future__ import annotations
 
 from torch import Tensor

@@ -1,4 +1,5 @@
 """Visual weights: those of any timm ViT, positions resized to the picture's resolution by timm itself."""
+
 from __future__ import annotations
 
 import sys

@@ -3,6 +3,7 @@
 safetensors is preferred. Where only pytorch_model.bin was published (mBART-cc25), it is read with `weights_only=True`, which builds tensors
 and plain containers and refuses everything else: a hostile file executes nothing.
 """
+
 from __future__ import annotations
 
 import json

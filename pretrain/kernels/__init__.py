@@ -3,6 +3,7 @@
 Plain PyTorch until `use` is called, so that whatever loads a model need not know of them. A trainer calls `use` once, before its model
 runs. AdamW's backends are in pretrain/engine/optimizers.py, since some are DeepSpeed's.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,7 @@ A function takes projections and returns (total, D), zeros for idle tokens:
     projected (total, 3 * D): queries, keys and values of a self-attention;  with `memory`: (total, D), queries alone
     memory (total', 2 * D): keys and values of the rows of the same number in `memory_layout`
 """
+
 from __future__ import annotations
 
 import importlib

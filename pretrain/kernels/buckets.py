@@ -1,4 +1,5 @@
 """Rows of like length, to be padded together: little is computed for padding, and few calls are made."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 The backward of PyTorch's blocked CPU kernel is several times slower than these at captions' lengths (17 to 100 tokens), and its plain path
 spends as long on scaling, masking and looking for rows without a key (there is none here) as on the products.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Dropout. PyTorch's own draws a number per element with a generator that takes longer, on a CPU, than the matrix product around it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

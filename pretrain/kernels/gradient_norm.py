@@ -1,4 +1,5 @@
 """The norm of many gradients at once, for clipping."""
+
 from __future__ import annotations
 
 import importlib

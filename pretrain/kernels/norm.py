@@ -1,4 +1,5 @@
 """LayerNorm of an fp32 stream that gives the weights' precision (pretrain/model/transformer.py says why)."""
+
 from __future__ import annotations
 
 import importlib

@@ -1,4 +1,5 @@
 """Backends of an operation: what each needs, and which one is taken."""
+
 from __future__ import annotations
 
 import importlib

@@ -1,4 +1,5 @@
 """Backends of pretrain/tasks/token_loss.py's sums of cross-entropies over a tied output layer."""
+
 from __future__ import annotations
 
 import importlib
@@ -43,9 +44,7 @@ def _liger() -> TokenLoss:
     def one(states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not len(labels):  # liger divides by the number of rows; the gradient must still be there, and zero
             return (states.sum() + weight.sum()) * 0 + (0 if bias is None else bias.sum() * 0)
-        out = function.apply(
-            states, weight, idle_labels(states, labels), bias, None, IGNORED, 0.0, 0.0, 'sum', None, False, torch.float32
-        )
+        out = function.apply(states, weight, idle_labels(states, labels), bias, None, IGNORED, 0.0, 0.0, 'sum', None, False, torch.float32)
         return out[0] if isinstance(out, tuple) else out
 
     def token_loss(

@@ -2,6 +2,7 @@
 
 In PyTorch the same takes eight passes over the chunk. Matrix products are left to PyTorch. Under TRITON_INTERPRET=1 it runs on a CPU.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

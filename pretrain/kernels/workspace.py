@@ -2,6 +2,7 @@
 
 A CPU's allocator gives large blocks back to the system at once; on their return they are zeroed, page by page.
 """
+
 from __future__ import annotations
 
 import math

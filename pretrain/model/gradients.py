@@ -3,6 +3,7 @@
 A gradient that a parameter already holds in fp32 (pretrain/engine/zero.py) is added to in place. Autograd would make a dense gradient of
 the whole table at each use, in the weights' precision, only to add it.
 """
+
 from __future__ import annotations
 
 from typing import Any

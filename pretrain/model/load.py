@@ -1,4 +1,5 @@
 """A trained model from the folder of a run (its newest valid checkpoint) or of an export, and the embeddings of its dual encoder."""
+
 from __future__ import annotations
 
 import json

@@ -4,6 +4,7 @@ Everything that works token by token (projections, norms, feed-forward, losses) 
 most 63 idle tokens: T is rounded up, because matrix-product libraries prepare a kernel for every new shape (a quarter of a small step on a
 CPU), and a GPU's tiles like whole multiples. Idle tokens are zeros or <pad>, belong to no row, reach no loss and get no gradient.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

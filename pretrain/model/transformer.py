@@ -3,6 +3,7 @@
 
 Parameter names are those of transformers' MBart, except that q, k and v of a self-attention (k and v of a cross-attention) are one matrix.
 """
+
 from __future__ import annotations
 
 import math

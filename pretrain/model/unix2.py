@@ -1,10 +1,11 @@
 """ERNIE-UniX2 (paper section 3): four parts, combined into three components.
 
-    visual_encoder   pictures -> [CLS] and patches          A  dual encoder:       visual_encoder, text_encoder -> contrastive space
-    text_encoder     tokens -> states                       B  encoder-decoder:    A -> cross_encoder -> decoder
-    cross_encoder    [MM_CLS] ; text ; picture -> states    C  encoder only:       A -> cross_encoder -> heads (ITM, MLM)
-    decoder          target tokens given those states
+visual_encoder   pictures -> [CLS] and patches          A  dual encoder:       visual_encoder, text_encoder -> contrastive space
+text_encoder     tokens -> states                       B  encoder-decoder:    A -> cross_encoder -> decoder
+cross_encoder    [MM_CLS] ; text ; picture -> states    C  encoder only:       A -> cross_encoder -> heads (ITM, MLM)
+decoder          target tokens given those states
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """The visual encoder: a ViT of timm, in the shape and precision that the rest of the model expects."""
+
 from __future__ import annotations
 
 import difflib

@@ -1,4 +1,5 @@
 """Batches of the right shape: of any device, without data."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: st
     target = lengths
     if isinstance(kind, SumTask) and kind.prefixed:  # half of the samples with a prefix of `prefix_share`, the others without one
         prefix = ((lengths - SPECIAL) * options.prefix_share).long()
-        prefix[round(rows * options.prefix_probability):] = 0
+        prefix[round(rows * options.prefix_probability) :] = 0
         lengths, target = prefix + SPECIAL, target - prefix
     batch = PlannedBatch(task=task, sample_ids=torch.arange(rows), languages=['en'] * rows, text=texts(lengths))
     if pictured := part(kind.pictured(config)):

@@ -1,4 +1,5 @@
 """Times on a cluster, from counted FLOPs and bytes and from stated rates. Nothing here is measured."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """`pretrain plan`: its arguments and what it prints."""
+
 from __future__ import annotations
 
 import argparse

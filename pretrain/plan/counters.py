@@ -1,4 +1,5 @@
 """Counts what operations do: bytes alive, bytes moved. Works on the device `meta`, where nothing is computed."""
+
 from __future__ import annotations
 
 import weakref

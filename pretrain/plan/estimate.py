@@ -1,4 +1,5 @@
 """The plan of one rank's step: memory, FLOPs and bytes by task."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -32,8 +33,7 @@ def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_confi
     ran = {TOGETHER: tracer.step(data, world)} if config.batch.together else traces
     largest = max(parameter.numel() for parameter in tracer.model.parameters())
     moments: dict[str, Memory] = {
-        name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits)
-        for name, trace in ran.items()
+        name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits) for name, trace in ran.items()
     }
     moments['reduction'] = reduction(tracer.parameters, largest, world, config.precision, ds_config)
     flops = sum(trace.flops for trace in ran.values())

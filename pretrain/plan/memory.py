@@ -6,6 +6,7 @@ N parameters, W ranks, weights of w bytes (bf16: 2, fp32: 4), R elements in a re
     reduction  weights w N + optimizer 12 N / W + gradients not yet reduced 4 (N - R) + in bf16 this rank's reduced ones 4 N / W
                + buckets 4 R (twice when reduction overlaps) + a copy of a bucket 4 R
 """
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass

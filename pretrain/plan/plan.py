@@ -1,4 +1,5 @@
 """A whole plan: from a configuration and a cluster to the figures of `pretrain plan`."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """A plan as a table to read."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -24,8 +25,15 @@ def render(plan: dict[str, Any]) -> str:
         *_table(
             ['task', 'samples', 'TFLOP', 'GFLOP a sample', 'GB moved', 'ms', 'GB kept'],
             [
-                [task, f'{row["samples_per_gpu"]}', f'{row["flops"] / 1e12:.1f}', f'{row["flops_per_sample"] / 1e9:.0f}',
-                 f'{row["bytes"] / 1e9:.0f}', f'{row["seconds"] * 1e3:.0f}', f'{(row["activations"] + row["logits"]) / 1e9:.1f}']
+                [
+                    task,
+                    f'{row["samples_per_gpu"]}',
+                    f'{row["flops"] / 1e12:.1f}',
+                    f'{row["flops_per_sample"] / 1e9:.0f}',
+                    f'{row["bytes"] / 1e9:.0f}',
+                    f'{row["seconds"] * 1e3:.0f}',
+                    f'{(row["activations"] + row["logits"]) / 1e9:.1f}',
+                ]
                 for task, row in plan['tasks'].items()
             ],
         ),
@@ -35,7 +43,7 @@ def render(plan: dict[str, Any]) -> str:
         f'{times["gpu_hours"]:,.0f} GPU hours; {times["days_hidden"]:.1f} days if communication hides entirely',
         f'Communication a step and GPU: {sent["reduce_bytes"] / 1e9:.1f} GB of gradients (fp32, once a step), '
         f'{sent["gather_bytes"] / 1e9:.1f} GB of weights',
-        f'  {sent["seconds_nvlink"]:.2f} s at NVLink\'s {cluster["nvlink_gbs"]:g} GB/s, {sent["seconds"]:.2f} s at the slowest link '
+        f"  {sent['seconds_nvlink']:.2f} s at NVLink's {cluster['nvlink_gbs']:g} GB/s, {sent['seconds']:.2f} s at the slowest link "
         f'({sent["rate_gbs"]:g} GB/s), {sent["seconds_one_adapter"]:.2f} s with one InfiniBand HDR adapter a node (25 GB/s)',
         f'Reading: {read["samples_per_s"]:,.0f} samples/s, {read["pictures_per_s"]:,.0f} pictures/s, {read["storage_mb_per_s"]:,.0f} MB/s '
         f'from storage; {read["loader_processes"]:.0f} loader processes in all, {read["loader_processes"] / cluster["gpus"]:.1f} a GPU',
@@ -44,8 +52,10 @@ def render(plan: dict[str, Any]) -> str:
         'The largest micro-batch of full-length sequences that fits, by the tasks that keep most',
         *_table(
             ['GPU', 'recomputation', 'micro-batch', 'samples a task in one go'],
-            [[f'{row["memory_gb"]} GB', 'on' if row['recompute'] else 'off', str(row['micro']), f'{row["global"]:,}']
-             for row in plan['largest_batch']],
+            [
+                [f'{row["memory_gb"]} GB', 'on' if row['recompute'] else 'off', str(row['micro']), f'{row["global"]:,}']
+                for row in plan['largest_batch']
+            ],
         ),
         '',
         'Assumed: ' + ', '.join(f'{name} {value:g}' for name, value in plan['assumed'].items()),

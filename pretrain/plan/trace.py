@@ -1,4 +1,5 @@
 """Runs the real modules on the device `meta`, forward and backward, and counts."""
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,5 @@
 """A run's figures as charts: lists of series of points."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
 """The page: what report.html shows of a run, as data; report.js draws it."""
+
 from __future__ import annotations
 
 import time

@@ -1,4 +1,5 @@
 """The files of a run as they are found: in progress, stopped, started again, or with a line that was cut off."""
+
 from __future__ import annotations
 
 import json

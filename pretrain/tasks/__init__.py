@@ -1,4 +1,5 @@
 """The paper's eight tasks, UC2's VTLM and those of fine-tuning, one file each, and their registry."""
+
 from __future__ import annotations
 
 from pretrain.tasks.answering import Answering

@@ -1,4 +1,5 @@
 """Questions on pictures, answered from a closed list (paper 4.1, xGQA; component C)."""
+
 from __future__ import annotations
 
 from pretrain.tasks.base import SumTask

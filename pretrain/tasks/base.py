@@ -5,6 +5,7 @@ Token and pair losses are sums, divided by the number of terms in the task's *gl
 target tokens weigh more. Contrastive losses need every feature of the global batch at once: they give features, and the loss is taken over
 all of them.
 """
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

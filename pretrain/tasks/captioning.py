@@ -1,4 +1,5 @@
 """Captioning, fine-tuned (paper 4.1, COCO and COCO-CN; component B; picture and caption)."""
+
 from __future__ import annotations
 
 from pretrain.tasks.base import SumTask

@@ -1,4 +1,5 @@
 """CLCL, cross-lingual contrastive learning: the two sides of a translation pair (paper 3.2.2; component A; OPUS)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

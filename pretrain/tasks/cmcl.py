@@ -1,4 +1,5 @@
 """CMCL, cross-modal contrastive learning: a picture and its caption in any language (paper 3.2.1; component A; CC3M, CC12M, WIT)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

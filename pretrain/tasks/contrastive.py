@@ -4,6 +4,7 @@ Features of the whole global batch are gathered without gradient; every rank tak
 gradient of its own features. A second pass (or the retained graph) carries that gradient into the towers. So the result is the
 single-process gradient at any number of ranks and micro-batches, and no autograd runs through a collective.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

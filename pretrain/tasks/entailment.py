@@ -1,4 +1,5 @@
 """Visual entailment: what follows from a picture (paper 4.1, XVNLI; component C)."""
+
 from __future__ import annotations
 
 from pretrain.tasks.base import SumTask

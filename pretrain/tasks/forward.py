@@ -1,9 +1,10 @@
 """The forward of micro-batches, of one task or of several: every part of the model runs once, over the rows of all of them.
 
-    texts    -> text_encoder   --+---------------> contrastive features
-    pictures -> visual_encoder --+                     +--> heads: ITM, MLM, classes
-                                 +--> cross_encoder ---+--> decoder --> token loss
+texts    -> text_encoder   --+---------------> contrastive features
+pictures -> visual_encoder --+                     +--> heads: ITM, MLM, classes
+                             +--> cross_encoder ---+--> decoder --> token loss
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,5 @@
 """ITM, image-text matching: does the caption describe the picture? (paper 3.2.3; component C; CC3M, CC12M, WIT)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

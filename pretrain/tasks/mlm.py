@@ -1,4 +1,5 @@
 """MLM, masked language modelling, with the picture where there is one (paper 3.2.4; component C; CC3M, CC12M, WIT and CC100)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,5 @@
 """mMMT, masked multimodal machine translation (paper 3.2.8; components B and C; pictures with captions in two languages or more)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

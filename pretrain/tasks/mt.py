@@ -1,4 +1,5 @@
 """MT, machine translation (paper 3.2.7; component B; OPUS)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

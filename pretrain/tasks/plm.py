@@ -1,4 +1,5 @@
 """PLM, prefix language modelling: the encoder reads the first T_p tokens, the decoder writes the rest (paper 3.2.5; component B; CC100)."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -3,6 +3,7 @@
 The gradient is formed while the logits of a chunk are there (softmax minus one-hot), so that nothing is computed twice and the
 memory is one chunk.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence

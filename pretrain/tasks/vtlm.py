@@ -1,6 +1,7 @@
 """VTLM, UC2's visual translation language modelling (arXiv 2104.00332, section 3.2; component C; pictures with captions in two languages
 or more). Not one of the paper's eight tasks: configs/baselines/uc2.yaml trains it.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

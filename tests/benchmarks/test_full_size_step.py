@@ -1,4 +1,5 @@
 """The benchmark runs, on a model of no size."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What the page of results says; the runs behind it take hours."""
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """The floor's figures on the sample: those that were published with the data."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The step benchmark at toy size: it must compare the same work, and say so."""
+
 from __future__ import annotations
 
 import json

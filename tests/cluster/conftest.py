@@ -1,4 +1,5 @@
 """One Slurm cluster for all tests of this folder, and the jobs on it: they are submitted together, since they mostly wait."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """slurm/build_shards.sh as users submit it: an array with killed and requeued elements builds what one process builds."""
+
 from __future__ import annotations
 
 from pathlib import Path

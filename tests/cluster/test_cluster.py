@@ -1,4 +1,5 @@
 """The cluster of the tests themselves: it needs Slurm, and leaves nothing behind."""
+
 from __future__ import annotations
 
 import os

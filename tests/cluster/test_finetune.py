@@ -1,4 +1,5 @@
 """slurm/finetune.sh with a fine-tuning, told by Slurm to stop in the middle: it is requeued, goes on, and tests the model."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The health check in front of a job: a node with a full disk is named and avoided, and the job runs elsewhere."""
+
 from __future__ import annotations
 
 from pathlib import Path

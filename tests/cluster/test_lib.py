@@ -1,4 +1,5 @@
 """What slurm/attempts.sh makes of the exit codes of attempts in a row. Slurm's answers are given here; the other files ask a real one."""
+
 from __future__ import annotations
 
 import os

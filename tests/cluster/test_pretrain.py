@@ -1,4 +1,5 @@
 """slurm/pretrain.sh as users submit it: preempted, out of time, on a node that dies; in the end the curve is that of an unbroken run."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """A slurmd that dies alone: Slurm gives its node up, and what runs there lives on beside the job's next attempt."""
+
 from __future__ import annotations
 
 import os

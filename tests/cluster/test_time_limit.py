@@ -1,4 +1,5 @@
 """A job that does not stop ahead of its time limit: Slurm kills it at the limit, and it runs again all the same."""
+
 from __future__ import annotations
 
 from pathlib import Path

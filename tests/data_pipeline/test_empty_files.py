@@ -1,4 +1,5 @@
 """A file of nothing beside good ones, as an interrupted download leaves it, is named: on the terminal once, and in the manifest."""
+
 from __future__ import annotations
 
 import gzip
@@ -32,9 +33,7 @@ EMPTY: dict[str, tuple[str, list[str], Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize('name', EMPTY)
-def test_an_empty_file_is_named(
-    name: str, raw: Raw, build_corpus: Builder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_file_is_named(name: str, raw: Raw, build_corpus: Builder, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     corpus, beside, make = EMPTY[name]
     folder = raw(corpus, *beside)
     make(folder / name)

@@ -1,4 +1,5 @@
 """The merged step at 1, 2 and 4 ranks, under ZeRO-1, ZeRO-2 and DDP, against a plain PyTorch step of the same global batch."""
+
 from __future__ import annotations
 
 from functools import partial

@@ -1,4 +1,5 @@
 """What the documents show: fenced blocks, and the commands in fenced and indented ones."""
+
 from __future__ import annotations
 
 import re

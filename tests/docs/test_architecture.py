@@ -1,4 +1,5 @@
 """docs/architecture.md names every module and folder of the four rooms, and nothing that is not there."""
+
 from __future__ import annotations
 
 import re

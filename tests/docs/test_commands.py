@@ -1,4 +1,5 @@
 """Every command that a document shows is known to the table below, which says what runs it, and its program understands its arguments."""
+
 from __future__ import annotations
 
 import argparse

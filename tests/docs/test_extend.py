@@ -1,4 +1,5 @@
 """docs/extend.md: its files, changes and commands, applied in order to a copy of the repository, with the real commands and launcher."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The checks of a commit, .pre-commit-config.yaml, run as pre-commit runs them; issue forms are forms; the workflow calls `.ci/run`."""
+
 from __future__ import annotations
 
 import os
@@ -25,7 +26,7 @@ def run(hook: str, *files: Path) -> int:
 
 
 def test_hooks_take_the_versions_of_the_lock() -> None:
-    assert list(hooks()) == ['ruff', 'mypy', 'configuration-page', 'large-files']
+    assert list(hooks()) == ['ruff', 'ruff-format', 'mypy', 'configuration-page', 'large-files']
     assert all(hook['language'] == 'system' for hook in hooks().values())
 
 
@@ -40,6 +41,13 @@ def test_ruff(tmp_path: Path) -> None:
     good.write_text("print('x')\n")
     bad.write_text('import os\n')
     assert run('ruff', good) == 0 and run('ruff', good, bad) != 0
+
+
+def test_ruff_format(tmp_path: Path) -> None:
+    good, bad = tmp_path / 'good.py', tmp_path / 'bad.py'
+    good.write_text("print('x')\n")
+    bad.write_text('print("x")\n')
+    assert run('ruff-format', good) == 0 and run('ruff-format', good, bad) != 0
 
 
 def test_configuration_page() -> None:

@@ -1,4 +1,5 @@
 """Commands within a sentence or a table, often with names in capitals for what a reader puts there: they exist, and so do their flags."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """What docs/data.md shows as printed is printed, by its own commands on the sample."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """The documents as a site: it builds without a warning, every page is in its menu, and it loads nothing from elsewhere."""
+
 from __future__ import annotations
 
 import os

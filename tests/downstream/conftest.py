@@ -1,4 +1,5 @@
 """Small untrained models, exported, with a tokenizer of the sample's captions."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Trains in ranks that start within a second, as `downstream TASK finetune` does under a launcher."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Accuracy, its denominators and floors, and the table beside the paper's."""
+
 from __future__ import annotations
 
 import math

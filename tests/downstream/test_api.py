@@ -1,4 +1,5 @@
 """The Python API gives what the evaluations' own calls give; the examples of docs/export.md run as they stand."""
+
 from __future__ import annotations
 
 import os

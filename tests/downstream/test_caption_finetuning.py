@@ -1,4 +1,5 @@
 """`downstream coco finetune` and `coco-cn finetune` on pictures that a tiny model learns to describe, and their training examples."""
+
 from __future__ import annotations
 
 import json
@@ -79,9 +80,7 @@ def whole(export: Path, data: Path) -> Path:
 
 
 @pytest.mark.parametrize(('kind', 'language', 'rows'), [(COCO, 'en', 2 * 8 * KINDS), (COCOCN, 'zh', 1)])
-def test_recipe_of_the_paper(
-    kind: type[Benchmark], language: str, rows: int, export: Path, request: pytest.FixtureRequest
-) -> None:
+def test_recipe_of_the_paper(kind: type[Benchmark], language: str, rows: int, export: Path, request: pytest.FixtureRequest) -> None:
     work = workload(kind, export, request.getfixturevalue('data' if language == 'en' else 'chinese'))
     config, finetune = work.config, work.config.finetune
     assert (config.batch.global_, config.optimizer.lr, config.optimizer.lr_min, list(config.tasks)) == (256, 5e-5, 0, ['captioning'])

@@ -1,4 +1,5 @@
 """Mistakes on the command line are one line that names the nearest valid word."""
+
 from __future__ import annotations
 
 import subprocess

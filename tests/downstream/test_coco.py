@@ -1,4 +1,5 @@
 """COCO and COCO-CN from the command line to result.json, on one rank and under the deepspeed launcher."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The real command, `downstream xvnli finetune`: two processes on a set that a tiny model learns; killed, it goes on to the same bits."""
+
 from __future__ import annotations
 
 import json

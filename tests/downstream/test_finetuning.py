@@ -1,4 +1,5 @@
 """The order of a fine-tuning's data, which model is kept, and when there are enough evaluations."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """Texts for many examples are those that each gets alone."""
+
 from __future__ import annotations
 
 from pathlib import Path

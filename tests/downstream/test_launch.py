@@ -1,4 +1,5 @@
 """A signal to the command reaches all that it started, and is waited for."""
+
 from __future__ import annotations
 
 import signal

@@ -1,4 +1,5 @@
 """Zero-shot retrieval from the command line to result.json, with a real model on the sample."""
+
 from __future__ import annotations
 
 import json

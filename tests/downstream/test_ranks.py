@@ -1,4 +1,5 @@
 """Shares of 1 to 3 ranks: nothing is lost or repeated, also when the number does not divide; a rank that does both is found out."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

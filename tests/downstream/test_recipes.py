@@ -1,4 +1,5 @@
 """From the paper's recipe, the base model and the command line to a configuration; and the base model's weights in the new one."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Ranking of any benchmark: folds of 1,000 pictures, uneven numbers of captions."""
+
 from __future__ import annotations
 
 from pathlib import Path

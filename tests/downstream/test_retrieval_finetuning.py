@@ -1,4 +1,5 @@
 """`downstream multi30k-retrieval finetune` on a set that a tiny model learns, and its training examples."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Tatoeba from the command line to result.json, with a real model on real sentences, against a brute-force ranking."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """`downstream multi30k-translation finetune` on captions that neither picture nor source gives alone, and its training examples."""
+
 from __future__ import annotations
 
 import json

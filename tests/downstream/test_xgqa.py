@@ -1,4 +1,5 @@
 """`downstream xgqa finetune` and `evaluate` on a set that a tiny model learns in part."""
+
 from __future__ import annotations
 
 import json

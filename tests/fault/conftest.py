@@ -1,4 +1,5 @@
 """What kills, and what it kills."""
+
 from __future__ import annotations
 
 import shutil

@@ -5,6 +5,7 @@
 The faults belong to steps of data, not to updates, as those of bad records would. They hit the task plm; the data must be loaded in the
 rank's own process.
 """
+
 from __future__ import annotations
 
 import json

@@ -3,6 +3,7 @@
 One process that has imported everything forks a child for each line of stdin, `{"folder": …, "crash": {…}, "again": …}`, and answers with
 its exit code.
 """
+
 from __future__ import annotations
 
 import importlib

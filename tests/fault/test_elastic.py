@@ -1,4 +1,5 @@
 """The same run at 4, 2, 1 and again 2 ranks, by nothing but the launcher's number: the same samples in every batch, the same losses."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """A run that is killed, preempted and damaged in many ways ends bitwise as one that was left alone: bf16, ZeRO-2, two ranks, loader
 processes, more than one epoch of some streams.
 """
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """SIGKILL at every single file operation of a save: the newest checkpoint that is there is whole, and the next save succeeds."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """SIGTERM and SIGUSR1 in training, in an evaluation and in a save: a checkpoint of what is done, the exit code, in bounded time."""
+
 from __future__ import annotations
 
 import os

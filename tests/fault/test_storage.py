@@ -1,4 +1,5 @@
 """A disk that is full, a shard with a flipped byte, files made by strangers."""
+
 from __future__ import annotations
 
 import os

@@ -1,6 +1,7 @@
 """A run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, and at last hangs. And
 what hangs or is asked to stop elsewhere.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """Small shards of all five corpora, for whatever trains on or reads them."""
+
 from __future__ import annotations
 
 from pathlib import Path

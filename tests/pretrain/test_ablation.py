@@ -1,4 +1,5 @@
 """Every task truly trains: without it, its own loss on held-out samples is higher (issue 2)."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """`--dry-run`: all of a start but its first step, and nothing that a real run could mistake."""
+
 from __future__ import annotations
 
 import re

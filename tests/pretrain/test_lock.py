@@ -1,4 +1,5 @@
 """One run a folder, whoever comes second."""
+
 from __future__ import annotations
 
 import errno
@@ -27,7 +28,7 @@ def test_one_run_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('restarts', 'code', 'seconds'), [('0', 2, '0.1'), ('2', 75, '0.2')])
 def test_a_requeued_job_comes_again_while_its_last_attempt_lives_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], restarts: str, code: int, seconds: str
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv('SLURM_RESTART_COUNT', restarts)
     monkeypatch.setattr(lock, 'LOCK_WAIT', 0.1)
     monkeypatch.setattr(lock, 'REQUEUED_WAIT', 0.2)

@@ -1,4 +1,5 @@
 """What cannot be is said in one line before any process group, engine or loader starts, whatever launched the processes."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Every preset of configs/ trains: pretrain/run.py itself, on a tiny model and small shards, with whatever else the preset says."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """What a person reads on the terminal of rank 0, whole, for a run whose every figure is known."""
+
 from __future__ import annotations
 
 import pytest

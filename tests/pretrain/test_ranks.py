@@ -1,4 +1,5 @@
 """pretrain/run.py at 1 and at 2 ranks is the same run, whatever of the method's options are on; with dropout 0, in fp32."""
+
 from __future__ import annotations
 
 from collections import Counter

@@ -1,4 +1,5 @@
 """The files that a run leaves, after an attempt that died."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The real command: two processes, ZeRO-2, bf16, all eight tasks; stopped in every way, it goes on as if it had not been."""
+
 from __future__ import annotations
 
 import json

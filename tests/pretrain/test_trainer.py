@@ -1,4 +1,5 @@
 """When a run must go back and cannot; tests/fault has runs that can."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """What of streaming is imported, and that all of it is still there for whoever asks."""
+
 from __future__ import annotations
 
 import subprocess

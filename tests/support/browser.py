@@ -1,4 +1,5 @@
 """A real headless Chromium, which reaches this machine alone: whatever a page wants from elsewhere is an error in its console."""
+
 from __future__ import annotations
 
 import os

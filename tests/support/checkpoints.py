@@ -1,4 +1,5 @@
 """A checkpoint, at once."""
+
 from __future__ import annotations
 
 from pathlib import Path

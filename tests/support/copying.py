@@ -1,4 +1,5 @@
 """Our weights into transformers' mBART."""
+
 from __future__ import annotations
 
 from typing import Any

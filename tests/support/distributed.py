@@ -3,6 +3,7 @@
 The processes are forked from a server that has imported everything once: importing takes each of them five seconds otherwise. It ends when
 the tests do.
 """
+
 from __future__ import annotations
 
 import base64

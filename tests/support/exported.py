@@ -1,4 +1,5 @@
 """Small untrained models with a tokenizer of the sample's captions, in the layout of an export as far as `find_model` reads it."""
+
 from __future__ import annotations
 
 import io

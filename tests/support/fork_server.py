@@ -1,4 +1,5 @@
 """The server behind `run_distributed` and `prewarmed`: forks ranks, and is to them what a launcher is."""
+
 from __future__ import annotations
 
 import atexit

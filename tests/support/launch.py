@@ -1,4 +1,5 @@
 """Starts the real training command, as a user types it, and reads what it leaves."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """One step of the engine, or of DistributedDataParallel, in the ranks of a process group: losses and the gradient of every weight."""
+
 from __future__ import annotations
 
 import json

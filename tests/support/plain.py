@@ -1,4 +1,5 @@
 """The merged loss in plain PyTorch: one process, the whole global batch, no DeepSpeed, no gradient caching, no shares of ranks."""
+
 from __future__ import annotations
 
 import torch

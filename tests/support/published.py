@@ -1,5 +1,6 @@
 """Small checkpoints as they are published, random, and what their own libraries make of them. Nothing here comes from pretrain: these are
 references."""
+
 from __future__ import annotations
 
 import copy

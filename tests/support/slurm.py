@@ -4,6 +4,7 @@ The GPUs are device nodes of /dev/null's number, which is all that Slurm looks a
 ports, beside whatever Slurm this machine may belong to. The daemons die with the process that started them; what an aborted run has left is
 ended before the next start.
 """
+
 from __future__ import annotations
 
 import ctypes

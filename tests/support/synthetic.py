@@ -1,4 +1,5 @@
 """Random batches of every task, whole or cut into the micro-batches of one rank, without shards: for tests of the model and the step."""
+
 from __future__ import annotations
 
 import torch

@@ -1,6 +1,7 @@
 """Small sets in the layouts of XVNLI and xGQA that a tiny model learns within seconds: a picture has one of three colours, a text names
 one, and which class is right says neither of them alone.
 """
+
 from __future__ import annotations
 
 import gzip

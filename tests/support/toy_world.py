@@ -3,6 +3,7 @@
 What is held out, pictures and sentences alike, is never in the training part, but follows the same rules: so a held-out loss falls only by
 learning them.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -1,6 +1,7 @@
 """Asks the fork server to run a script in several ranks: `python -I warm.py SOCKET RANKS PORT SCRIPT ARGUMENT …`, for which `prewarmed`
 gives the first words. It prints what they print, passes signals on, and ends with their exit code. It imports nothing heavy.
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """COCO's and COCO-CN's files over the sample's pictures."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Karpathy's file: splits, captions, and what is broken."""
+
 from __future__ import annotations
 
 import json

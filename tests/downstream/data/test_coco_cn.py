@@ -1,4 +1,5 @@
 """COCO-CN's files: merged captions, a space for the tab, junk, and what is broken."""
+
 from __future__ import annotations
 
 from pathlib import Path

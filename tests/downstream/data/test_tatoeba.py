@@ -1,4 +1,5 @@
 """LASER's layout: odd sizes, languages that nobody knows, and what is broken."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """The layouts of GQA and xGQA, and what is broken in them."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """IGLUE's layout, and what is broken in it."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The demo's picture: pure parts, and a real PNG from the sample's pictures."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """The demo's tables from the files that its steps write."""
+
 from __future__ import annotations
 
 from pathlib import Path

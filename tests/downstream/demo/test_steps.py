@@ -1,4 +1,5 @@
 """Real commands: what is done is not done again, what was made with other settings is moved away, what failed is tried again."""
+
 from __future__ import annotations
 
 import os
@@ -17,8 +18,7 @@ from shards.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 APPEND = (
-    'import sys, pathlib; folder = pathlib.Path(sys.argv[1]); folder.mkdir(exist_ok=True); '
-    '(folder / "log").open("a").write(sys.argv[2])'
+    'import sys, pathlib; folder = pathlib.Path(sys.argv[1]); folder.mkdir(exist_ok=True); (folder / "log").open("a").write(sys.argv[2])'
 )
 
 

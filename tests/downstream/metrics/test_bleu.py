@@ -1,4 +1,5 @@
 """Both BLEUs against sacrebleu's own functions on raw strings and a count of n-grams by hand."""
+
 from __future__ import annotations
 
 import math

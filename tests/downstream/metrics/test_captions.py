@@ -1,4 +1,5 @@
 """Caption metrics against pycocoevalcap as it is called elsewhere, sacrebleu, and CIDEr-D's formula in numpy."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Words of captions, against pycocoevalcap's own tokenizer where Java runs."""
+
 from __future__ import annotations
 
 import shutil

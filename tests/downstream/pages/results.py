@@ -1,4 +1,5 @@
 """Results in the form that the evaluations write, with figures that are easy to tell apart."""
+
 from __future__ import annotations
 
 from pathlib import Path

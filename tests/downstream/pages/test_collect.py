@@ -1,4 +1,5 @@
 """Finding results, and folders that are named wrongly."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """The page of examples, from real results of a real model."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The pages of `downstream report` in a real browser: tables, plots and pictures are shown, and nothing is wrong in its console."""
+
 from __future__ import annotations
 
 import shutil

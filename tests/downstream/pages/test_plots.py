@@ -1,4 +1,5 @@
 """What is plotted, and that the drawing says it."""
+
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree

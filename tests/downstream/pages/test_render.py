@@ -1,4 +1,5 @@
 """Markdown and HTML of a table, read back by a parser."""
+
 from __future__ import annotations
 
 from html.parser import HTMLParser

@@ -1,4 +1,5 @@
 """The four tables: the paper's figures where it prints them, ours below, empty cells where nothing was run, marks where ours differ."""
+
 from __future__ import annotations
 
 from pathlib import Path

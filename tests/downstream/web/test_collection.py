@@ -1,4 +1,5 @@
 """What the page searches: which files and texts, and which of them are near."""
+
 from __future__ import annotations
 
 from pathlib import Path

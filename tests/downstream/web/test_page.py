@@ -1,4 +1,5 @@
 """The real command, and a real Chromium that uses the page as a person does."""
+
 from __future__ import annotations
 
 import io

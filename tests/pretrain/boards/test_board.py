@@ -1,4 +1,5 @@
 """A board that fails, and one that is slow: a line each, and the caller neither waits nor sees an error."""
+
 from __future__ import annotations
 
 import threading

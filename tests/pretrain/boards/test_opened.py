@@ -1,4 +1,5 @@
 """A tracker whose package is not here, in a process that cannot see what is installed."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,6 +1,7 @@
 """TensorBoard, Weights & Biases and MLflow, the real libraries, offline: a run is one run there, whatever was stopped, and its figures are
 those of metrics.jsonl, evaluation.jsonl and events.jsonl.
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Settings: what the shipped files say, and what a mistake is answered with."""
+
 from __future__ import annotations
 
 from pathlib import Path

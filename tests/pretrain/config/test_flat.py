@@ -1,4 +1,5 @@
 """Settings by dotted key, and what differs between two runs."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """`--help` of the training command lists every setting with its default."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """docs/configuration.md is what the configuration says today, of every setting."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Writes small streams with streaming's own writer, from pictures and texts of `sample/`."""
+
 from __future__ import annotations
 
 import gzip
@@ -41,7 +42,7 @@ def write_stream(
         unit = f'unit-{number:05d}'
         options: dict[str, Any] = {'compression': compression, 'hashes': ['sha256'], 'size_limit': 1 << 30}
         with MDSWriter(out=str(folder / unit), columns=COLUMNS[kind], **options) as writer:
-            for record in records[first:first + PER_SHARD]:
+            for record in records[first : first + PER_SHARD]:
                 writer.write(record)
         for shard in json.loads((folder / unit / 'index.json').read_text())['shards']:
             for part in ('raw_data', 'zip_data'):
@@ -98,7 +99,7 @@ def monolingual(language: str, count: int) -> list[str]:
 
 def bitext(pair: tuple[str, str], count: int) -> list[tuple[str, str]]:
     with gzip.open(RAW / 'opus' / 'WikiMatrix' / f'WikiMatrix.{"-".join(pair)}.tsv.gz', 'rt', encoding='utf8') as file:
-        rows = [line.split('\t') for line in file.read().split('\n')[-count - 1:-1]]
+        rows = [line.split('\t') for line in file.read().split('\n')[-count - 1 : -1]]
     return [(row[1], row[2]) for row in rows]
 
 

@@ -19,9 +19,7 @@ THINGS = {'car': 'Auto', 'book': 'Buch', 'house': 'Haus', 'bike': 'Fahrrad'}
 @pytest.fixture(scope='module')
 def stream(tmp_path_factory: pytest.TempPathFactory, pictures: list[Record]) -> RecordStream:
     """Every colour with every thing, the words of the German caption in another order; and one record that only English describes."""
-    both = [
-        {'en': [f'a {colour} {thing}'], 'de': [f'{THINGS[thing]}, ein {COLOURS[colour]}']} for colour in COLOURS for thing in THINGS
-    ]
+    both = [{'en': [f'a {colour} {thing}'], 'de': [f'{THINGS[thing]}, ein {COLOURS[colour]}']} for colour in COLOURS for thing in THINGS]
     records = [{**record, 'captions': captions} for record, captions in zip(pictures, [*both, {'en': ['a car']}], strict=False)]
     folder = tmp_path_factory.mktemp('lexicon') / 'cc3m' / 'train'
     write_pictures(folder, 'cc3m', records)

@@ -1,4 +1,5 @@
 """What a run reads, and what of it is not there."""
+
 from __future__ import annotations
 
 import shutil

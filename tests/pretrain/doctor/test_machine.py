@@ -1,4 +1,5 @@
 """Compilers that are not there or do not work, disks that take nothing."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Versions that do not fit, launchers that are not there, a port that is taken, Slurm that is down."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Checkpoints: the same bits after a resume, and whole or not there after whatever happened to their files."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """The DeepSpeed JSON: what the YAML owns is filled in, what contradicts it is refused."""
+
 from __future__ import annotations
 
 import copy

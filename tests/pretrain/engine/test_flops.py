@@ -1,4 +1,5 @@
 """The count from lengths against torch's own counter on the real modules, forward and backward."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,5 @@
 """What runs together."""
+
 from __future__ import annotations
 
 from pretrain.data.packing import StepData

@@ -1,4 +1,5 @@
 """The choice of a hard negative; that the right picture or text takes its place at any number of ranks is in tests/distributed."""
+
 from __future__ import annotations
 
 import torch
@@ -26,9 +27,9 @@ def test_similar_ones_are_drawn_more_often_and_doubles_never() -> None:
         marks = torch.full((N,), mark)
         grid = (torch.arange(draws) + 0.5) / draws  # every part of [0, 1) alike
         for row in range(N):
-            picked = torch.cat([
-                choose(x, y, scale, keys, keys[:, 1:], marks, point.expand(1).double(), range(row, row + 1)) for point in grid[::20]
-            ])
+            picked = torch.cat(
+                [choose(x, y, scale, keys, keys[:, 1:], marks, point.expand(1).double(), range(row, row + 1)) for point in grid[::20]]
+            )
             allowed = [j for j in range(N) if j != row and {row, j} not in ({0, 3}, {1, 2})]
             likeness = torch.stack([x[row] @ y[j] if mark == TEXT else y[row] @ x[j] for j in allowed])
             wanted = torch.softmax(3 * likeness, 0)

@@ -1,4 +1,5 @@
 """Which pairs are true in the light of the whole batch; that the step asks all ranks is in tests/distributed/test_parity.py."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """The launcher above a process, seen from the process."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """When an update is left out, when the run goes back, and over which data."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What a checkpoint says to shards that pictures were taken out of."""
+
 from __future__ import annotations
 
 import hashlib

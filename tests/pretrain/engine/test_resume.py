@@ -1,4 +1,5 @@
 """What a run may change when it continues."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Learning rate against transformers' cosine schedule, and its three fixed points."""
+
 from __future__ import annotations
 
 import pytest

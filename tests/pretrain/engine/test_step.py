@@ -1,4 +1,5 @@
 """The step and dropout; its gradients without dropout are in tests/distributed/test_parity.py."""
+
 from __future__ import annotations
 
 from functools import partial

@@ -1,4 +1,5 @@
 """Which rank is slow."""
+
 from __future__ import annotations
 
 import pytest

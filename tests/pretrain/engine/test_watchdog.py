@@ -1,4 +1,5 @@
 """A process that is stopped cannot speak for itself: the others end, and name it."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """The engine's own promises, without the trainer."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """The reader on the sample's folders, and on hand-broken copies."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,4 +1,5 @@
 """Recall against a brute-force reference that counts every order of ties."""
+
 from __future__ import annotations
 
 from itertools import permutations

@@ -1,4 +1,5 @@
 """A model card says what the run's own records say."""
+
 from __future__ import annotations
 
 import hashlib
@@ -43,9 +44,7 @@ def test_languages_and_data_are_the_manifests(found: Found, run: Path) -> None:
     assert {'de', 'yo', 'zh'} <= set(languages) and languages == sorted(languages) and 'zh-TW' not in languages
     corpora = {row.split(' | ')[0].strip('| '): row for row in body.splitlines() if row.startswith('| ')}
     assert {'cc3m', 'cc12m', 'wit', 'cc100', 'opus'} <= corpora.keys()
-    total = sum(
-        json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json')
-    )
+    total = sum(json.loads(path.read_text())['samples'] for path in Path(found.config.data.shards, 'opus', 'train').rglob('manifest.json'))
     assert f'| opus | bitext | {total:,} |' in corpora['opus'] and "CC BY-NC 4.0 (IIT Bombay's: no commercial use)" in corpora['opus']
     assert 'CC BY-SA (WikiMatrix)' in corpora['opus'] and OPUS_LICENCE in corpora['opus']
     assert 'CC BY-SA 3.0' in corpora['wit'] and 'had changed' not in body

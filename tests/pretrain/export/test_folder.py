@@ -1,4 +1,5 @@
 """An export in a process without this repository: the card's example runs, and transformers' model gives what the trained one gives."""
+
 from __future__ import annotations
 
 import ast

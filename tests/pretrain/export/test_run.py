@@ -1,4 +1,5 @@
 """From a real run to a stranger's first lines: the card of its export says what the run was, and its example runs."""
+
 from __future__ import annotations
 
 import ast

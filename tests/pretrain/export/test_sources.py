@@ -1,4 +1,5 @@
 """The code in an export: whole, free of this repository, and in the form that transformers' loader copies."""
+
 from __future__ import annotations
 
 import ast

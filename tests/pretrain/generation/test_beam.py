@@ -1,4 +1,5 @@
 """Our search against transformers' `generate` with the same weights: greedy and beam, languages, padding, pictures."""
+
 from __future__ import annotations
 
 from typing import Any

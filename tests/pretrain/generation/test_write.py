@@ -1,4 +1,5 @@
 """Texts from batches, on published weights: the same as transformers' `generate` and the tokenizer give."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """What is made of nvidia-smi's and the kernel's words. There is no GPU here: the lines are in the form of NVIDIA's manuals."""
+
 from __future__ import annotations
 
 import shutil
@@ -98,7 +99,9 @@ def test_a_gpu_that_is_lost(answer: Answer) -> None:
 
 def test_what_a_gpu_does_not_tell_is_skipped_and_said(answer: Answer) -> None:
     told: dict[str, str | None] = {
-        'ecc.errors.uncorrected.volatile.total': '[N/A]', 'remapped_rows.pending': '[Not Supported]', 'remapped_rows.failure': '[N/A]',
+        'ecc.errors.uncorrected.volatile.total': '[N/A]',
+        'remapped_rows.pending': '[Not Supported]',
+        'remapped_rows.failure': '[N/A]',
     }
     results = answer(1, 1, {0: told})
     assert not bad(results)

@@ -1,4 +1,5 @@
 """`python -m pretrain.health` as srun starts it: a process a rank, without Slurm (tests/cluster has it with)."""
+
 from __future__ import annotations
 
 import os
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def check(
     ranks: range, world: int, per_node: int, *options: str, scratch: dict[int, Path] | None = None, odd: dict[str, str] | None = None
-) -> list[tuple[int, str]]:  # fmt: skip
+) -> list[tuple[int, str]]:
     """Exit code and output of each of these ranks of a job of `world`; nodes are a, b, c. `odd`: more of the last rank's environment."""
     port, nodes = free_port(), 'abc'[: world // per_node]
     started = []

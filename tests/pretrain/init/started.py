@@ -1,4 +1,5 @@
 """Models that start from the published checkpoints of the fixture `published`."""
+
 from __future__ import annotations
 
 from pathlib import Path

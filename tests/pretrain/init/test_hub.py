@@ -1,4 +1,5 @@
 """The hub's own client against a small server that answers as the hub does, and against none."""
+
 from __future__ import annotations
 
 import hashlib

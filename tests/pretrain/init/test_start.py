@@ -1,4 +1,5 @@
 """The real command with published weights: refused before anything starts, or trained from; with a checkpoint there they are not read."""
+
 from __future__ import annotations
 
 import shutil

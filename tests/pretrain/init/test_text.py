@@ -1,4 +1,5 @@
 """Loaded by our path, published text weights do what they do in transformers."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -146,7 +147,7 @@ def refusal(home: Path, family: str, folder: Path | str, **model: Any) -> str:
         ('xlm-r', 'mbart-cc25', {}, "its model_type is 'xlm-roberta', model.family is mbart-cc25; set model.family=xlm-r"),
         ('xlm-r', 'xlm-r', {'text_layers': 3}, 'model.text_layers + model.cross_layers is 3 + 2, these weights have 4 layers for both'),
     ],
-)  # fmt: skip
+)
 def test_misfits_are_named(home: Path, published: Published, weights: str, family: str, model: dict[str, int], words: str) -> None:
     assert words in refusal(home, family, published[weights][1], **model)
 

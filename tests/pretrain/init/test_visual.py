@@ -1,4 +1,5 @@
 """Loaded by our path, timm's weights do what they do in timm: pixels, positions at another resolution, norms."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Reading published checkpoints: every form they come in, nothing executed, and one clear line for what cannot be read."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The triton kernels against PyTorch's cross-entropy, in a process of its own: TRITON_INTERPRET=1 must be set before triton is imported."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """Which rows are padded together."""
+
 from __future__ import annotations
 
 import torch
@@ -14,7 +15,7 @@ def test_every_row_is_in_one_bucket_and_little_is_padding() -> None:
     assert 2 < len(buckets) < 15
     places = torch.cat([bucket.queries.target[bucket.queries.target < layout.total] for bucket in buckets])
     assert sorted(places.tolist()) == list(range(layout.tokens))
-    padded = sum(bucket.rows * bucket.queries.width ** 2 for bucket in buckets)
+    padded = sum(bucket.rows * bucket.queries.width**2 for bucket in buckets)
     assert padded < 1.3 * int((lengths**2).sum()) < 200 * 96**2  # padding all rows to the longest takes twice as much
 
 

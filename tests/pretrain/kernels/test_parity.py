@@ -1,4 +1,5 @@
 """Every backend of every operation against plain PyTorch, wherever it can run; the reasons of skipped ones are in pytest's summary."""
+
 from __future__ import annotations
 
 import os
@@ -72,7 +73,7 @@ def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     memory = torch.randn(memory_layout.total, 2 * dim, device=DEVICE, dtype=dtype).requires_grad_(not forward_only)
     arguments = (memory, memory_layout) if kind == 'cross' else ()
     ours = found.load()(projected, heads, layout, kind == 'causal', *arguments)
-    assert ours.shape == (layout.total, dim) and not ours[layout.tokens:].any()
+    assert ours.shape == (layout.total, dim) and not ours[layout.tokens :].any()
 
     rows = []
     sides = ((projected.float(), layout), (memory.float(), memory_layout))  # the reference is fp32, of the same inputs

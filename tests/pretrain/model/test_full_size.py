@@ -1,4 +1,5 @@
 """The published sizes, on models without memory."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """The token table's gradient, against PyTorch's own embedding."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,5 @@
 """A run and its export give the same model; what is damaged is named in one line."""
+
 from __future__ import annotations
 
 import json

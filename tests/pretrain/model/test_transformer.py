@@ -1,5 +1,6 @@
 """Our packed transformer against transformers' MBart and timm's ViT with copied weights (issue 2: each loss and state against an
 independent implementation)."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """The plan against a real step: measured peaks of the allocator, torch's FLOP counter, and sums by hand."""
+
 from __future__ import annotations
 
 import json

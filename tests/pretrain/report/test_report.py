@@ -1,4 +1,5 @@
 """`pretrain report` of a real run that went on after a stop, looked at in a real browser."""
+
 from __future__ import annotations
 
 import json

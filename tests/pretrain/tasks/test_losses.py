@@ -1,4 +1,5 @@
 """Each task's loss against a few lines of plain PyTorch on padded tensors, in one process, without the step that merges them."""
+
 from __future__ import annotations
 
 import math
