@@ -104,7 +104,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         warnings += said['warnings']
         if (
             job.kind == 'pictures'
-        ):  # one stream a split: what earlier stages found belongs to it. (Texts tell it by language, in their units.)
+        ):  # one stream a split: what earlier stages found belongs to it; texts tell it by language
             sources += said.get('sources', [])
             drops.take(said)
     if job.kind != 'pictures':
