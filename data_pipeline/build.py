@@ -102,9 +102,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         said = facts(job.work, unit.stage, unit.name) or {}
         overlap.update(said.get('overlap', []))
         warnings += said['warnings']
-        if (
-            job.kind == 'pictures'
-        ):  # one stream a split: what earlier stages found belongs to it; texts tell it by language
+        if job.kind == 'pictures':  # one stream a split: what earlier stages found belongs to it; texts tell it by language
             sources += said.get('sources', [])
             drops.take(said)
     if job.kind != 'pictures':

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.cli import main
+from data_pipeline.drops import Drops
+from data_pipeline.readers import cc100, opus
+from pretrain.data.sequences import normalised
+from pretrain.evaluation.multi30k import read_split
 
 SAMPLE = Path(__file__).parents[1] / 'sample'
 
@@ -22,6 +26,17 @@ def test_no_picture_is_evaluated_on_and_trained_on(corpus: str, tmp_path: Path) 
     assert found(corpus, tmp_path, tmp_path / 'out') == {(len(pictures), 0)}
     unseen = found(corpus, SAMPLE / 'evaluation/multi30k_emoji/data', tmp_path / 'again')
     assert unseen and all(number for number, _ in unseen) and not any(met for _, met in unseen)
+
+
+def test_no_text_of_the_unseen_concepts_is_trained_on() -> None:
+    """As captions: above. Nor in the bitext, nor in CC100."""
+    split = read_split(SAMPLE / 'evaluation/multi30k_emoji', pictures=False)
+    unseen = {normalised(text) for captions in split.captions.values() for text in captions.texts}
+    bitext = {normalised(side) for file in opus.files(SAMPLE / 'raw/opus') for pair in opus.pairs(file, 0.0, Drops()) for side in pair}
+    documents = (document for path in cc100.files(SAMPLE / 'raw/cc100') for document in cc100.documents(path, Drops()))
+    lines = {normalised(line) for document in documents for line in document.split('\n')}
+    assert len(unseen) > 700 and len(bitext) > 20_000 and len(lines) > 3000
+    assert not unseen & bitext and not unseen & lines
 
 
 def test_a_trained_picture_would_be_found(tmp_path: Path) -> None:

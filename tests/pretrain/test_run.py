@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,15 @@ def test_torchrun(home: Path, tmp_path: Path) -> None:
     succeed(command(torchrun(2), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
     assert steps(out) == 1 and events(out, 'start')[0]['world'] == 2 and events(out, 'end')[0]['code'] == 0
     assert yaml.safe_load((out / 'config.yaml').read_text())['precision'] == 'fp32'
+
+
+@pytest.mark.parametrize('launcher', [deepspeed, torchrun])
+def test_a_mistake_under_a_launcher_is_one_line_of_ours(launcher: Callable[[int], list[str]], tmp_path: Path) -> None:
+    """Of two ranks one says it. The launchers add words of their own, torchrun a stack trace of itself; none of ours is in it."""
+    done = run([*launcher(2), str(ROOT / 'pretrain/run.py'), 'sede=1'], tmp_path)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith('error: ')]
+    assert done.returncode and len(said) == 1 and 'unknown setting sede' in said[0], done.stderr
+    assert 'pretrain/run.py", line' not in done.stderr
 
 
 @pytest.mark.parametrize(
