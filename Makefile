@@ -31,7 +31,7 @@ help:
 setup: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m downstream.demo --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
+	@$(BIN)/python -m downstream.quickstart --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
 
 # One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
 # Four workers, on any machine: many tests start two processes that wait for each other, and those of Slurm mostly wait.

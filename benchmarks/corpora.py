@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from downstream.demo.steps import Step
 from downstream.launch import free_port
+from downstream.quickstart.steps import Step
 from pretrain.config import load_config
 from shards.arguments import Parser
 from shards.errors import UserError

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
-from downstream.demo.steps import Step, Steps
+from downstream.quickstart.steps import Step, Steps
 from downstream.report import percent, table, write_json
 from pretrain.config import load_config
 from pretrain.evaluation.multi30k import Split, read_split

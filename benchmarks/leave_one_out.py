@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from downstream.demo.steps import Step, Steps
 from downstream.launch import free_port
+from downstream.quickstart.steps import Step, Steps
 from downstream.report import table
 from pretrain.config import TASKS
 from pretrain.records import EVALUATION, read_lines

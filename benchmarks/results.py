@@ -27,9 +27,9 @@ import numpy as np
 from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
 from benchmarks.ridge_floor import ngrams
 from downstream.data.tatoeba import read_tatoeba
-from downstream.demo.steps import Step, Steps, clock
 from downstream.metrics.captions import Tokens, cider
 from downstream.metrics.tokens import jieba_words, words
+from downstream.quickstart.steps import Step, Steps, clock
 from downstream.report import percent, table, write_text
 from shards.errors import run_command
 

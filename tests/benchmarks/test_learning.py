@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import learning
-from downstream.demo.steps import Step, Steps
+from downstream.quickstart.steps import Step, Steps
 from downstream.report import write_text
 from pretrain.config import load_config
 from pretrain.evaluation.multi30k import read_split

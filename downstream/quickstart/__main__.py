@@ -1,4 +1,4 @@
-"""`python -m downstream.demo`: tokenizer, shards of five corpora, a run with the deepspeed launcher, evaluation, a table and a picture."""
+"""`python -m downstream.quickstart`: tokenizer, shards of five corpora, a run by the deepspeed launcher, evaluation, a table, a picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from downstream.demo import figure, results
-from downstream.demo.steps import Step, Steps, clock
 from downstream.launch import free_port
+from downstream.quickstart import figure, results
+from downstream.quickstart.steps import Step, Steps, clock
 from downstream.report import write_json, write_text
 from pretrain.config import Config, differences, load_config
 from pretrain.evaluation.multi30k import read_split
@@ -34,7 +34,7 @@ LAUNCHER_PORT = 29500  # the launcher's own choice
 
 def main() -> int:
     """Run the demo from the repository's root. Raises UserError when a step fails."""
-    parser = Parser(prog='python -m downstream.demo', description=__doc__)
+    parser = Parser(prog='python -m downstream.quickstart', description=__doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/demo'), help='folder of all that the demo makes; default: %(default)s')
     parser.add_argument('--steps', type=int, help=f'training steps, fewer for a quick look; default: as {CONFIG}')
     parser.add_argument('--seed', type=int, default=0, help='of the training; default: %(default)s')

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from downstream.demo.__main__ import CONFIG, overrides, settings, steps
-from downstream.demo.steps import Step, Steps, clock
+from downstream.quickstart.__main__ import CONFIG, overrides, settings, steps
+from downstream.quickstart.steps import Step, Steps, clock
 from pretrain.config import load_config
 from shards.errors import UserError
 
@@ -90,7 +90,7 @@ def test_environment_and_transient_options(tmp_path: Path) -> None:
 def test_a_signal_reaches_the_command_and_is_no_failure(tmp_path: Path, name: str) -> None:
     child = 'import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print("up", flush=True); time.sleep(60)'
     parent = (
-        'import sys; from pathlib import Path; from downstream.demo.steps import Step, Steps; from shards.errors import run_command; '
+        'import sys; from pathlib import Path; from downstream.quickstart.steps import Step, Steps; from shards.errors import run_command; '
         f'out = Path(sys.argv[1]); step = Step("sleeps", [sys.executable, "-c", {child!r}], out / "made"); '
         'sys.exit(run_command(lambda: Steps(out).run([step]) and None))'
     )

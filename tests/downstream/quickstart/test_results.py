@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.ridge_floor import floor
-from downstream.demo import results
 from downstream.embed import Embeddings
 from downstream.multi30k_retrieval import score
+from downstream.quickstart import results
 from pretrain.evaluation.multi30k import read_split
 
 SAMPLE = Path(__file__).parents[3] / 'sample'

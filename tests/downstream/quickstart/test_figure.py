@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.demo import figure
+from downstream.quickstart import figure
 from downstream.report import write_array
 from pretrain.evaluation.multi30k import Split, read_split
 
