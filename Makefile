@@ -1,6 +1,6 @@
 # `make demo` and `make test` need Python 3.11 to 3.13 with its headers, g++ and make; everything else comes from requirements.lock into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint docs clean clean-demo
+.PHONY: help setup demo test test-fast bench-pretrain bench-smoke lint docs clean clean-demo
 
 # The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -23,6 +23,7 @@ help:
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
 	@echo 'make test-fast   the tests that are not marked slow; ARGS and WORKERS as above'
 	@echo 'make bench-pretrain   hours: three seeds, all benchmarks, docs/benchmarks.md'
+	@echo 'make bench-smoke   minutes: the benchmarks at their smallest size, to see that they run; with the shards of make demo'
 	@echo 'make lint    ruff (rules and format) and mypy'
 	@echo 'make docs    these documents as a site, in build/docs'
 	@echo 'make setup   only the environment in $(VENV)   PYTHON=python3.12 with this Python   CPU_ONLY=1 see docs/install.md'
@@ -46,6 +47,11 @@ CORPORA ?= ../shared/corpora
 EVALUATION ?= ../shared/evaluation
 bench-pretrain: $(STAMP)
 	$(BIN)/python benchmarks/results.py --raw '$(CORPORA)' --evaluation '$(EVALUATION)' $(ARGS)
+
+# Those that no test runs. Nothing is taken over from the time before.
+bench-smoke: $(STAMP)
+	rm -rf runs/smoke
+	$(BIN)/python benchmarks/smoke.py --demo '$(DEMO_OUT)' --out runs/smoke $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

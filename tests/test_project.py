@@ -147,6 +147,17 @@ def test_make_names_an_unfit_python(tmp_path: Path) -> None:
     assert not (tmp_path / 'venv').exists()
 
 
+def test_make_without_cuda_wants_a_cpu_build_of_torch(tmp_path: Path) -> None:
+    """In a new environment, which has no torch: before anything is installed, and with a lock without CUDA's libraries."""
+    venv = tmp_path / 'venv'
+    wanted = ['make', 'setup', 'CPU_ONLY=1', f'VENV={venv}', f'PYTHON={sys.executable}']
+    made = subprocess.run(wanted, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode != 0 and f'error: CPU_ONLY=1 needs a CPU build of torch in {venv} first' in made.stderr
+    whole, kept = ((place.read_text()) for place in (ROOT / 'requirements.lock', venv / 'cpu.lock'))
+    assert 'nvidia-' in whole and 'triton' in whole and not re.search('^(nvidia|cuda|triton)', kept, re.M)
+    assert 'torch==' in kept and 'deepspeed==' in kept and kept.count('--hash') > 500
+
+
 def test_licence() -> None:
     assert 'Apache License' in (ROOT / 'LICENSE').read_text()
     assert project()['license'] == 'Apache-2.0'
