@@ -44,6 +44,7 @@ TUNED = {
     'coco': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
     'coco-cn': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
 }
+IMAGES = {'coco-cn': 'coco'}  # whose pictures a set has that comes without its own
 FOLDERS = {'multi30k-retrieval': 'multi30k', 'multi30k-translation': 'multi30k'}  # of the evaluation; others are named as their task
 
 
@@ -93,9 +94,12 @@ def steps(seed: int, options: argparse.Namespace) -> list[Step]:
     run = out / 'run'
     found = [training(f'pre-training, seed {seed}', run, options.steps, seed, options.set, options.out)]
 
+    def images(task: str) -> list[str]:
+        return ['--images', str(options.evaluation / IMAGES[task])] if task in IMAGES else []
+
     def evaluate(task: str, model: Path, name: str, place: Path) -> Step:
         data = options.evaluation / name
-        command = ['downstream', task, 'evaluate', '--model', str(model), '--data', str(data), '--out', str(place)]
+        command = ['downstream', task, 'evaluate', '--model', str(model), '--data', str(data), '--out', str(place), *images(task)]
         return Step(f'{place.name}, seed {seed}', command, place / 'result.json', [data], log=logs / f'{place.name}-{seed}.txt')
 
     found += [evaluate('multi30k-retrieval', run, name, out / f'zero-shot-{name}') for name in SETS]
@@ -103,7 +107,7 @@ def steps(seed: int, options: argparse.Namespace) -> list[Step]:
     for task, settings in TUNED.items():
         data, place = options.evaluation / FOLDERS.get(task, task), out / f'tuned-{task}'
         command = ['downstream', task, 'finetune', '--model', str(run), '--data', str(data), '--out', str(place)]
-        command += ['--ranks', str(options.ranks), *settings, *options.tune]
+        command += ['--ranks', str(options.ranks), *images(task), *settings, *options.tune]
         environment = {'OMP_NUM_THREADS': '1'}
         log = logs / f'tuned-{task}-{seed}.txt'
         found.append(Step(f'{place.name}, seed {seed}', command, place / 'result.json', [data], environment, log=log))
