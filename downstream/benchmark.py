@@ -61,6 +61,13 @@ class Benchmark(ABC):
         """
 
     @abstractmethod
+    def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
+        """Read this rank's share of what `evaluate` reads, without a model. Returns how much that is of all ranks, in words.
+
+        Raises UserError for a language that the model has no code for, and a picture that cannot be read or decoded.
+        """
+
+    @abstractmethod
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         """(flags of `evaluate` that say what is tested, hash) of the tests, which are read and checked for it. languages: those wanted,
         none: all; the hash is what the result has under data, sha256.

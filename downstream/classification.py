@@ -97,6 +97,11 @@ class Classification(Benchmark):
         right, mean = (every / len(self.dev)).tolist()
         return {'dev': {'en': right}, 'loss': mean}
 
+    def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
+        for part in in_batches(len(self.dev))[rank::world]:
+            rows_batch(config, tokenizer, self.task, self.dev, self.pictures, part)
+        return f'{len(self.dev):,} rows'
+
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         tests = self.read_tests(self.data, self.classes, languages)
         for rows in (rows for test in tests.values() for rows in test.values()):

@@ -23,6 +23,7 @@ from downstream.translation_finetuning import Translation
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config, differences
+from pretrain.dry_run import dry_run
 from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.distributed import launched_world
 from pretrain.model.load import BEST, CONFIG, Found, find_model
@@ -62,16 +63,17 @@ def prepare(benchmark: str, model: Path, data: Path, images: Path | None, out: P
 
 def finetune(
     benchmark: str, model: Path, data: Path, images: Path | None, out: Path, settings: list[str], languages: list[str] | None,
-    ranks: int | None,
+    ranks: int | None, dry: bool = False,
 ) -> int:  # fmt: skip
     """Returns the exit code: 0, what the training ended with, or 128 + the number of the signal that stopped it.
 
     Started by a launcher, this is one of the ranks, which only train. A call that was stopped goes on when it is made again; one that is
-    done prints its result again. Raises UserError for a call that does not fit what OUT holds.
+    done prints its result again. `dry`: everything but the first step. Raises UserError for a call that does not fit what OUT holds.
     """
     prepared = prepare(benchmark, model, data, images, out, settings)
     if launched_world() > 1 or 'RANK' in os.environ:
-        return Trainer(FineTuning(prepared.config, prepared.benchmark, prepared.base), None).run()
+        workload = FineTuning(prepared.config, prepared.benchmark, prepared.base)
+        return dry_run(workload, None) if dry else Trainer(workload, None).run()
     kind = prepared.benchmark
     # Mistakes in what is tested, or where, are not found out after the training, or by every rank.
     tested, tests = kind.tested(languages)
@@ -80,8 +82,8 @@ def finetune(
     if done is None or done['data']['sha256'] != tests:
         ranks = ranks or torch.cuda.device_count() or 1
         folders = ['--data', str(data), '--out', str(out), *([] if images is None else ['--images', str(images)])]
-        code = launch(ranks, [benchmark, 'finetune', '--model', str(model), *folders, *settings])
-        if code:
+        code = launch(ranks, [benchmark, 'finetune', '--model', str(model), *folders, *settings, *(['--dry-run'] if dry else [])])
+        if code or dry:
             return code
         if not (out / BEST / CONFIG).is_file():  # the launcher gives 0 when its processes were killed
             raise UserError(f'the training of {out} ended before its first evaluation; the same command continues')
@@ -90,6 +92,9 @@ def finetune(
         elif code := launch(ranks, [benchmark, 'evaluate', '--model', str(out / BEST), *folders, *tested]):
             return code
         done = _completed(out, prepared)
+    if dry:
+        print(f'dry run: {out / RESULT} is this fine-tuning, done; the same command prints it')
+        return 0
     print(kind.show(done))
     print(f'written: {out / RESULT}; the model: {out / BEST}')
     return 0

@@ -57,6 +57,12 @@ class FineTuning(Workload):
         found = self.benchmark.evaluate(engine, self.config, self.tokenizer, control)
         return None if found is None else {**found, 'score': self.benchmark.score}
 
+    def amount(self, manifests: dict[str, str]) -> str:
+        return f'{len(self.benchmark):,} examples'
+
+    def open_evaluation(self, rank: int, world: int) -> str:
+        return f'development set: {self.benchmark.open_development(self.config, self.tokenizer, rank, world)}'
+
     def said(self, evaluation: Evaluation) -> list[str]:
         scores = '  '.join(f'{language} {100 * score:.2f}' for language, score in evaluation['dev'].items())
         return [f'development set at step {evaluation["step"]}, {evaluation["score"]} times 100: {scores}']

@@ -9,7 +9,7 @@ import numpy as np
 
 from downstream import multi30k_retrieval
 from downstream.benchmark import Benchmark, Recipe
-from downstream.data.captioned import CaptionRows, hashes
+from downstream.data.captioned import CaptionRows, hashes, open_split
 from downstream.pictures import training_picture
 from pretrain.config import Config, FineTune
 from pretrain.data.batch import Example
@@ -63,6 +63,9 @@ class Retrieval(Benchmark):
         recalls = rank_split(engine, config, tokenizer, self.dev)
         # Both ways have three recalls each, so this is the mean of all six.
         return {'dev': {language: float(np.mean([*ways.values()])) for language, ways in recalls.items()}, 'recalls': recalls}
+
+    def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
+        return open_split(self.dev, config, tokenizer, rank, world)
 
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         split = read_split(self.data, TEST, languages, self.images)

@@ -10,7 +10,7 @@ import numpy as np
 
 from downstream import generate, ranks
 from downstream.benchmark import Benchmark
-from downstream.data.captioned import CaptionRows, hashes
+from downstream.data.captioned import CaptionRows, hashes, open_split
 from downstream.pictures import training_picture
 from pretrain.config import Config
 from pretrain.data.batch import Example
@@ -69,6 +69,9 @@ class Writing(Benchmark):
                 return None
             scores[target] = score
         return {'dev': scores}
+
+    def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
+        return open_split(self.dev, config, tokenizer, rank, world)
 
     def _score(self, loaded: Loaded, target: str, engine: Engine, control: Control) -> float | None:
         """Of texts by greedy search, which costs a quarter of the tests' four beams; ranks share the batches."""

@@ -32,8 +32,8 @@ from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
 from pretrain.journal import say
 from pretrain.preflight import check_run
-from pretrain.pretraining import Pretraining
 from pretrain.trainer import make_engine
+from pretrain.workload import Workload
 from pretrain.writable import check_writable
 from shards.errors import UserError
 
@@ -49,7 +49,7 @@ class Start:
     skip: list[list[int]]
 
 
-def dry_run(workload: Pretraining, ds_config: str | None) -> int:
+def dry_run(workload: Workload, ds_config: str | None) -> int:
     """Returns the exit code: 0, MISTAKE when some rank met one (rank 0 has said it), 128 + the signal that asked it to stop. Raises
     UserError for a mistake that all ranks meet.
     """
@@ -68,13 +68,13 @@ def dry_run(workload: Pretraining, ds_config: str | None) -> int:
             steps = _steps(workload, engine, control, start)
         del saver
         if not control.stopping:
-            told['evaluation'] = _try(control, 'the evaluation data', lambda: _evaluation(workload, engine))
+            told['evaluation'] = _try(control, 'the evaluation data', lambda: workload.open_evaluation(engine.rank, engine.world))
         if not control.stopping:
             told['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
     return _end(config, engine, control, {**told, **steps, 'memory': _memory(engine)})
 
 
-def _start(workload: Pretraining, engine: Engine, control: Control, manifests: dict[str, str]) -> Start:
+def _start(workload: Workload, engine: Engine, control: Control, manifests: dict[str, str]) -> Start:
     """Load the newest valid checkpoint, as the run would, but leave its folder as it is."""
     config = workload.config
     folder = Path(config.out) / 'checkpoints'
@@ -92,7 +92,7 @@ def _start(workload: Pretraining, engine: Engine, control: Control, manifests: d
     return Start(step_of(path), words, [[*window] for window in recovery.skip])
 
 
-def _steps(workload: Pretraining, engine: Engine, control: Control, start: Start) -> dict[str, str]:
+def _steps(workload: Workload, engine: Engine, control: Control, start: Start) -> dict[str, str]:
     """Data, forward and backward of the steps that it takes until every task has had its turn: one, but for batch.merge=drawn."""
     config, losses = workload.config, dict[str, float]()
     last, data_seconds, began = start.step, 0.0, time.perf_counter()
@@ -143,12 +143,6 @@ def _try(control: Control, doing: str, work: Callable[[], str]) -> str:
     return said
 
 
-def _evaluation(workload: Pretraining, engine: Engine) -> str:
-    pools, pictures = workload.open_evaluation(engine.rank, engine.world)
-    held_out = ' '.join(f'{task} {number}' for task, number in pools.items())
-    return f'languages with held-out samples: {held_out}; pictures of the retrieval set: {pictures}'
-
-
 def _room(folder: Path, engine: Engine) -> str:
     """Write to the folder where checkpoints will be, or to the nearest that is there, and take it away. Raises UserError."""
     try:
@@ -162,14 +156,14 @@ def _room(folder: Path, engine: Engine) -> str:
     return f'{folder} can be written; {free / 1e9:.1f} GB free, one takes {needed / 1e9:.3f} GB'
 
 
-def _told(workload: Pretraining, engine: Engine, manifests: dict[str, str], start: Start) -> dict[str, str]:
+def _told(workload: Workload, engine: Engine, manifests: dict[str, str], start: Start) -> dict[str, str]:
     config = workload.config
     hosts: list[str] = [''] * engine.world
     dist.all_gather_object(hosts, socket.gethostname())
     kernels = ' '.join(f'{operation}={backend}' for operation, backend in engine.kernels.items())
     return {
         'processes': f'{engine.world} on {len(set(hosts))} machines, {engine.device.type}',
-        'data': f'{len(manifests)} streams; tokenizer of {workload.tokenizer.vocabulary:,} ids',
+        'data': f'{workload.amount(manifests)}; tokenizer of {workload.tokenizer.vocabulary:,} ids',
         'model': f'{sum(engine.group_sizes):,} parameters, {config.precision}; {start.words}',
         'kernels': kernels,
     }

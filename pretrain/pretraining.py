@@ -66,10 +66,10 @@ class Pretraining(Workload):
             return None
         return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
 
-    def open_evaluation(self, rank: int, world: int) -> tuple[dict[str, int], int]:
-        """Read this rank's share of what `evaluate` reads. Returns, of all ranks, the number of languages of every task and of
-        the retrieval set's pictures. Raises UserError for what cannot be read.
-        """
+    def amount(self, manifests: dict[str, str]) -> str:
+        return f'{len(manifests)} streams'
+
+    def open_evaluation(self, rank: int, world: int) -> str:
         held_out, split = HeldOut(self.config, self.tokenizer), retrieval_split(self.config)
         for task in self.config.eval_tasks:
             for _ in held_out.batches(task, rank, world):
@@ -77,7 +77,8 @@ class Pretraining(Workload):
         size, paths = self.config.model.visual.image_size, split.paths if split else []
         for path in paths[rank::world]:
             read_picture(path, size)
-        return {task: len(held_out.pools(task)) for task in self.config.eval_tasks}, len(paths)
+        languages = ' '.join(f'{task} {len(held_out.pools(task))}' for task in self.config.eval_tasks)
+        return f'languages with held-out samples: {languages}; pictures of the retrieval set: {len(paths)}'
 
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']

@@ -59,6 +59,16 @@ class Workload(ABC):
         """What evaluation.jsonl says of the model as it is, the same on every rank; None when the run is asked to stop meanwhile."""
 
     @abstractmethod
+    def amount(self, manifests: dict[str, str]) -> str:
+        """How much there is to train on, as a dry run says it; `manifests` is what `check` returned."""
+
+    @abstractmethod
+    def open_evaluation(self, rank: int, world: int) -> str:
+        """Read this rank's share of what `evaluate` reads, without a model. Returns how much that is of all ranks, as a dry run says it.
+        Raises UserError for what cannot be read.
+        """
+
+    @abstractmethod
     def said(self, evaluation: Evaluation) -> list[str]:
         """The lines in which a person reads an evaluation."""
 

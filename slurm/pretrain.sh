@@ -44,7 +44,9 @@ code=$?
 newest() { find "$out/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort -V | tail -n 1; }
 
 network
-collectives "$out/flight"
+flight=$out/flight
+[[ " $* " != *" --dry-run "* ]] || flight=${TMPDIR:-/tmp}/flight # which writes nothing to `out`
+collectives "$flight"
 before=$(newest)
 if [[ ${HEALTHCHECK:-} != off ]]; then
     bash slurm/healthcheck.sh --folder "$out" ${HEALTHCHECK:-} | tee "$attempt_log"

@@ -7,7 +7,10 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import NamedTuple
 
+from pretrain.config import Config
+from pretrain.data.images import named_image
 from pretrain.evaluation.multi30k import Split
+from shards.tokenizer import Tokenizer
 
 
 class Captioned(NamedTuple):
@@ -47,3 +50,16 @@ def hashes(train: Split, dev: Split) -> dict[str, str]:
             sizes = ''.join(f'{file}\0{path.stat().st_size}\n' for file, path in zip(split.names, split.paths, strict=True))
             found[f'{name} pictures'] = hashlib.sha256(sizes.encode()).hexdigest()
     return found
+
+
+def open_split(split: Split, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
+    """Decode this rank's share of the pictures. Returns how much all ranks have, in words.
+
+    Raises UserError for a language that the tokenizer has no code for, and a picture that cannot be read or decoded.
+    """
+    for language in split.captions:
+        tokenizer.language(language)
+    for row in range(len(split.paths))[rank::world]:
+        named_image(split.picture(row), config.model.visual.image_size, split.paths[row])
+    texts = sum(len(captions.texts) for captions in split.captions.values())
+    return f'{texts:,} captions ({" ".join(split.captions)}), {len(split.paths):,} pictures'

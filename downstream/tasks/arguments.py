@@ -48,6 +48,8 @@ def finetuned(
     add = parser.add_argument
     add('--images', type=Path, metavar='DIR', help=images)
     add('--ranks', type=int, metavar='N', help='processes, one a GPU; default: as many as there are GPUs, or 1')
+    text = 'everything but the first optimizer step, on every rank: data, model, kernels, memory, folders; nothing is written'
+    add('--dry-run', action='store_true', help=text)
     add('settings', nargs='*', metavar='key=value', help="settings that replace the recipe's (below), e.g. batch.global=64")
     parser.late_epilog = partial(_recipe, parser.prog.split()[-2])
     if tested is None:
@@ -66,7 +68,8 @@ def _finetune(options: argparse.Namespace) -> int:
 
     out = out_folder(options, f'{options.data.resolve().name}-finetuned')
     return finetune(
-        options.task, options.model, options.data, options.images, out, settings(options), languages(options), options.ranks
+        options.task, options.model, options.data, options.images, out, settings(options), languages(options), options.ranks,
+        options.dry_run,
     )  # fmt: skip
 
 

@@ -70,6 +70,15 @@ def worn(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
     return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings])
 
 
+@pytest.fixture(scope='session')
+def dry(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
+    """Just submitted: a dry run on both nodes, which is done while others wait."""
+    place = folder / 'dry'
+    options = ['--nodes=2', '--partition=high', '--gpus-per-node=1', *ONE_A_NODE]
+    settings = [*tiny(home, place / 'run'), 'steps=2', 'tasks=[mlm, itm]', 'data.workers=0', '--dry-run']
+    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings], HEALTHCHECK='off')
+
+
 @dataclass(frozen=True)
 class Array:
     """An array build: its job, its folder, and that of its logs."""

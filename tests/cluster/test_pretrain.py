@@ -42,7 +42,7 @@ class Life:
 
 
 @pytest.fixture(scope='module')
-def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path) -> Life:
+def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path, dry: Started) -> Life:
     place = folder / 'life'
     config = folder / 'life.yaml'  # read anew by each attempt
 
@@ -196,6 +196,17 @@ def test_where_requeueing_is_forbidden_the_log_says_what_to_do(cluster: Cluster,
     cluster.run('scancel', '--signal=USR1', job)
     assert cluster.wait(job, 'FAILED')['Restarts'] == '0'
     assert 'could not be requeued (sbatch --no-requeue?); submit again to continue' in log.read_text()
+
+
+def test_a_dry_run_starts_every_rank_on_its_node_and_writes_nothing(cluster: Cluster, dry: Started) -> None:
+    shown = cluster.wait(dry.job, 'COMPLETED')
+    assert (shown['NodeList'], shown['Restarts']) == ('n[0-1]', '0')
+    printed = dry.attempt(1)
+    # All nodes of this cluster have one host name.
+    assert re.search(r'^0: +processes +2 on 1 machines, cpu$', printed, re.MULTILINE), printed
+    assert re.search(r'^0: +losses +mlm \d.*itm \d|^0: +losses +itm \d.*mlm \d', printed, re.MULTILINE), printed
+    assert f'0: dry run: this run can start; no step was made, nothing was written to {dry.out}' in printed and not dry.out.exists()
+    assert 'attempt 1: done' in dry.log.read_text()
 
 
 def test_a_mistake_is_told_before_anything_starts(cluster: Cluster, folder: Path) -> None:
