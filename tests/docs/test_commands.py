@@ -108,6 +108,7 @@ OTHERS = (
     Row('pip install pre-commit', 'not run: a network'),
     Row('pre-commit install', 'not run: changes .git; its hooks are run by tests/docs/test_habits.py'),
     Row("(printf 'caption\\turl\\n'; cat cc3m/Train_GCC", 'tests/docs/test_commands.py: test_the_header_of_a_list'),
+    Row('mlflow server', 'tests/pretrain/boards/test_mlflow_server.py: --workers 1 --backend-store-uri'),
     Row('img2dataset', 'not run: a network, and no dependency of this project'),
 )
 # What a block without a command begins with: tables, listings, output.
