@@ -1,4 +1,5 @@
 """`downstream BENCHMARK finetune --dry-run`: all of a start but its first step, by the real launcher; nothing is written."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """MLflow's own server, asked over HTTP: it has a run's figures, and a run does without one that is away or dies."""
+
 from __future__ import annotations
 
 import json
