@@ -2,7 +2,7 @@
 """Kills a run N times, in every phase of its life, lets it resume each time, and compares it with one that was left alone.
 
     python benchmarks/chaos.py --shards runs/demo/shards --tokenizer runs/demo/tokenizer [--kills N] [--seed N]
-                               [--launcher torchrun|deepspeed]
+                               [--launcher torchrun|deepspeed] [--phases PHASE …]
 
 Two ranks, ZeRO-2, bf16, loader processes, a tiny model. Half of the kills hit a save, at a file operation chosen by tests/fault/crash.cpp.
 A kill counts when it is seen that it happened, and where it should. After each every checkpoint that is there must be whole. The end must
@@ -150,6 +150,7 @@ def main() -> int:
     parser.add_argument('--tokenizer', type=Path, required=True, help='their tokenizer')
     parser.add_argument('--kills', type=int, default=24, help='default 24: about ten minutes')
     parser.add_argument('--seed', type=int, default=0, help='of the moments of the kills')
+    parser.add_argument('--phases', nargs='+', choices=[*SAVE, *PHASES], metavar='PHASE', help='only these, in turn; default: all')
     parser.add_argument('--launcher', choices=['torchrun', 'deepspeed'], default='deepspeed')
     options = parser.parse_args()
     if options.kills < 1:
@@ -173,7 +174,7 @@ def main() -> int:
     saves, others = list(SAVE), PHASES
     for number in range(options.kills):
         phase = saves[number // 2 % len(saves)] if number % 2 == 0 else others[number // 2 % len(others)]
-        chaos.kill_in(phase)
+        chaos.kill_in(options.phases[number % len(options.phases)] if options.phases else phase)
     until = max(steps(broken) + EVERY, 10)
     finish(starter('broken', until)())
     seconds = time.monotonic() - began

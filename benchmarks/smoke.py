@@ -37,6 +37,7 @@ def commands(demo: Path, out: Path) -> list[Commands]:
     files = ['--shards', str(demo / 'shards'), '--tokenizer', str(demo / 'tokenizer')]
     raw, evaluation, pieces = 'sample/raw', str(out / 'evaluation'), ['--pieces', '8000']
     left = ['--out', str(out / 'left'), '--steps', '1', '--left-out', 'mt', '--set', *TINY]
+    kills = ['--kills', '2', '--phases', 'save: `latest` not replaced', 'training']  # the first leaves a checkpoint to resume from
     input_size = ['--text-gib', '0.002', '--wit-rows', '400']
     # Tokenizer, shards and floors are made by the first of the two that runs.
     learning = ['--raw', raw, '--evaluation', evaluation, '--out', str(out / 'learned'), *pieces]
@@ -48,7 +49,7 @@ def commands(demo: Path, out: Path) -> list[Commands]:
             'learning': ['python', 'benchmarks/learning.py', *learning],
             'results': ['make', 'bench-pretrain', f'CORPORA={raw}', f'EVALUATION={evaluation}', f'ARGS={shlex.join(results)}'],
         },
-        {'chaos': ['python', 'benchmarks/chaos.py', *files, '--kills', '2']},
+        {'chaos': ['python', 'benchmarks/chaos.py', *files, *kills]},
         {'leave_one_out': ['python', 'benchmarks/leave_one_out.py', *files, *left]},
         {'data': ['python', '-m', 'benchmarks.data', '--rounds', '1', '--scale', '0.01', *files[2:]]},
         {'bf16_band': ['python', 'benchmarks/bf16_band.py', *files, '--steps', '4', '--window', '2']},
