@@ -77,7 +77,9 @@ def judge(code: int, printed: str) -> dict[str, Any]:
 def run(name: str, command: list[str], out: Path) -> bool:
     """Run a benchmark to its end and say how it ended. True when that is as it should be."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ.get("PATH", "")}'  # this environment's, activated or not
-    environment = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1'}
+    # Without what a `make` above hands down: the one that is started would name its folder around what it prints, and take DEMO_OUT over.
+    inherited = {name: value for name, value in os.environ.items() if name not in ('MAKEFLAGS', 'MAKEOVERRIDES', 'MAKELEVEL', 'MFLAGS')}
+    environment = {**inherited, 'PATH': path, 'OMP_NUM_THREADS': '1'}
     places, began = [out / f'{name}.txt', out / f'{name}.errors.txt'], time.monotonic()
     with places[0].open('w') as printed, places[1].open('w') as errors:
         code = subprocess.run(command, cwd=ROOT, env=environment, stdout=printed, stderr=errors, check=False).returncode

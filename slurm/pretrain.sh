@@ -45,7 +45,7 @@ newest() { find "$out/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort
 
 network
 flight=$out/flight
-[[ " $* " != *" --dry-run "* ]] || flight=${TMPDIR:-/tmp}/flight # which writes nothing to `out`
+[[ " $* " != *" --dry-run "* ]] || flight=$(mktemp -d) # which writes nothing to `out`
 collectives "$flight"
 before=$(newest)
 if [[ ${HEALTHCHECK:-} != off ]]; then

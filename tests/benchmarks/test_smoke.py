@@ -38,11 +38,20 @@ def test_how_a_benchmark_must_end(printed: str, code: int, problem: str | None, 
         assert 'FAILED' in told and problem in told and (code < 0 or told.endswith('    why\n'))
 
 
+def test_a_make_within_make_ends_with_what_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make bench-smoke` starts `make bench-pretrain`: a make that knows of another names its folder before and after."""
+    monkeypatch.setenv('MAKELEVEL', '1')
+    monkeypatch.setenv('MAKEFLAGS', 'w')
+    (tmp_path / 'Makefile').write_text(f"all:\n\t@echo '{GOOD}'\n")
+    assert smoke.run('x', ['make', '-C', str(tmp_path), '--no-print-directory'], tmp_path)
+    assert smoke.run('y', ['make', '-f', str(tmp_path / 'Makefile')], tmp_path)
+
+
 def test_it_runs_every_benchmark_that_no_test_runs() -> None:
     """A new file of benchmarks/ is run by the smoke run or by a test of its own; what others import is none."""
     run = {word for group in smoke.commands(Path('demo'), Path('out')) for command in group.values() for word in command}
     run |= {'benchmarks/results.py'} if 'bench-pretrain' in run else set()
-    tests = ''.join(path.read_text(encoding='utf8') for path in (ROOT / 'tests/benchmarks').glob('*.py'))
+    tests = ''.join(path.read_text(encoding='utf8') for path in (ROOT / 'tests/benchmarks').glob('*.py') if path.name != 'test_smoke.py')
     for path in (ROOT / 'benchmarks').glob('*.py'):
         text = path.read_text(encoding='utf8')
         command = '__main__' in text and re.search(r'^    parser = (Parser|arguments)\(', text, re.M)

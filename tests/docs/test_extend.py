@@ -98,7 +98,7 @@ def corpora(folder: Path) -> None:
 
 def test_the_language_has_the_last_code_and_others_keep_theirs(extended: tuple[Path, dict[str, str]]) -> None:
     tree, _ = extended
-    tokenizer = json.loads((tree / 'tokenizer/tokenizer.json').read_text(encoding='utf8'))
+    tokenizer = json.loads((tree / 'data/tokenizer/tokenizer.json').read_text(encoding='utf8'))
     assert tokenizer['appended'] == [*APPENDED, 'kha_XX'] and tokenizer['vocabulary'] == tokenizer['mask'] + 1 + len(APPENDED) + 1
     train = json.loads((tree / 'data/shards/cc100/train/kha/manifest.json').read_text(encoding='utf8'))
     assert train['languages'].keys() == {'kha'} and train['samples'] > 100
