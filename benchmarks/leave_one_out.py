@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Whether every task truly trains: the demo's model with all eight tasks, and eight times more, each time without one of them.
 
-    python benchmarks/leave_one_out.py [--shards runs/demo/shards] [--tokenizer runs/demo/tokenizer] [--steps 160] [--out DIR]
+    python benchmarks/leave_one_out.py [--shards runs/demo/shards] [--tokenizer runs/demo/tokenizer] [--steps 120] [--out DIR]
                                       [--left-out TASK …] [--set KEY=VALUE …]
 
 Trains configs/sample.yaml as `make demo` does, on its shards: deepspeed's launcher, two processes, ZeRO-2, bf16. The samples of the tasks
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shards', type=Path, default=Path('runs/demo/shards'), help='shards of `make demo`; default: %(default)s')
     parser.add_argument('--tokenizer', type=Path, default=Path('runs/demo/tokenizer'), help='their tokenizer; default: %(default)s')
-    parser.add_argument('--steps', type=int, default=160, help='updates of each run; default: %(default)s')
+    parser.add_argument('--steps', type=int, default=120, help='updates of each run; default: %(default)s')
     parser.add_argument('--left-out', nargs='+', choices=TASKS, default=TASKS, metavar='TASK', help='in turn; default: each of the eight')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help=f'settings beside {CONFIG}')
