@@ -37,7 +37,7 @@ def toy_config(home: Path) -> Config:
         'model': {'visual': visual, 'dim': 32, 'heads': 2, 'ffn': 64, **sizes, 'max_positions': 32, 'dropout': 0, 'token_std': 0.2},
         'data': {'shards': str(home / 'shards'), 'tokenizer': str(home / 'tokenizer'), 'pictures': ['cc3m'], 'workers': 0,
                  'caption_tokens': 16, 'text_tokens': 16, 'augment_min_scale': 1},
-        'batch': {'global': 16, 'tasks': {'itm': 64}, 'micro': 64},
+        'batch': {'global': 16, 'tasks': {'itm': 64}, 'micro': 64, 'together': True},
         'optimizer': {'lr': 1e-2, 'warmup': 0, 'betas': [0.9, 0.95]},
         'eval': {'samples': 24},
     })  # fmt: skip

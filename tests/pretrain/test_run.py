@@ -244,11 +244,11 @@ def test_a_fresh_clone_is_told_all_the_commands_at_once(tmp_path: Path) -> None:
     ]
     for there in ([], [1, 4]):
         for number in there:
-            (tmp_path / 'shards' / commands[number].split()[2] / 'train').mkdir(parents=True)
+            (tmp_path / 'data/shards' / commands[number].split()[2] / 'train').mkdir(parents=True)
         done = run(start, tmp_path)
         first, *below = done.stderr.splitlines()
         assert done.returncode == 2 and not done.stdout
-        assert first.startswith('error: tokenizer, shards/c') and 'are missing; build them in this order' in first
+        assert first.startswith('error: data/tokenizer, data/shards/c') and 'are missing; build them in this order' in first
         assert below == [f'  {command}' for number, command in enumerate(commands) if number not in there]
 
 

@@ -193,7 +193,7 @@ class Cluster:
 
 
 # CPUs are more than there are (config_overrides): the GPUs say what fits. A requeued job waits for cred_expire seconds, and a dead node is
-# noticed after SlurmdTimeout: both are minutes elsewhere. Ended jobs are never forgotten (MinJobAge). slurmctld looks at time limits twice
+# noticed after SlurmdTimeout: both are minutes elsewhere. Ended jobs are kept (MinJobAge). slurmctld looks at time limits twice
 # a minute, which cannot be changed.
 SLURM_CONF = """\
 ClusterName=test
@@ -210,7 +210,7 @@ SlurmdPidFile={folder}/%n/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 SlurmctldParameters=preempt_send_user_signal
-MinJobAge=0
+MinJobAge=86400
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskProlog={folder}/task_prolog
