@@ -94,7 +94,7 @@ def loss_table(found: dict[str, Any]) -> str:
 
 
 def too_low(found: dict[str, Any]) -> str | None:
-    """What is wrong with the headline of a whole demo; none when it is what training with any seed reaches."""
+    """What is wrong with the headline of a whole demo; none when it is what every seed that was tried reaches."""
     ours = found['mean_paper']['text_to_image']['ours'][KS.index(10)]
     if ours >= EXPECTED:
         return None

@@ -56,7 +56,7 @@ class Config(Section):
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise ValueError(f'{name} names {twice[0]} twice')
-        downstream = [task for task in self.tasks if task in get_args(FineTuneTask)]
+        downstream = [task for task in (*self.tasks, *self.eval_tasks) if task in get_args(FineTuneTask)]
         if downstream and self.finetune is None:
             raise ValueError(f'{downstream[0]} is no task of pre-training; `downstream TASK finetune` trains it')
         if self.batch.draws is not None and self.batch.merge == 'all':

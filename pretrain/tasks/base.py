@@ -39,8 +39,10 @@ class Task:
         return self.share(config, 'pictures') if 'pictures' in self.corpora else 0.0
 
     def example(self, draw: Draw) -> Example:
-        """The example of a record, every choice from `draw.generator`. Raises UserError for a picture that cannot be decoded."""
-        raise NotImplementedError(f'{self.name} has no example of its own')
+        """The example of a record, every choice from `draw.generator`. Raises UserError for a picture that cannot be decoded, TypeError for
+        a task of fine-tuning, which a configuration of pre-training cannot name.
+        """
+        raise TypeError(f'{self.name} reads no corpus: its benchmark makes the examples')
 
 
 class SumTask(Task):

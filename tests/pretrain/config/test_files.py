@@ -75,6 +75,11 @@ def test_the_default_run_has_a_retrieval_curve_in_a_fresh_clone(monkeypatch: pyt
     assert split is not None and len(split.names) == 183 and len(split.captions) == 21
 
 
+@pytest.mark.parametrize('setting', ['tasks=[mt, entailment]', 'eval.tasks=[entailment]'])
+def test_pretraining_has_no_task_of_fine_tuning(setting: str) -> None:
+    assert 'entailment is no task of pre-training; `downstream TASK finetune` trains it' in refusal(CONFIGS / 'sample.yaml', setting)
+
+
 def test_sample_trains_all_tasks_alike() -> None:
     sample = load_config(CONFIGS / 'sample.yaml')
     assert tuple(sample.tasks) == TASKS and not sample.task_weights
