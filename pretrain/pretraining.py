@@ -84,6 +84,8 @@ class Pretraining(Workload):
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
         means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
         lines = [f'held-out loss at step {evaluation["step"]}: {means}']
+        if right := losses.get('itm', {}).get('accuracy'):
+            lines[0] += f'  accuracy of itm {right:.3f}'
         if retrieval:
             recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
             lines.append(f'zero-shot text->image R@10: {recalls}')

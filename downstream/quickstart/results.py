@@ -47,13 +47,17 @@ def _order(item: tuple[str, Any]) -> tuple[int, str]:
 
 
 def losses(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """{task: {'before', 'after': mean over languages, 'languages': {language: [before, after]}}} of the first and the last evaluation."""
+    """{task: {'before', 'after': mean over languages, 'languages': {language: [before, after]}, 'accuracy': [before, after] of ITM}} of the
+    first and the last evaluation.
+    """
     first, last = evaluations[0], evaluations[-1]
     found = {}
     for task, before in first['heldout'].items():
         after = last['heldout'].get(task, {'mean': None, 'languages': {}})
         languages = {code: [loss, after['languages'].get(code)] for code, loss in before['languages'].items()}
         found[task] = {'before': before['mean'], 'after': after['mean'], 'languages': languages}
+        if 'accuracy' in before:
+            found[task]['accuracy'] = [before['accuracy'], after.get('accuracy')]
     return {'steps': [first['step'], last['step']], 'tasks': found}
 
 
@@ -90,6 +94,8 @@ def loss_table(found: dict[str, Any]) -> str:
         return '-' if value is None else f'{value:.3f}'
 
     rows = [[task, cell(loss['before']), cell(loss['after'])] for task, loss in found['tasks'].items()]
+    right = [[f'{task}, accuracy', *map(cell, loss['accuracy'])] for task, loss in found['tasks'].items() if 'accuracy' in loss]
+    rows += [[''], *right] if right else []
     return 'Held-out loss of each task, mean over languages\n' + table(['task', f'step {before}', f'step {after}'], rows)
 
 

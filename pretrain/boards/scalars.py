@@ -24,13 +24,14 @@ def of_metrics(line: dict[str, Any]) -> Scalars:
 
 
 def of_evaluation(line: dict[str, Any]) -> Scalars:
-    """Of a line of evaluation.jsonl: `heldout/TASK`, `heldout_TASK/LANGUAGE`, `retrieval_r10/LANGUAGE` (text to image),
-    `retrieval_i2t_r10/LANGUAGE` (image to text); of a fine-tuning `dev/LANGUAGE`.
+    """Of a line of evaluation.jsonl: `heldout/TASK`, `heldout_TASK/LANGUAGE`, `accuracy/itm`, `retrieval_r10/LANGUAGE` (text to
+    image), `retrieval_i2t_r10/LANGUAGE` (image to text); of a fine-tuning `dev/LANGUAGE`.
     """
     found = {f'dev/{language}': score for language, score in line.get('dev', {}).items()}
     for task, report in line.get('heldout', {}).items():
         found[f'heldout/{task}'] = report['mean']
         found |= {f'heldout_{task}/{language}': loss for language, loss in report['languages'].items()}
+        found[f'accuracy/{task}'] = report.get('accuracy')
     for language, recall in (line.get('retrieval') or {}).items():
         found[f'retrieval_r10/{language}'] = recall['text_to_image'][2]
         found[f'retrieval_i2t_r10/{language}'] = recall['image_to_text'][2]

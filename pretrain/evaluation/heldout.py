@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -21,43 +21,60 @@ Report = dict[str, dict[str, Any]]
 
 @torch.no_grad()
 def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]], contrast: Contrast = DEFAULT) -> Report:
-    """{task: {'mean': x, 'languages': {language: loss}}}. `pools`: per task this rank's share, each item all samples of one language.
+    """{task: {'mean': loss, 'languages': {language: loss}}}, of ITM also 'accuracy': the share of its pairs that it judges rightly.
+    `pools`: per task this rank's share, each item all samples of one language.
 
     A contrastive loss depends on the size of its pool: it compares runs, not languages. The mean is over languages, so that large ones do
-    not hide small ones.
+    not hide small ones; the accuracy is over pairs. None where there are no samples.
     """
     model: UniX2 = engine.module
     model.eval()
-    local: dict[str, dict[str, float]] = {}
+    local: dict[str, dict[str, Judged]] = {}
     for task, languages in pools.items():
-        local[task] = {language: language_loss(model, task, batches, engine.device, contrast) for language, batches in languages}
+        local[task] = {language: judge(model, task, batches, engine.device, contrast) for language, batches in languages}
     model.train()
-    every: list[dict[str, dict[str, float]]] = [{}] * engine.world
+    every: list[dict[str, dict[str, Judged]]] = [{}] * engine.world
     dist.all_gather_object(every, local)
     out: Report = {}
     for task in pools:
-        losses = {language: loss for part in every for language, loss in part[task].items()}
-        mean = sum(losses.values()) / len(losses) if losses else None
-        out[task] = {'mean': mean, 'languages': dict(sorted(losses.items()))}
+        found = {language: judged for part in every for language, judged in part[task].items()}
+        losses = {language: judged.loss for language, judged in sorted(found.items())}
+        out[task] = {'mean': sum(losses.values()) / len(losses) if losses else None, 'languages': losses}
+        if task in SUMMED and SUMMED[task].matched:
+            pairs = sum(judged.pairs for judged in found.values())
+            out[task]['accuracy'] = sum(judged.right for judged in found.values()) / pairs if pairs else None
     return out
 
 
-def language_loss(model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT) -> float:
-    """Loss of one task over all of `batches`."""
+class Judged(NamedTuple):
+    """What came of the samples of one task and language."""
+
+    loss: float
+    right: int = 0  # of ITM's `pairs`
+    pairs: int = 0
+
+
+def judge(model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT) -> Judged:
+    """Loss of one task over all of `batches`, and how often ITM is right."""
     batches = [batch.to(device) for batch in batches]
     if task == 'itm':
         batches = with_known_pairs(batches, lambda own: own, device)
     if task in CONTRASTIVE:
         contrastive = CONTRASTIVE[task]
-        pairs = [features(model, batch) for batch in batches]
-        x, y = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+        sides = [features(model, batch) for batch in batches]
+        x, y = (torch.cat([pair[side] for pair in sides]) for side in (0, 1))
         keys = torch.cat([contrastive.keys(batch) for batch in batches])
-        return float(contrastive_loss(x, y, model.scale(), contrastive.positives(keys), model.logit_bias, contrast))
+        return Judged(float(contrastive_loss(x, y, model.scale(), contrastive.positives(keys), model.logit_bias, contrast)))
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
+    right = pairs = 0
     for batch in batches:
-        for name, value in forward(model, {task: batch}).sums[task].items():
+        outcome = forward(model, {task: batch})
+        for name, value in outcome.sums[task].items():
             sums[name] = sums.get(name, 0.0) + float(value)
         for name, count in SUMMED[task].counts(batch).items():
             counts[name] = counts.get(name, 0) + count
-    return sum(value / max(counts[name], 1) for name, value in sums.items())
+        if batch.match is not None:
+            right += int(((outcome.scores[task] > 0) == (batch.match > 0)).sum())
+            pairs += len(batch.match)
+    return Judged(sum(value / max(counts[name], 1) for name, value in sums.items()), right, pairs)

@@ -80,6 +80,7 @@ class Curves:
             self._chart('losses', 'Training loss', 'nats', losses),
             self._chart('losses', 'Held-out loss, mean over languages', 'nats', self._group('heldout/')),
             *(self._chart('losses', f'Held-out loss of {task}, by language', 'nats', self._group(name)) for task, name in heldout.items()),
+            self._chart('losses', 'Accuracy on held-out pairs', '', self._group('accuracy/')),
             self._chart('retrieval', 'Zero-shot text to image, R@10', '', self._group('retrieval_r10/')),
             self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t_r10/')),
             self._chart('retrieval', f'{self.score[0].upper()}{self.score[1:]} on the development set', '', self._group('dev/')),

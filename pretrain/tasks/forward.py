@@ -35,6 +35,7 @@ class Outcome:
     total: Tensor  # () fp32: every sum times its factor, with gradient
     sums: dict[str, dict[str, Tensor]]  # part of a SumTask -> term -> () fp32, without gradient
     features: dict[str, Pair]  # part of a ContrastiveTask -> unit vectors of its two sides, (B, projection) each, fp32
+    scores: dict[str, Tensor]  # part with a sum over [MM_CLS] -> what the head says: (B,) logits of ITM, (B, classes) otherwise
 
 
 def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> Outcome:
@@ -48,7 +49,7 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
     visual = _encoded_pictures(model, batches, fused, contrasted)
     features = _features(model, batches, contrasted, rows, text, visual)
     if not fused:
-        return Outcome(text.states.new_zeros((), dtype=torch.float32), {}, features)
+        return Outcome(text.states.new_zeros((), dtype=torch.float32), {}, features, {})
     source = text.head(rows.before[len(fused)])
     stream = model.join(source, visual.get(''), _image_rows(batches, fused, rows))
     terms = _Terms(batches, fused, factors)
@@ -58,7 +59,7 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
         _matched(model, terms, rows, stream),
         _classified(model, terms, rows, stream),
     ]
-    return Outcome(torch.stack([total for total in totals if total is not None]).sum(), terms.sums, features)
+    return Outcome(torch.stack([total for total in totals if total is not None]).sum(), terms.sums, features, terms.scores)
 
 
 def features(model: UniX2, batch: TaskBatch) -> Pair:
@@ -92,6 +93,7 @@ class _Terms:
     def __init__(self, batches: Batches, fused: Sequence[str], factors: Factors | None):
         self.batches, self.fused, self.factors = batches, fused, factors
         self.sums: dict[str, dict[str, Tensor]] = {part: {} for part in fused}
+        self.scores: dict[str, Tensor] = {}
 
     def parts(self, kind: str) -> list[str]:
         """Those whose task has a sum of this kind (an attribute of SumTask)."""
@@ -208,5 +210,6 @@ def _judged(
     scores = logits.split([len(target) for target in targets])
     sums = torch.stack([loss(part)(*pair, reduction='sum') for part, *pair in zip(parts, scores, targets, strict=True)])
     terms.add(kind, sums.detach())
+    terms.scores |= {part: score.detach() for part, score in zip(parts, scores, strict=True)}
     factors = [segment.factor for segment in terms.segments(kind, map(len, targets))]
     return (sums * torch.tensor(factors, device=sums.device)).sum()

@@ -57,7 +57,13 @@ def test_a_whole_demo_that_learns_too_little_says_so(found: dict[str, Any]) -> N
 
 def evaluation(step: int, loss: float | None) -> dict[str, Any]:
     languages = {} if loss is None else {'de': loss - 0.5, 'en': loss + 0.5}
-    return {'step': step, 'heldout': {'mt': {'mean': loss, 'languages': languages}, 'itm': {'mean': 0.7, 'languages': {'en': 0.7}}}}
+    return {
+        'step': step,
+        'heldout': {
+            'mt': {'mean': loss, 'languages': languages},
+            'itm': {'mean': 0.7, 'languages': {'en': 0.7}, 'accuracy': 0.5 + step / 1000},
+        },
+    }
 
 
 def test_losses_before_and_after() -> None:
@@ -67,6 +73,7 @@ def test_losses_before_and_after() -> None:
     lines = results.loss_table(heldout).split('\n')
     assert lines[1].split() == ['task', 'step', '0', 'step', '200']
     assert lines[3].split() == ['mt', '9.000', '4.000']
+    assert lines[-1].split() == ['itm,', 'accuracy', '0.500', '0.700']
     assert results.loss_table(results.losses([evaluation(0, None)])).split('\n')[3].split() == ['mt', '-', '-']
 
 
