@@ -90,7 +90,6 @@ def test_the_longer_run_is_that_of_the_sample_but_for_what_it_says() -> None:
     short, long = (yaml.safe_load(dump_config(load_config(CONFIGS / name))) for name in ('sample.yaml', 'sample_long.yaml'))
     assert long['steps'] > short['steps'] and long['out'] != short['out']
     short |= {'out': long['out'], 'steps': long['steps']}
-    short['model']['visual'] |= {'image_size': 48}
     short['batch']['tasks'] |= {'clcl': 256}
     for part, keys in {'model': ['dropout'], 'data': ['augment_min_scale', 'augment_colour'], 'eval': ['every']}.items():
         for key in keys:
