@@ -9,7 +9,7 @@ from pretrain.data.sources import build_command, corpora_of
 from shards.errors import UserError
 from shards.schema import KINDS
 from shards.storage import location
-from shards.tokenizer import DESCRIPTION
+from shards.tokenizer import DESCRIPTION, MODEL
 
 
 def lacking(config: Config) -> dict[str, str]:
@@ -20,12 +20,22 @@ def lacking(config: Config) -> dict[str, str]:
     needed = {corpus for task in config.tasks for corpus in corpora_of(config, task)}
     commands: dict[str, str] = {}
     if not (Path(config.data.tokenizer) / DESCRIPTION).exists():
-        commands[config.data.tokenizer] = f'data_pipeline tokenizer train --raw DIR --out {config.data.tokenizer}'
+        commands[config.data.tokenizer] = tokenizer_command(config)
     for corpus in (corpus for corpus in KINDS if corpus in needed):
         folder = location(config.data.shards) / corpus / 'train'
         if not folder.is_dir():
             commands[str(folder)] = build_command(config, corpus)
     return commands
+
+
+def tokenizer_command(config: Config) -> str:
+    """What makes the run's tokenizer. Published weights know the ids of their own tokenizer alone, so theirs is taken over."""
+    weights, out = config.init.text, config.data.tokenizer
+    if weights is None:
+        return f'data_pipeline tokenizer train --raw DIR --out {out}'
+    if Path(weights).is_dir():
+        return f'data_pipeline tokenizer import {weights}/{MODEL} --out {out}'
+    return f'hf download {weights} {MODEL} --local-dir . && data_pipeline tokenizer import {MODEL} --out {out}'
 
 
 def check_built(config: Config) -> None:

@@ -5,6 +5,7 @@ Everything is a table, ours <- theirs, that is checked against shapes before a r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from pretrain.init.weights import Weights
 from pretrain.model.transformer import POSITION_OFFSET
 from shards.tokenizer import MODEL, Tokenizer, checked_model
 
+log = logging.getLogger(__name__)
 Table = dict[str, tuple[str, ...]]  # our parameter -> theirs, joined along the first dimension
 
 _MBART_LAYER = {
@@ -152,6 +154,7 @@ class TextStart:
             raise self.weights.error(f'lm_head.bias does not have the {tokens} entries of the embedding')
         path = self.weights.find(MODEL)
         if path is None:
+            log.warning('%s has no %s: whether it was trained with data.tokenizer cannot be checked', self.weights.where, MODEL)
             return
         published = Tokenizer(checked_model(path.read_bytes(), path))
         if published.piece_list() != tokenizer.piece_list():

@@ -1,5 +1,6 @@
-"""Gradients of the token table, which is large and used by every task many times a step: added where they belong, not through autograd.
+"""Gradients that are not autograd's own: of the token table, and of a clamped scale.
 
+The token table is large and used by every task many times a step: its gradients are added where they belong, not through autograd.
 A gradient that a parameter already holds in fp32 (pretrain/engine/zero.py) is added to in place. Autograd would make a dense gradient of
 the whole table at each use, in the weights' precision, only to add it.
 """
@@ -25,6 +26,23 @@ def scaled_gradient(weight: Tensor, gradient: Tensor, scale: Tensor) -> Tensor |
         weight.grad.addcmul_(gradient, scale)
         return None
     return gradient.mul_(scale)
+
+
+class Clamped(torch.autograd.Function):
+    """min(x, highest). Beyond it torch.clamp has no gradient, so that what a step has carried there never returns. Here a gradient passes
+    that a descent follows downwards, as when the parameter itself is set back after an update (CLIP, arXiv 2103.00020, section 2.5).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, highest: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.highest = highest
+        return x.clamp(max=highest)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grad.where((x <= ctx.highest) | (grad > 0), torch.zeros_like(grad)), None
 
 
 class Embedding(torch.autograd.Function):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pretrain.config import Model
 from pretrain.data.batch import Texts
+from pretrain.model.gradients import Clamped
 from pretrain.model.packed import Encoded, Kept, Layout, place, rounded, take
 from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from pretrain.model.visual import build_visual_encoder, pixel_normalisation
@@ -158,8 +159,9 @@ class UniX2(nn.Module):
         return (sums / layout.lengths.to(sums.device)[:, None]).to(encoded.states.dtype)[whole:]
 
     def scale(self) -> Tensor:
-        """(1,) inverse temperature, clamped."""
-        return self.logit_scale.float().exp().clamp(max=self.config.logit_scale_max)
+        """(1,) inverse temperature, clamped; what would raise it further has no gradient, what lowers it has."""
+        scale: Tensor = Clamped.apply(self.logit_scale.float().exp(), self.config.logit_scale_max)
+        return scale
 
     # ---- the fusion that B and C share -----------------------------------------------------------------------------------------------
 

@@ -217,19 +217,43 @@ def test_feature_gradient_is_autograds_and_that_of_finite_differences() -> None:
 
 
 def test_scale_is_learnt_up_to_100(model: UniX2) -> None:
-    """The clamp passes no gradient beyond 100, so that the parameter stays where the loss put it."""
+    """Beyond 100 nothing raises it further, and what lowers it is followed: it does not stay there for ever."""
     assert model.logit_scale.shape == (1,)
     before = model.logit_scale.detach().clone()
     torch.testing.assert_close(before, torch.tensor([math.log(1 / 0.07)]))
     try:
-        for value, expected, slope in ((50.0, 50.0, 50.0), (99.9, 99.9, 99.9), (101.0, 100.0, 0.0), (1e9, 100.0, 0.0)):
+        for value, expected, raising, lowering in ((50.0, 50.0, -50.0, 50.0), (99.9, 99.9, -99.9, 99.9), (101.0, 100.0, 0.0, 101.0)):
             model.logit_scale.data.fill_(math.log(value))
-            scale = model.scale()
-            torch.testing.assert_close(scale.detach(), torch.tensor([expected]))
-            (gradient,) = torch.autograd.grad(scale.sum(), [model.logit_scale])
-            torch.testing.assert_close(gradient, torch.tensor([slope]))
+            for sign, slope in ((-1, raising), (1, lowering)):
+                scale = model.scale()
+                torch.testing.assert_close(scale.detach(), torch.tensor([expected]))
+                (gradient,) = torch.autograd.grad(sign * scale.sum(), [model.logit_scale])
+                torch.testing.assert_close(gradient, torch.tensor([slope]))
     finally:
         model.logit_scale.data.copy_(before)
+
+
+def test_a_scale_that_was_carried_beyond_100_comes_back(model: UniX2) -> None:
+    """As CLIP's own does, which sets the parameter back after every update."""
+    before = model.logit_scale.detach().clone()
+    theirs = torch.nn.Parameter(torch.tensor([math.log(90.0)]))
+    optimizers = [torch.optim.SGD([one], lr=1e-3) for one in (model.logit_scale, theirs)]
+    try:
+        model.logit_scale.data.copy_(theirs.data)
+        highest = []
+        for step in range(40):
+            sign = -1 if step < 20 else 1
+            for optimizer, scale in zip(optimizers, (model.scale(), theirs.exp()), strict=True):
+                optimizer.zero_grad()
+                (sign * scale.sum()).backward()
+                optimizer.step()
+            theirs.data.clamp_(max=math.log(100))
+            highest.append((model.scale().item(), theirs.exp().item()))
+        assert max(ours for ours, _ in highest) == pytest.approx(100)
+        assert highest[-1][0] < 40 and highest[-1][0] == pytest.approx(highest[-1][1], rel=0.1)
+    finally:
+        model.logit_scale.data.copy_(before)
+        model.logit_scale.grad = None
 
 
 @pytest.fixture(scope='module')
