@@ -1,35 +1,108 @@
-"""JPEGs that need no work, told by their markers: a decoder takes a hundred times as long to say the same."""
+"""JPEGs that need no work, told by their markers: a decoder takes a hundred times as long to say the same.
+
+What a decoder refuses must not pass: tables and headers are held to what libjpeg asks of them (jdmarker.c, jdhuff.c). Damage to the coded
+pixels themselves is not seen here; decoders go on over it.
+"""
 
 from __future__ import annotations
 
-_SIZES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive frames; others are rare, and left to the decoder
-_SCAN, _EXIF = 0xDA, 0xE1
+from functools import lru_cache
+
+_SIZES = (0xC0, 0xC1)  # baseline and extended frames, in one scan; others, progressive ones too, are left to the decoder
+_HUFFMAN, _SCAN, _QUANTISATION, _RESTART, _APP0, _EXIF, _COMMENT = 0xC4, 0xDA, 0xDB, 0xDD, 0xE0, 0xE1, 0xFE
+Components = dict[int, int]  # number of a component -> its quantisation table
 
 
 def plain_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) of a JPEG that is complete, 8-bit, grey or of three components, and has no EXIF block that could turn it.
 
-    None for anything else, which a decoder must then judge. A file that was cut off has no end mark after the begin of its scan; damage
-    between the two is not seen here, nor by most decoders.
+    None for anything else, which a decoder must then judge. A file that was cut off has no end mark after the begin of its scan.
     """
     if data[:2] != b'\xff\xd8':
         return None
-    place, size = 2, None
+    place = 2
+    frame: tuple[tuple[int, int], Components] | None = None
+    tables: frozenset[int] = frozenset()
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
         after = place + 2 + (data[place + 2] << 8 | data[place + 3])
-        if marker in _SIZES:
-            head = data[place + 4 : place + 10]
-            if len(head) < 6 or head[0] != 8 or head[5] not in (1, 3):
+        segment = data[place + 4 : after]
+        if marker == _SCAN:
+            whole = frame is not None and _scans(segment, frame[1], tables) and data.rfind(b'\xff\xd9', after) > 0
+            return frame[0] if frame is not None and whole else None
+        if marker in (_HUFFMAN, _QUANTISATION):
+            found = _tables(marker, segment)
+            if found is None:
                 return None
-            size = (head[3] << 8 | head[4], head[1] << 8 | head[2])
-        elif marker == _EXIF or marker < 0xC0 or 0xD0 <= marker <= 0xD9:
+            tables |= found
+        elif marker in _SIZES:
+            if frame is not None or (frame := _frame(segment)) is None:
+                return None
+        elif marker == _RESTART:
+            if len(segment) != 2:
+                return None
+        elif marker == _EXIF or not (_APP0 <= marker < _APP0 + 16 or marker == _COMMENT):
             return None
-        elif marker == _SCAN:
-            whole = size is not None and min(size) > 0 and data.rfind(b'\xff\xd9', after) > 0
-            return size if whole else None
         place = after
     return None
+
+
+def _frame(segment: bytes) -> tuple[tuple[int, int], Components] | None:
+    """Size and components of a frame header: precision, height, width, number of components, and of each its number, sampling, table."""
+    if len(segment) < 6 or segment[0] != 8 or segment[5] not in (1, 3) or len(segment) != 6 + 3 * segment[5]:
+        return None
+    height, width = segment[1] << 8 | segment[2], segment[3] << 8 | segment[4]
+    sampled = all(1 <= factors >> 4 <= 4 and 1 <= factors & 15 <= 4 for factors in segment[7::3])
+    components = dict(zip(segment[6::3], segment[8::3], strict=True))
+    return ((width, height), components) if width and height and sampled and len(components) == segment[5] else None
+
+
+def _scans(segment: bytes, components: Components, tables: frozenset[int]) -> bool:
+    """Whether a scan has all components, in order and whole, with tables that are there."""
+    count = len(components)
+    if len(segment) != 4 + 2 * count or segment[0] != count or segment[-3:] != b'\x00\x3f\x00' or segment[1:-3:2] != bytes(components):
+        return False
+    needed = {_key(_QUANTISATION, table) for table in components.values()}
+    for coded in segment[2:-3:2]:
+        needed |= {_key(_HUFFMAN, coded >> 4), _key(_HUFFMAN, 16 + (coded & 15))}
+    return needed <= tables
+
+
+@lru_cache(4096)  # nearly all files have the tables of a few encoders
+def _tables(marker: int, segment: bytes) -> frozenset[int] | None:
+    """Those that a segment defines; None for one that a decoder refuses."""
+    found, place = set(), 0
+    while place < len(segment):
+        kind, body = segment[place], segment[place + 1 :]
+        size = _huffman_size(kind, body) if marker == _HUFFMAN else _quantisation_size(kind)
+        if size is None or size > len(body):
+            return None
+        found.add(_key(marker, kind if marker == _HUFFMAN else kind & 15))
+        place += 1 + size
+    return frozenset(found)
+
+
+def _key(marker: int, table: int) -> int:
+    return marker << 8 | table
+
+
+def _quantisation_size(kind: int) -> int | None:
+    """Bytes of a table, whose numbers have 8 or 16 bits."""
+    return 64 * (1 + (kind >> 4)) if kind >> 4 <= 1 and kind & 15 <= 3 else None
+
+
+def _huffman_size(kind: int, body: bytes) -> int | None:
+    """Bytes of a table: how many codes there are of each length from 1 to 16, then what each stands for."""
+    if kind >> 4 > 1 or kind & 15 > 3 or len(body) < 16:
+        return None
+    code = 0
+    for length, count in enumerate(body[:16], 1):
+        code += count
+        if count and code >= 1 << length:  # no code is all ones
+            return None
+        code <<= 1
+    symbols = body[16 : 16 + sum(body[:16])]
+    return None if len(symbols) > 256 or (kind >> 4 == 0 and symbols and max(symbols) > 15) else 16 + sum(body[:16])

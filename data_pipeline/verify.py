@@ -190,7 +190,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         try:
             Image.open(io.BytesIO(sample['image'])).convert('RGB')
         except Exception as error:  # Pillow's plugins raise many kinds; each is the finding
-            return f'the picture of {sample["url"]} does not open ({error})'
+            return f'the picture of {sample["url"]} does not open ({error}); `data_pipeline remove` takes it out by its URL'
         return None
     languages = [stream.name] if manifest.kind == 'text' else sorted(manifest.languages)
     most = manifest.settings['max_tokens' if manifest.kind == 'text' else 'max_length']

@@ -139,7 +139,8 @@ class Draw:
             stream = self.located.stream
             raise UserError(
                 f'{stream.folder}: the picture of record {self.located.record} ({self.record["url"]}) cannot be decoded ({error}); '
-                f'check the stream with `data_pipeline verify {stream.folder}` and build it again'
+                f'take it out with `data_pipeline remove --urls FILE {self.config.data.shards}`, FILE holding that URL; '
+                f'`data_pipeline verify {stream.folder}` finds all such pictures'
             ) from None
 
     def example(self, language: str, text: Ids, **parts: Any) -> Example:

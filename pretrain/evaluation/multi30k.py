@@ -75,7 +75,7 @@ def read_split(
     Raises UserError for a folder in another layout, unequal counts, empty captions, missing pictures, a language that is not there.
     """
     if not root.is_dir():
-        raise UserError(f'{root} is no folder; --data takes a folder laid out as {SOURCE}')
+        raise UserError(f'{root} is no folder; give one laid out as {SOURCE}')
     names = _names(root / 'data' / 'task1' / 'image_splits' / f'{split}.txt', root)
     found = _caption_files(root, split, translations)
     wanted = sorted(found) if not languages else list(dict.fromkeys(map(_wanted, languages)))

@@ -14,7 +14,7 @@ import torch
 
 from pretrain.config import TASKS, Config, dump_config
 from pretrain.data.batch import TaskBatch
-from pretrain.data.loader import TrainLoader
+from pretrain.data.loader import StepBatches, TrainLoader
 from pretrain.data.packing import StepData
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
@@ -111,6 +111,19 @@ def test_seed_and_step_matter(home: Path, config: Config, tokenizer: Tokenizer) 
         assert first[task] != second[task] and first[task] != other[task]
 
 
+@pytest.mark.parametrize('task', TASKS)
+def test_the_same_records_are_drawn_from_anew_at_another_step(config: Config, tokenizer: Tokenizer, task: str) -> None:
+    """Languages, captions, crops, masks, prefixes, negatives and sides: what an epoch later would otherwise be as before."""
+    batches = StepBatches(config, tokenizer, 0, 1)
+    pool = batches.orders[task].batch(0)
+    batches.orders[task].batch = lambda batch: pool  # type: ignore[method-assign]
+    first, again, other = (batches.batches(task, batch) for batch in (0, 0, 1))
+    assert_same({task: first}, {task: again})
+    assert [batch.sample_ids.tolist() for batch in first] == [batch.sample_ids.tolist() for batch in other]
+    with pytest.raises(AssertionError):
+        assert_same({task: first}, {task: other})
+
+
 def test_a_task_does_not_depend_on_the_others(home: Path, config: Config, tokenizer: Tokenizer) -> None:
     (alone,) = run(make_config(home, tasks=['itm', 'mt']), tokenizer, 2, 3)
     (every,) = run(config, tokenizer, 2, 3)
@@ -161,7 +174,7 @@ def test_no_step_is_left(config: Config, tokenizer: Tokenizer) -> None:
 TRAINER = """
 import sys, time
 from pretrain.config import load_config
-from pretrain.data.loader import TrainLoader
+from pretrain.data.loader import StepBatches, TrainLoader
 from shards.tokenizer import Tokenizer
 
 if __name__ == '__main__':
