@@ -1,6 +1,6 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 with its headers, g++ and make; everything else comes from requirements.lock into .venv.
+# `make demo` needs Python 3.11 to 3.13 and make, `make test` also g++ and Python's headers; everything else comes from requirements.lock into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast bench-pretrain bench-smoke lint docs clean clean-demo
+.PHONY: help setup demo test test-fast compiler bench-pretrain bench-smoke lint docs clean clean-demo
 
 # The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -36,11 +36,17 @@ demo: $(STAMP)
 
 # One thread: sums of floating-point numbers depend on how many there are. -ra: the last lines say what was skipped, and why.
 # Four workers, on any machine: many tests start two processes that wait for each other, and those of Slurm mostly wait.
-test: $(STAMP)
+test: $(STAMP) compiler
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra --durations=15 $(ARGS)
 
-test-fast: $(STAMP)
+test-fast: $(STAMP) compiler
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --no-loadscope-reorder -ra -m 'not slow' $(ARGS)
+
+# The tests compare our AdamW with DeepSpeed's, which is compiled first. A run on a CPU compiles nothing.
+compiler: $(STAMP)
+	@$(BIN)/python -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' || \
+		{ echo 'error: this Python has no headers, which the tests compile with (Debian: apt-get install python3-dev)' >&2; exit 2; }
+	@command -v g++ >/dev/null || { echo 'error: g++ is missing, which the tests compile with (Debian: apt-get install g++)' >&2; exit 2; }
 
 # Hours: three seeds of pre-training, each then fine-tuned on everything. CORPORA and EVALUATION are laid out as shared/ is.
 CORPORA ?= ../shared/corpora
@@ -76,9 +82,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11, 3.12 or 3.13 found (Debian: apt-get install python3 python3-venv python3-dev); or name one: make setup PYTHON=...' >&2; exit 2; }
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo 'error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; name another: make setup PYTHON=...' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'error: $(PYTHON) has no venv (Debian: apt-get install python3-venv)' >&2; exit 2; }
-	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' || \
-		{ echo 'error: $(PYTHON) has no headers, which DeepSpeed compiles with (Debian: apt-get install python3-dev)' >&2; exit 2; }
-	@command -v g++ >/dev/null || { echo 'error: g++ is missing, which DeepSpeed compiles with (Debian: apt-get install g++)' >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(if $(CPU_ONLY),awk '/^[a-z0-9]/ {cuda = /^(nvidia|cuda|triton)/} !cuda' requirements.lock > $(VENV)/cpu.lock)
 	@$(if $(CPU_ONLY),$(BIN)/python -c 'import torch; exit(torch.version.cuda is not None)' || { echo 'error: CPU_ONLY=1 needs a CPU build of torch in $(VENV) first; docs/install.md says how' >&2; exit 2; })

@@ -42,17 +42,22 @@ def machine(config: Config) -> Iterator[Finding]:
 
 
 def compilers(config: Config) -> Iterator[Finding]:
-    """What compiles DeepSpeed's extensions, tried on a program that includes Python's headers."""
+    """What compiles kernels (triton's on a GPU, DeepSpeed's AdamW), tried on a program that includes Python's headers; a run on a CPU with
+    other kernels compiles nothing.
+    """
+    import torch
+
+    lacks = FAIL if torch.cuda.is_available() or config.kernels.optimizer == 'deepspeed' else NOTE
     for tool, why in (('g++', 'apt-get install g++'), ('ninja', 'make setup; put .venv/bin on the path')):
         path = shutil.which(tool, path=f'{Path(sys.executable).parent}:{os.environ.get("PATH", "")}')
-        yield Finding('compilers', tool, OK if path else FAIL, path or 'not found', '' if path else f'{why}: DeepSpeed compiles with it')
+        yield Finding('compilers', tool, OK if path else lacks, path or 'not found', '' if path else f'{why}: kernels are compiled with it')
     if shutil.which('g++'):
         words = ['g++', '-x', 'c++', '-fsyntax-only', f'-I{sysconfig.get_paths()["include"]}', '-']
         tried = subprocess.run(words, input=EXTENSION, capture_output=True, text=True, check=False)
         said = next((line for line in tried.stderr.splitlines() if 'error' in line), f'exit code {tried.returncode}')
         remedy = "apt-get install g++ and python3-dev (this Python's headers), or load the cluster's compiler module"
         bad = tried.returncode != 0
-        yield Finding('compilers', 'Python.h', FAIL if bad else OK, said[:160] if bad else 'g++ takes it', remedy if bad else '')
+        yield Finding('compilers', 'Python.h', lacks if bad else OK, said[:160] if bad else 'g++ takes it', remedy if bad else '')
     nvcc = shutil.which('nvcc')
     remedy = '' if nvcc else 'only kernels.optimizer=deepspeed, and building apex, need it'
     yield Finding('compilers', 'nvcc', OK if nvcc else NOTE, nvcc or 'not found', remedy)
