@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from data_pipeline.pictures import BadPicture, prepare
 from data_pipeline.settings import Settings
 from tests.data_pipeline.test_pictures import encode, gradient
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     'colour': {}, 'fine': {'subsampling': 0, 'quality': 95}, 'optimised': {'optimize': True},
     'restarts': {'restart_marker_rows': 1}, 'tables': {'qtables': [[7] * 64, [9] * 64]},
 }  # fmt: skip

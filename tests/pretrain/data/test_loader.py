@@ -112,11 +112,13 @@ def test_seed_and_step_matter(home: Path, config: Config, tokenizer: Tokenizer) 
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_the_same_records_are_drawn_from_anew_at_another_step(config: Config, tokenizer: Tokenizer, task: str) -> None:
+def test_the_same_records_are_drawn_from_anew_at_another_step(
+    config: Config, tokenizer: Tokenizer, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Languages, captions, crops, masks, prefixes, negatives and sides: what an epoch later would otherwise be as before."""
     batches = StepBatches(config, tokenizer, 0, 1)
     pool = batches.orders[task].batch(0)
-    batches.orders[task].batch = lambda batch: pool  # type: ignore[method-assign]
+    monkeypatch.setattr(batches.orders[task], 'batch', lambda batch: pool)
     first, again, other = (batches.batches(task, batch) for batch in (0, 0, 1))
     assert_same({task: first}, {task: again})
     assert [batch.sample_ids.tolist() for batch in first] == [batch.sample_ids.tolist() for batch in other]
