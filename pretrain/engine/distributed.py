@@ -15,6 +15,8 @@ import torch
 from pretrain.engine.network import choose_gloo_interface, master_address, prepare_nccl
 from shards.errors import UserError
 
+# DeepSpeed's autotuner imports mlflow, which would tell its makers of every start, and leave a file in HOME.
+os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')
 SLACK = timedelta(minutes=5)  # for the watchdog's own words, after `hang` seconds
 
 
