@@ -21,9 +21,9 @@ from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash,
 from data_pipeline.clean_captions import clean_captions
 from data_pipeline.dedupe import Keys, Marks, Rows, repeated
 from data_pipeline.drops import Drops
-from data_pipeline.job import Job, inputs_of, source_of
+from data_pipeline.job import Job, inputs_of, picture_source_of, source_of
 from data_pipeline.picture_sources import CaptionSource, PictureSource, sources
-from data_pipeline.pictures import BadPicture, image_id, prepare
+from data_pipeline.pictures import BadPicture, image_number, prepare
 from data_pipeline.readers import PICTURES, img2dataset, wit
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.records import Caption, Picture
@@ -72,10 +72,10 @@ def _spill(job: Job, source: CaptionSource, folder: Path, drops: Drops) -> dict[
     return {'sources': [source_of(source.path, job)], **spill(clean_captions(rows, False, job, drops), False, folder)}
 
 
-def _pictures(job: Job, source: PictureSource, drops: Drops) -> Iterator[Picture]:
+def _pictures(job: Job, source: PictureSource, drops: Drops, hashes: dict[Path, str] | None = None) -> Iterator[Picture]:
     licence = PICTURES[job.corpus].LICENCE
     if source.shard:
-        return img2dataset.pictures(source.shard, licence, drops)
+        return img2dataset.pictures(source.shard, licence, drops, hashes)
     return wit.pixels(source.path, drops) if wit.is_pixels(source.path) else caption_readers.inline_pictures(source.path, licence, drops)
 
 
@@ -91,23 +91,28 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
     """Hashes of URLs and pictures in the order of the records, URLs of failed downloads, img2dataset's own captions as a fallback."""
     urls, ids = array('Q'), array('Q')
     found: list[tuple[str, int, int]] = []
+    read: dict[Path, str] = {}  # files that are hashed as they are read
 
     def own_captions(pictures: Iterable[Picture]) -> Iterator[Caption]:
         for picture in pictures:
             urls.append(key_hash(picture.url))
-            ids.append(int(image_id(picture.image), 16))
+            ids.append(image_number(picture.image))
             found.append((picture.url, picture.place, len(picture.image)))
             if job.corpus != 'wit':  # where img2dataset does not know the language
                 yield Caption(picture.url, 'en', picture.caption)
 
     failed = img2dataset.failures(source.shard, drops)[0] if source.shard else []
-    said = spill(clean_captions(own_captions(_pictures(job, source, drops)), True, job, drops), True, folder)
+    said = spill(clean_captions(own_captions(_pictures(job, source, drops, read)), True, job, drops), True, folder)
     for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
         np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
     if found and min(place for _, place, _ in found) >= 0:
         (folder / _FOUND).write_text(json.dumps(found, ensure_ascii=False), encoding='utf8')
-    # The file of inline pictures is a source of captions, and listed there.
-    return {'sources': [source_of(path, job) for path in source.files] if source.shard or wit.is_pixels(source.path) else [], **said}
+    sources: list[dict[str, Any]] = []  # a file of inline pictures is a source of captions, and listed there
+    if source.shard:
+        sources = [picture_source_of(path, job, read) for path in source.files]
+    elif wit.is_pixels(source.path):
+        sources = [source_of(source.path, job)]
+    return {'sources': sources, **said}
 
 
 def _group(job: Job, runs: list[Path], shards: list[str], partition: int, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
@@ -176,28 +181,30 @@ _NO_URL = key_hash('')
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
     grouped = job.work / 'group'
     reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy').tolist()
-    hashes = np.load(job.work / 'scan' / source.name / _IDS)
-    ids, urls = hashes.tolist(), np.load(job.work / 'scan' / source.name / _URLS).tolist()
+    ids, urls = (np.load(job.work / 'scan' / source.name / name) for name in (_IDS, _URLS))
+    names = ids.tolist()
     extra: dict[int, list[int]] = {}
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, taken_down, evaluation = excluded(job), removed(job.work), evaluation_of(job)
+    outside, gone, evaluation = excluded(job).mask(urls), removed(job.work), evaluation_of(job)
+    taken_down = [url or own for url, own in zip(gone.mask(urls), gone.mask(ids), strict=True)]
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
-        inline = store.known(hashes)  # captions that came with the picture
+        by_url, inline = store.places(urls), store.places(ids)  # inline: captions that came with the picture
         for row, picture in enumerate(_found(job, source)):
-            url = urls[row]
-            if url in outside:
+            if outside[row]:
                 drops.add('excluded_url', 1, picture.url)
                 continue
             if reasons[row]:
                 drops.add(_REASONS[reasons[row]], 1, picture.url)
                 continue
-            if url in taken_down or ids[row] in taken_down:
+            if taken_down[row]:
                 drops.add('removed')  # without an example: it is to be forgotten
                 continue
             captions: Captions = {}
-            for key in (url, *((ids[row],) if inline[row] else ()), *extra.get(row, ())):
+            merge(captions, store.at(by_url[row]))
+            merge(captions, store.at(inline[row]))
+            for key in extra.get(row, ()):
                 merge(captions, store.get(key))
             if not captions:
                 drops.add('no_caption', 1, picture.url)
@@ -211,7 +218,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
             if seen:
                 drops.add('evaluation_picture', 1, picture.url)
                 continue
-            name = f'{ids[row]:016x}'  # `image_id`, which the scan has computed
+            name = f'{names[row]:016x}'  # `image_id`, which the scan has computed
             sample = {
                 'image': image,
                 'captions': dict(sorted(captions.items())),

@@ -5,15 +5,19 @@ Split (chunks and hashes of documents) -> duplicates of each language -> token i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zstd
+from numpy.typing import NDArray
 
 from data_pipeline.clean_documents import clean_documents
-from data_pipeline.dedupe import KeyFile, hash64, marked
+from data_pipeline.dedupe import KeyFile, hashes64, marked
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job, inputs_of, relative, source_of
 from data_pipeline.names import unit_names
@@ -74,49 +78,57 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
         pieces.clear()
         documents = size = 0
 
-    limits = job.settings.limits
+    limits, most = job.settings.limits, job.settings.chunk_bytes
     limit = limits.get(cc100.language(path), limits.get('', 0))
-    read = 0
-    with KeyFile(folder / KEYS) as keys, BandFiles(folder, job.settings.near_duplicates) as bands:
-        for document in drops.told_if_empty(path, cc100.documents(path, drops)):
-            if limit and read >= limit:
-                drops.add('over_limit')  # once: how much is left is not known, as it is not read
-                break
-            data = document.encode()
-            keys.append(hash64(data))
-            bands.append(document)
-            pieces.append(data)
-            documents += 1
-            size += len(data)
-            read += len(data)
-            if size >= job.settings.chunk_bytes:
-                flush()
+    near = job.settings.near_duplicates
+    with KeyFile(folder / KEYS) as keys, BandFiles(folder, near) as bands:
+        blocks = drops.told_if_empty(path, cc100.document_blocks(path, drops))
+        for data in _limited(([document.encode() for document in block] for block in blocks), limit, drops):
+            keys.extend(hashes64(data))
+            for document in data if near else ():
+                bands.append(document.decode())
+            ends = list(accumulate(map(len, data)))
+            begin = before = 0
+            while begin < len(data):  # as far as the document that fills the chunk
+                end = min(bisect_left(ends, before + most - size, begin) + 1, len(data))
+                pieces += data[begin:end]
+                documents += end - begin
+                size += ends[end - 1] - before
+                begin, before = end, ends[end - 1]
+                if size >= most:
+                    flush()
     if pieces or not chunks:  # an empty file still has its source and drop reasons to report
         flush()
     return {'chunks': chunks, 'source': source_of(path, job)}
+
+
+def _limited(blocks: Iterable[list[bytes]], limit: int, drops: Drops) -> Iterator[list[bytes]]:
+    """Documents as far as the one with which there are `limit` bytes (0: all of them)."""
+    read = 0
+    for documents in blocks:
+        ends = list(accumulate(map(len, documents), initial=read)) if limit else []
+        number = bisect_left(ends, limit) if limit else len(documents)
+        if number:
+            yield documents[:number]
+        if number < len(documents):
+            drops.add('over_limit')  # once: how much is left is not known, as it is not read
+            return
+        read = ends[-1] if limit else 0
 
 
 def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: Drops) -> dict[str, Any]:
     said = facts(job.work, 'split', name) or {}
     before = sum(other['documents'] for other in said['chunks'][:chunk])
     after = before + said['chunks'][chunk]['documents']
-    again = marked(job.work / 'duplicates' / language / f'{name}.npy', before, after).tolist()
+    again = marked(job.work / 'duplicates' / language / f'{name}.npy', before, after)
     near = again
     if job.settings.near_duplicates:
-        near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after).tolist()
+        near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after)
     writer = UnitWriter(folder, 'text', job.settings, language)
-    content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes()).decode()
-
-    def documents() -> Iterator[str]:
-        for document, repeated, similar in zip(content.split('\n\n') if content else [], again, near, strict=True):
-            if repeated:
-                drops.add('duplicate_document', 1, document)
-            elif similar:
-                drops.add('near_duplicate', 1, document)
-            else:
-                yield document
-
-    clean = clean_documents(documents(), job.settings, evaluation_of(job), drops)
+    content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes())
+    documents = _distinct(content.split(b'\n\n') if content else [], again, near, drops)
+    del content
+    clean = clean_documents(documents, job.settings, evaluation_of(job), drops)
     for ids, ends in packed(clean, job.loaded_tokenizer, job.settings.max_tokens, job.settings.cross_documents):
         writer.add_sequences(ids, ends, language)
     sources: list[dict[str, Any]] = []
@@ -124,3 +136,15 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
         sources.append(said['source'])
         drops.take(said)
     return {'below': language, 'sources': sources, 'streams': writer.finish()}
+
+
+def _distinct(documents: list[bytes], again: NDArray[np.bool_], near: NDArray[np.bool_], drops: Drops) -> list[bytes]:
+    """The documents that are neither marked as repeated nor as similar."""
+    marks = again | near
+    if len(marks) != len(documents):
+        raise ValueError(f'{len(documents)} documents, {len(marks)} marks')
+    if not marks.any():
+        return documents
+    for row in np.flatnonzero(marks).tolist():
+        drops.add('duplicate_document' if again[row] else 'near_duplicate', 1, documents[row].decode())
+    return list(compress(documents, (~marks).tolist()))

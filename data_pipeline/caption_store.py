@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,12 +29,15 @@ from data_pipeline.records import PICTURE_KEY, Caption
 RUN_BYTES = 32 << 20  # of captions in a run; as Python objects they take three times that
 PARTITION_BYTES = 32 << 20  # of captions in a partition; grouping takes about ten times that
 _BATCH = 1 << 14  # rows of a record batch: what is turned into Python objects at a time
+_encode_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for every call
+_decode_json = json.JSONDecoder().decode
 _DATA, _INDEX = 'captions.jsonl', 'index.npy'
 _SCHEMA = pa.schema({'hash': pa.uint64(), 'language': pa.string(), 'text': pa.large_string(), 'fallback': pa.bool_()})
 
 Captions = dict[str, list[str]]  # language -> texts
 
 
+@lru_cache(1)  # a picture's URL is asked for several times in a row, as are the rows of its translations
 def key_hash(key: str) -> int:
     """Hash of a URL without its scheme (corpora spell the same address with http and https), or the number of a `picture:<image id>`."""
     if key.startswith(PICTURE_KEY):
@@ -56,8 +60,11 @@ class _Run:
         self.size = 0
 
     def append(self, hashed: int, language: str, text: str, fallback: bool) -> None:
-        for column, value in zip(self.rows, (hashed, language, text, fallback), strict=True):
-            column.append(value)  # type: ignore[attr-defined]
+        hashes, languages, texts, fallbacks = self.rows
+        hashes.append(hashed)
+        languages.append(language)
+        texts.append(text)
+        fallbacks.append(fallback)
         self.size += 4 * len(text) + 64  # at most, and what a row costs besides
         if self.size >= 4 * RUN_BYTES:
             self.flush()
@@ -101,8 +108,8 @@ def partition_of(hashes: npt.NDArray[np.uint64], number: int) -> npt.NDArray[np.
     return ((hashes >> np.uint64(32)) * np.uint64(number) >> np.uint64(32)).astype(np.int64)
 
 
-def _rows(runs: Iterable[Path], partition: int, number: int) -> Iterator[dict[str, Any]]:
-    """Rows of a partition, run by run; only the record batches that hold some are read."""
+def _rows(runs: Iterable[Path], partition: int, number: int) -> Iterator[tuple[int, str, str, bool]]:
+    """(hash, language, text, fallback) of the rows of a partition, run by run; only the record batches that hold some are read."""
     for path in runs:
         with pa.OSFile(str(path), 'rb') as file:
             reader = pa.ipc.open_file(file)
@@ -117,7 +124,7 @@ def _rows(runs: Iterable[Path], partition: int, number: int) -> Iterator[dict[st
             for i in range(low, reader.num_record_batches):
                 batch = reader.get_batch(i)
                 inside = partition_of(batch['hash'].to_numpy(), number)
-                yield from batch.slice(*_slice(inside, partition)).to_pylist()
+                yield from zip(*(column.to_pylist() for column in batch.slice(*_slice(inside, partition)).columns), strict=True)
                 if inside[-1] > partition:
                     break
 
@@ -134,22 +141,22 @@ def group(runs: Iterable[Path], partition: int, number: int, pictured: npt.NDArr
     """
     grouped: dict[int, Captions] = {}
     fallbacks: dict[int, Captions] = {}
-    for row in _rows(runs, partition, number):
-        fallback = row['fallback']
-        texts = (fallbacks if fallback else grouped).setdefault(row['hash'], {}).setdefault(row['language'], [])
-        if row['text'] not in texts:
-            texts.append(row['text'])
+    for hashed, language, text, fallback in _rows(runs, partition, number):
+        texts = (fallbacks if fallback else grouped).setdefault(hashed, {}).setdefault(language, [])
+        if text not in texts:
+            texts.append(text)
         elif not fallback:
-            drops.add('duplicate_caption', 1, f'{row["language"]}: {row["text"]}')
+            drops.add('duplicate_caption', 1, f'{language}: {text}')
     for hashed, captions in fallbacks.items():
         for language, texts in captions.items():
             grouped.setdefault(hashed, {}).setdefault(language, texts)
     hashes = np.array(sorted(grouped), np.uint64)
     offsets = np.empty(len(hashes), np.uint64)
+    place = 0
     with open(folder / _DATA, 'wb') as out:
         for i, hashed in enumerate(hashes.tolist()):
-            offsets[i] = out.tell()
-            out.write(json.dumps(grouped[hashed], ensure_ascii=False).encode() + b'\n')
+            offsets[i] = place
+            place += out.write(_encode_json(grouped[hashed]).encode() + b'\n')
     np.save(folder / _INDEX, np.stack([hashes, offsets]), allow_pickle=False)
     lost = hashes[~np.isin(hashes, pictured)].tolist()
     for hashed in lost[:EXAMPLES]:
@@ -171,25 +178,32 @@ class CaptionStore:
         for *_, handle in self._open.values():
             handle.close()
 
-    def known(self, hashes: npt.NDArray[np.uint64]) -> list[bool]:
-        """Which of the hashes have captions."""
-        found = np.zeros(len(hashes), bool)
+    def places(self, hashes: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
+        """Where the captions of each key's hash are, for `at`: one look at all of them, as one at each would take longer than to read."""
         partitions = partition_of(hashes, len(self._folders))
+        found = np.full(len(hashes), -1, np.int64)
         for partition in np.unique(partitions).tolist():
-            mine = partitions == partition
-            found[mine] = np.isin(hashes[mine], self._partition(partition)[0])
-        chosen: list[bool] = found.tolist()
-        return chosen
+            mine = np.flatnonzero(partitions == partition)
+            keys, offsets, _ = self._partition(partition)
+            if len(keys):
+                place = np.minimum(keys.searchsorted(hashes[mine]), len(keys) - 1)
+                there = keys[place] == hashes[mine]
+                found[mine[there]] = offsets[place[there]]
+        return list(zip(partitions.tolist(), found.tolist(), strict=True))
+
+    def at(self, place: tuple[int, int]) -> Captions:
+        """Captions at one of the `places`; none: an empty dict."""
+        partition, offset = place
+        if offset < 0:
+            return {}
+        handle = self._open[partition][2]
+        handle.seek(offset)
+        captions: Captions = _decode_json(handle.readline().decode())
+        return captions
 
     def get(self, hashed: int) -> Captions:
         """Captions of a key's hash; none: an empty dict."""
-        hashes, offsets, handle = self._partition((hashed >> 32) * len(self._folders) >> 32)
-        place = int(hashes.searchsorted(np.uint64(hashed)))
-        if place == len(hashes) or int(hashes[place]) != hashed:
-            return {}
-        handle.seek(int(offsets[place]))
-        captions: Captions = json.loads(handle.readline().decode())
-        return captions
+        return self.at(self.places(np.array([hashed], np.uint64))[0])
 
     def _partition(self, number: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], BinaryIO]:
         """Hashes, offsets and file of a partition, which is opened when it is first asked for."""

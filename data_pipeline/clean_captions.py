@@ -25,7 +25,8 @@ def clean_captions(captions: Iterable[Caption], fallback: bool, job: Job, drops:
         elif evaluation.has_text(text, drops):
             drops.add('evaluation_text', 1, _told(caption))
         else:
-            yield caption._replace(text=person(text) if person_applies else text)
+            text = person(text) if person_applies else text
+            yield caption if text == caption.text else caption._replace(text=text)
 
 
 def _told(caption: Caption) -> str:

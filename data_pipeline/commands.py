@@ -13,6 +13,10 @@ from shards.schema import KINDS
 
 
 def run_build(options: argparse.Namespace) -> int:
+    if options.workers > 1:
+        from data_pipeline.work import prepare_workers
+
+        prepare_workers()
     from data_pipeline.build import build
     from data_pipeline.job import Job
 

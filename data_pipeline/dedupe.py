@@ -35,6 +35,11 @@ def hash64(*parts: str | bytes) -> int:
     return xxhash.xxh3_64_intdigest(b''.join([len(part).to_bytes(8, 'big') + part for part in data]))
 
 
+def hashes64(texts: Iterable[bytes]) -> list[int]:
+    """`hash64` of each of many texts, without a call for each."""
+    return list(map(xxhash.xxh3_64_intdigest, texts))
+
+
 class KeyFile:
     """Writes hashes of records to a file as they come. Use as a context manager."""
 
@@ -43,8 +48,11 @@ class KeyFile:
         self._keys: list[int] = []
 
     def append(self, key: int) -> None:
-        self._keys.append(key)
-        if len(self._keys) == 1 << 16:
+        self.extend((key,))
+
+    def extend(self, keys: Iterable[int]) -> None:
+        self._keys.extend(keys)
+        if len(self._keys) >= 1 << 16:
             self._flush()
 
     def _flush(self) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from data_pipeline.settings import Settings
+from data_pipeline.source_hash import file_xxh3
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.schema import KINDS, Kind
@@ -72,13 +75,21 @@ def _load(folder: Path) -> Tokenizer:
 
 
 def source_of(path: Path, job: Job) -> dict[str, Any]:
-    """{'path', 'bytes', 'sha256'} of a source file, or of a folder as a whole (the hash of its files' names and hashes)."""
+    """{'path', 'bytes', 'sha256'} of a source file."""
+    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
+
+
+def picture_source_of(path: Path, job: Job, known: Mapping[Path, str]) -> dict[str, Any]:
+    """{'path', 'bytes', 'xxh3_128'} of a file of pictures, or of a folder as a whole (the hash of its files' names and hashes).
+
+    `known` are hashes of files that were taken when these were read.
+    """
     if path.is_dir():
         files = sorted(file for file in path.rglob('*') if file.is_file())
-        listing = ''.join(f'{file_sha256(file)}  {file.relative_to(path).as_posix()}\n' for file in files)
-        digest = hashlib.sha256(listing.encode()).hexdigest()
-        return {'path': relative(path, job) + '/', 'bytes': sum(file.stat().st_size for file in files), 'sha256': digest}
-    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'sha256': file_sha256(path)}
+        listing = ''.join(f'{file_xxh3(file)}  {file.relative_to(path).as_posix()}\n' for file in files)
+        size = sum(file.stat().st_size for file in files)
+        return {'path': relative(path, job) + '/', 'bytes': size, 'xxh3_128': xxhash.xxh3_128_hexdigest(listing)}
+    return {'path': relative(path, job), 'bytes': path.stat().st_size, 'xxh3_128': known.get(path) or file_xxh3(path)}
 
 
 def relative(path: Path, job: Job) -> str:

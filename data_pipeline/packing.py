@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -43,26 +44,26 @@ def _document_cuts(ends: list[int], counts: list[int], most: int) -> list[int]:
             last = first + count
             end = ends[last - 1]
             if end - start > most:
-                found += cuts(ends[first:last], start, most)
+                found += cuts(ends, start, most, first, last)
             elif end > start:
                 found.append(end)
             first, start = last, end
     return found
 
 
-def cuts(ends: list[int], start: int, most: int) -> list[int]:
-    """Ends of the sequences, given the ends of the paragraphs and where the first of them starts."""
-    found = []
-    here = start
-    for end in ends:
-        if end - start > most:
-            if here > start:
-                found.append(here)
-                start = here
-            while end - start > most:
-                start += most
-                found.append(start)
-        here = end
-    if here > start:
-        found.append(here)
+def cuts(ends: list[int], start: int, most: int, first: int = 0, last: int | None = None) -> list[int]:
+    """Ends of the sequences, given the ends of the paragraphs `first` to `last` and where the first of them starts.
+
+    A sequence ends with the last paragraph that ends within `most` ids, or within a paragraph if there is none.
+    """
+    last = len(ends) if last is None else last
+    found: list[int] = []
+    end = ends[last - 1] if last > first else start
+    while end - start > most:
+        first = bisect_right(ends, start + most, first, last)
+        whole = ends[first - 1] if first else 0
+        start = whole if whole > start else start + most
+        found.append(start)
+    if end > start:
+        found.append(end)
     return found

@@ -27,7 +27,12 @@ class BadPicture(Exception):
 
 def image_id(image: bytes) -> str:
     """Name of a picture: 16 hex digits of the SHA-256 of its bytes."""
-    return hashlib.sha256(image).hexdigest()[:16]
+    return f'{image_number(image):016x}'
+
+
+def image_number(image: bytes) -> int:
+    """`image_id` as a number of 64 bits."""
+    return int.from_bytes(hashlib.sha256(image).digest()[:8], 'big')
 
 
 def prepare(data: bytes, settings: Settings) -> bytes:

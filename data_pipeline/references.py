@@ -212,6 +212,11 @@ class UrlSet:
         place = int(np.searchsorted(self._hashes, np.uint64(hashed))) if len(self._hashes) else 0
         return place < len(self._hashes) and int(self._hashes[place]) == hashed
 
+    def mask(self, hashed: Hashes) -> list[bool]:
+        """Which of many hashes are in it."""
+        inside: list[bool] = np.isin(hashed, self._hashes).tolist() if len(self._hashes) else [False] * len(hashed)
+        return inside
+
 
 @cache
 def excluded(job: Job) -> UrlSet:

@@ -16,11 +16,14 @@ def shrink(data: bytes, size: tuple[int, int], side: int, quality: int) -> bytes
     scale = side / max(size)
     width, height = (max(1, round(length * scale)) for length in size)
     try:
-        space = 'GRAY' if simplejpeg.decode_jpeg_header(data)[2] == 'Gray' else 'RGB'
+        # Pillow keeps four bytes for a pixel of three colours: with the fourth from the start nothing is spread out, or packed again.
+        space = 'GRAY' if simplejpeg.decode_jpeg_header(data)[2] == 'Gray' else 'RGBX'
         pixels = simplejpeg.decode_jpeg(data, space, fastdct=True, fastupsample=True, min_height=height, min_width=width, min_factor=1)
     except ValueError:
         return None
-    image = Image.fromarray(pixels[..., 0] if space == 'GRAY' else pixels).resize((width, height), Image.Resampling.BILINEAR)
-    shrunk = np.ascontiguousarray(np.asarray(image).reshape(height, width, -1))
+    mode, raw = ('L', 'L') if space == 'GRAY' else ('RGB', 'RGBX')
+    image = Image.frombuffer(mode, (pixels.shape[1], pixels.shape[0]), pixels, 'raw', raw, 0, 1)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    shrunk = np.frombuffer(image.tobytes('raw', raw), np.uint8).reshape(height, width, -1)
     encoded: bytes = simplejpeg.encode_jpeg(shrunk, quality, space, 'Gray' if space == 'GRAY' else '420', fastdct=True)
     return encoded

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,8 @@ def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit
     if min(workers, len(units)) <= 1:
         yield from ((unit, execute(work, unit)) for unit in units)
         return
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['data_pipeline.build'])
-    pool = ProcessPoolExecutor(min(workers, len(units)), context, _start_worker)
+    prepare_workers()
+    pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context('forkserver'), _start_worker)
     try:
         futures = {pool.submit(execute, work, unit): unit for unit in units}
         for future in as_completed(futures):
@@ -134,6 +134,12 @@ def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare_workers() -> None:
+    """Start the process that workers are forked from, unless it runs. It imports what they need while this one looks at the input."""
+    multiprocessing.set_forkserver_preload(['data_pipeline.build'])
+    forkserver.ensure_running()
 
 
 def _start_worker() -> None:

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
+from operator import add, sub
 from pathlib import Path
 from typing import Any
 
@@ -50,26 +52,26 @@ class UnitWriter:
 
     def add_sequences(self, ids: NDArray[np.int32], ends: list[int], language: str) -> None:
         """`add` of many samples of a text stream, whose ids (int32) stand after each other; an id's bytes are a sample's key."""
-        data, heads = ids.tobytes(), self._id_heads
+        data, bounds = ids.tobytes(), [0, *ends]
+        sequences = [data[4 * begin : 4 * end] for begin, end in pairwise(bounds)]
+        heads = map(self._id_heads.__getitem__, map(sub, ends, bounds))
+        records = list(map(add, heads, sequences))
         below, digest = _bound(self._settings.holdout), xxhash.xxh3_64_intdigest
-        records: dict[str, list[bytes]] = {'train': [], 'val': []}
-        add, tokens_of_val = records['train'].append, 0
-        begin = 0
-        for end in ends:  # `split_of`, without its calls: there are a great many sequences
-            sequence = data[4 * begin : 4 * end]
-            if digest(sequence, _SEED) < below:
-                records['val'].append(heads[end - begin] + sequence)
-                tokens_of_val += end - begin
-            else:
-                add(heads[end - begin] + sequence)
-            begin = end
-        for split, tokens in (('train', begin - tokens_of_val), ('val', tokens_of_val)):
-            if some := records[split]:
-                stream = self._open(split)
-                stream.writer.write_records(some)
-                stream.samples += len(some)
-                stream.languages[language] += len(some)
-                stream.tokens[language] += tokens
+        # `split_of`, without its calls: there are a great many sequences.
+        held = [number for number, sequence in enumerate(sequences) if digest(sequence, _SEED) < below] if below else []
+        tokens = sum(len(sequences[number]) for number in held) // 4
+        self._write('val', [records[number] for number in held], language, tokens)
+        for number in reversed(held):
+            del records[number]
+        self._write('train', records, language, bounds[-1] - tokens)
+
+    def _write(self, split: str, records: list[bytes], language: str, tokens: int) -> None:
+        if records:
+            stream = self._open(split)
+            stream.writer.write_records(records)
+            stream.samples += len(records)
+            stream.languages[language] += len(records)
+            stream.tokens[language] += tokens
 
     def _stream(self, key: bytes) -> _Stream:
         return self._open(split_of(key, self._settings.holdout))

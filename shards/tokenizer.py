@@ -94,8 +94,8 @@ class Tokenizer:
         ids, ends = self.encode_flat(texts)
         return [ids[begin:end] for begin, end in pairwise([0, *ends])]
 
-    def encode_flat(self, texts: list[str]) -> tuple[NDArray[np.int32], list[int]]:
-        """`encode` of every text: the ids (int32) of all of them after each other, and the end of each."""
+    def encode_flat(self, texts: list[str] | list[bytes]) -> tuple[NDArray[np.int32], list[int]]:
+        """`encode` of every text (bytes: UTF-8): the ids (int32) of all of them after each other, and the end of each."""
         ids = np.frombuffer(b''.join(self._encode_with_eos(texts)), np.int32)
         is_end = ids == self._sp.eos_id()  # which no text contains: it is a control symbol
         ends = np.flatnonzero(is_end)
@@ -124,7 +124,7 @@ class Tokenizer:
             raise UserError(f'this tokenizer has no code for language {code!r} ({token(code)}); {_REMEDY} with this version') from None
 
 
-def _batch_call(sp: Any) -> Callable[[list[str]], Any]:
+def _batch_call(sp: Any) -> Callable[[list[str] | list[bytes]], Any]:
     """Encodes texts, each with </s> behind it, into buffers of int32.
 
     sentencepiece's public call makes an array of each text's ids, which takes a quarter of the time of encoding it. The call below it is
@@ -140,11 +140,11 @@ def _batch_call(sp: Any) -> Callable[[list[str]], Any]:
     return partial(_public, sp)
 
 
-def _public(sp: Any, texts: list[str]) -> Any:
+def _public(sp: Any, texts: list[str] | list[bytes]) -> Any:
     return sp.encode(texts, num_threads=1, return_type='numpy', add_eos=True)
 
 
-def _direct(sp: Any, texts: list[str]) -> Any:
+def _direct(sp: Any, texts: list[str] | list[bytes]) -> Any:
     return sp._processor._EncodeAsBufferBatch(texts, 1, None, False, -1, 0.1, False, True, False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,8 @@ from data_pipeline.pictures import image_id
 from data_pipeline.records import PICTURE_KEY, Caption, Picture
 from shards.errors import UserError
 from shards.languages import canonical
+
+_SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 def check_tsv(path: Path, url_column: int, remedy: str) -> None:
@@ -39,7 +42,7 @@ def is_url(text: str) -> bool:
 
 def is_unicode(text: str) -> bool:
     """Whether the text has no lone surrogate, which JSON can spell (`"\\ud83d"`) and UTF-8 cannot."""
-    return not any('\ud800' <= char <= '\udfff' for char in text)
+    return text.isascii() or not _SURROGATE.search(text)
 
 
 def tsv_captions(path: Path, url_column: int, drops: Drops) -> Iterator[Caption]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from data_pipeline.drops import Drops
@@ -36,15 +37,29 @@ def language(path: Path) -> str:
 
 def documents(path: Path, drops: Drops) -> Iterator[str]:
     r"""Documents of a file: their paragraphs, none of which is blank, with a \n between them."""
+    return chain.from_iterable(document_blocks(path, drops))
+
+
+def document_blocks(path: Path, drops: Drops) -> Iterator[list[str]]:
+    """`documents`, some at a time."""
     rest = ''  # a document that may go on in the next block
     for block in text_blocks(path, drops):
         *whole, rest = _BLANK.sub('\n', f'{rest}\n{block}').split('\n\n')
-        for document in whole:
-            yield from _bounded(document.strip('\n'))
+        if found := _stripped(whole):
+            yield found
         if len(rest) > _LONGEST_DOCUMENT:
             *whole, rest = _bounded(rest.lstrip('\n'))
-            yield from whole
-    yield from _bounded(rest.strip('\n'))
+            if whole:
+                yield whole
+    if found := _stripped([rest]):
+        yield found
+
+
+def _stripped(parts: list[str]) -> list[str]:
+    found = [document for part in parts if (document := part.strip('\n'))]
+    if max(map(len, found), default=0) > _LONGEST_DOCUMENT:
+        return [part for document in found for part in _bounded(document)]
+    return found
 
 
 def _bounded(document: str) -> Iterable[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +23,13 @@ from data_pipeline.pictures import LARGEST_FILE
 from data_pipeline.readers import tar
 from data_pipeline.readers.captions import is_unicode
 from data_pipeline.records import Picture
+from data_pipeline.source_hash import HashedFile
 from shards.errors import UserError
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 _IMAGE_COLUMNS = ('jpg', 'jpeg', 'png', 'webp')
 _LARGEST_JSON = 1 << 20
+_decode_json = json.JSONDecoder().decode  # json.loads without looking at its options again
 _ROWS = 64  # of a parquet with pictures, in memory at a time
 
 
@@ -100,34 +102,41 @@ def failures(shard: Shard, drops: Drops) -> tuple[list[str], int | None]:
     return failed, successes
 
 
-def pictures(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+def pictures(shard: Shard, licence: str, drops: Drops, hashes: dict[Path, str] | None = None) -> Iterator[Picture]:
     """Pictures of a shard in the order that it has them.
 
-    A truncated tar gives those before the damage; the rest is counted as `truncated_tar`.
+    A truncated tar gives those before the damage; the rest is counted as `truncated_tar`. In `hashes` the XXH3-128 of a tar is noted, which
+    is hashed as it is read, when all of its pictures were taken.
     """
-    yield from {'tar': _tar, 'files': _files, 'parquet': _parquet}[shard.mode](shard, licence, drops)
+    if shard.mode == 'tar':
+        with HashedFile(shard.path) as file:
+            reader = file.buffered()  # which closes the file when it is let go
+            yield from _tar(shard, reader, licence, drops)
+            if hashes is not None:
+                hashes[shard.path] = file.xxh3()
+    else:
+        yield from (_files if shard.mode == 'files' else _parquet)(shard, licence, drops)
 
 
-def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
+def _tar(shard: Shard, file: BinaryIO, licence: str, drops: Drops) -> Iterator[Picture]:
     key, parts, places = '', dict[str, bytes](), dict[str, int]()
     read = 0
     truncated = False
-    with open(shard.path, 'rb', buffering=1 << 20) as raw:
-        try:
-            for name, content, place in tar.members(raw, LARGEST_FILE):
-                stem, dot, suffix = name.rpartition('.')
-                if stem != key:
-                    if parts:
-                        read += 1
-                        yield from _picture(parts, licence, drops, places)
-                    key, parts, places = stem, {}, {}
-                if content is None:
-                    drops.add('picture_file_too_large', 1, f'{name} of {shard.path.name}')
-                else:
-                    suffix = dot + suffix.lower()
-                    parts[suffix], places[suffix] = content, place
-        except tar.Truncated:
-            truncated = True
+    try:
+        for name, content, place in tar.members(file, LARGEST_FILE):
+            stem, dot, suffix = name.rpartition('.')
+            if stem != key:
+                if parts:
+                    read += 1
+                    yield from _picture(parts, licence, drops, places)
+                key, parts, places = stem, {}, {}
+            if content is None:
+                drops.add('picture_file_too_large', 1, f'{name} of {shard.path.name}')
+            else:
+                suffix = dot + suffix.lower()
+                parts[suffix], places[suffix] = content, place
+    except tar.Truncated:
+        truncated = True
     if parts and not (truncated and '.json' not in parts):
         read += 1
         yield from _picture(parts, licence, drops, places)
@@ -143,7 +152,11 @@ def _tar(shard: Shard, licence: str, drops: Drops) -> Iterator[Picture]:
 
 def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mapping[str, int] = MappingProxyType({})) -> Iterator[Picture]:
     """The picture of one key from its members by suffix, if they are all there. `places` are where in a tar they begin."""
-    kind = next((suffix for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
+    kind = None
+    for suffix in _IMAGE_SUFFIXES:
+        if suffix in parts:
+            kind = suffix
+            break
     record = _json(parts.get('.json', b''))
     url = None if record is None else record.get('url')
     if kind is None or record is None or not isinstance(url, str) or not is_unicode(url):
@@ -162,7 +175,7 @@ def at(shard: Shard, found: Iterable[tuple[str, int, int]], licence: str) -> Ite
 
 def _json(data: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(data.decode()) if len(data) <= _LARGEST_JSON else None
+        record = _decode_json(data.decode()) if len(data) <= _LARGEST_JSON else None
     except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
     return record if isinstance(record, dict) else None

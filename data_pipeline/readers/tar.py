@@ -25,10 +25,19 @@ def members(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None, i
 
     Raises Truncated where the archive breaks off.
     """
-    while (head := file.read(_BLOCK)) != _ZEROS:
+    head, place = file.read(_BLOCK), file.tell()
+    while head != _ZEROS:
         size, kind = _checked(head), head[156:157]
+        if kind in _REGULAR and size <= largest:
+            data = file.read(size)
+            if len(data) < size:
+                raise Truncated
+            yield _name(head), data, place
+            padding = -size % _BLOCK
+            head = file.read(padding + _BLOCK)[padding:]  # both at once, as a call takes as long as a header's bytes
+            place += size + padding + _BLOCK
+            continue
         if kind in _REGULAR:
-            place = file.tell()
             yield _name(head), _content(file, size, largest), place
         elif kind in _PAX and not _changes_names(content := _content(file, size, _LARGEST_HEADER)):
             pass  # times, as webdataset writes them
@@ -40,6 +49,7 @@ def members(file: BinaryIO, largest: int) -> Iterator[tuple[str, bytes | None, i
             file.seek(-_BLOCK - (_padded(size) if kind in _PAX and content is not None else 0), 1)
             yield from _by_tarfile(file, largest)
             return
+        head, place = file.read(_BLOCK), file.tell()
 
 
 def _checked(head: bytes) -> int:
@@ -54,8 +64,9 @@ def _checked(head: bytes) -> int:
 
 def _name(head: bytes) -> str:
     name = head[:100].partition(b'\0')[0]
-    prefix = head[345:500].partition(b'\0')[0] if head[257:263] == b'ustar\0' else b''
-    return (prefix + b'/' + name if prefix else name).decode('utf8', 'surrogateescape')
+    if head[345] and head[257:263] == b'ustar\0':
+        name = head[345:500].partition(b'\0')[0] + b'/' + name
+    return name.decode('utf8', 'surrogateescape')
 
 
 def _padded(size: int) -> int:

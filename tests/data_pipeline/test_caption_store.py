@@ -53,5 +53,6 @@ def test_against_a_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
     with CaptionStore([tmp_path / f'group-{partition}' for partition in range(number)]) as store:
         assert {hashed: store.get(hashed) for hashed in expected} == expected
         assert store.get(12345) == {}
-        assert store.known(np.array([12345, *expected], np.uint64)) == [False, *[True] * len(expected)]
+        places = store.places(np.array([12345, *expected], np.uint64))
+        assert [store.at(place) for place in places] == [{}, *expected.values()]
     assert drops.counts == {'duplicate_caption': repeated, 'no_picture': len(expected) - 1}

@@ -29,13 +29,13 @@ def test_as_one_by_one(group: int, without: str, documents: list[list[str]]) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('data_pipeline.clean_documents._GROUP', group)
         patch.setattr('data_pipeline.clean_documents._BATCH', 3 * group)
-        batches = list(clean_documents(map('\n'.join, documents), settings, evaluation, drops))
+        batches = list(clean_documents(['\n'.join(document).encode() for document in documents], settings, evaluation, drops))
     expected, counts = [], []
     for document in documents:
         normal = [normalise(paragraph, settings.applies('nfc')) for paragraph in document]
         kept = [text for text in normal if not without_content(text, settings)]
         expected += kept
         counts.append(len(kept))
-    assert [text for texts, _ in batches for text in texts] == expected
+    assert [text.decode() for texts, _ in batches for text in texts] == expected
     assert [count for _, some in batches for count in some] == counts
     assert drops.counts.total() == drops.counts['empty'] == sum(map(len, documents)) - len(expected)

@@ -39,7 +39,25 @@ def test_every_id_once_in_order(paragraphs: list[list[int]], most: int) -> None:
         assert set(starts) <= set(bounds)  # none was cut
 
 
-def sequences(batches: list[tuple[list[str], list[int]]], model: Tokenizer, most: int, cross: bool) -> list[list[int]]:
+@given(st.lists(st.integers(0, 30)), st.integers(1, 20), st.integers(0, 5), st.integers(0, 5))
+def test_paragraph_by_paragraph(lengths: list[int], most: int, before: int, after: int) -> None:
+    """The paragraphs of a document, which others of its batch stand around."""
+    ends = list(accumulate([7] * before + lengths + [7] * after))
+    start = ends[before - 1] if before else 0
+    expected, here, begin = [], start, start
+    for end in ends[before : before + len(lengths)]:
+        if end - begin > most:
+            if here > begin:
+                expected.append(here)
+                begin = here
+            while end - begin > most:
+                begin += most
+                expected.append(begin)
+        here = end
+    assert cuts(ends, start, most, before, before + len(lengths)) == expected + [here] * (here > begin)
+
+
+def sequences(batches: list[tuple[list[bytes], list[int]]], model: Tokenizer, most: int, cross: bool) -> list[list[int]]:
     found = []
     for ids, ends in packed(batches, model, most, cross):
         assert ids.dtype == np.int32 and ends[-1:] == [len(ids)][: len(ends)]
@@ -51,7 +69,9 @@ def test_batches_of_documents(tokenizer: Path) -> None:
     """Each document as if it were alone, or all of them as one; paragraphs by the ids that each has alone, unknown letters included."""
     model = Tokenizer.load(tokenizer)
     documents = [['ein Hund', 'zwei \U00013000 Katzen'], [], ['x' * 90, 'a dog'], *([f'a dog {i}'] * (i % 3) for i in range(300))]
-    batches = [(list(chain(*part)), list(map(len, part))) for part in (documents[:5], documents[5:7], [], documents[7:])]
+    batches = [
+        ([text.encode() for text in chain(*part)], list(map(len, part))) for part in (documents[:5], documents[5:7], [], documents[7:])
+    ]
     ids = [[model.encode(text) for text in document] for document in documents]
     assert model.unk in ids[0][1]
     for most in (8, 40):
