@@ -33,6 +33,7 @@ class Pretraining(Workload):
             raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
         check_built(config)
         super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
+        self._held_out: HeldOut | None = None
 
     def check(self) -> dict[str, str]:
         manifests = check_data(self.config, self.tokenizer)
@@ -54,7 +55,7 @@ class Pretraining(Workload):
         return TrainLoader(self.config, self.tokenizer, rank, world, start_step, skip, tell)
 
     def evaluate(self, engine: Engine, control: Control) -> Evaluation | None:
-        held_out = HeldOut(self.config, self.tokenizer)
+        held_out = self._samples(engine.rank)
         losses: Report = {}
         for task in self.config.eval_tasks:
             doing = f'the held-out loss of {task}'
@@ -70,7 +71,7 @@ class Pretraining(Workload):
         return f'{len(manifests)} streams'
 
     def open_evaluation(self, rank: int, world: int) -> str:
-        held_out, split = HeldOut(self.config, self.tokenizer), retrieval_split(self.config)
+        held_out, split = self._samples(rank), retrieval_split(self.config)
         for task in self.config.eval_tasks:
             for _ in held_out.batches(task, rank, world):
                 pass
@@ -80,10 +81,16 @@ class Pretraining(Workload):
         languages = ' '.join(f'{task} {len(held_out.pools(task))}' for task in self.config.eval_tasks)
         return f'languages with held-out samples: {languages}; pictures of the retrieval set: {len(paths)}'
 
+    def _samples(self, rank: int) -> HeldOut:
+        """The same for all evaluations of a run: which records serve which language is looked up once."""
+        if self._held_out is None:
+            self._held_out = HeldOut(self.config, self.tokenizer, speaks=rank == 0)
+        return self._held_out
+
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
         means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
-        lines = [f'held-out loss at step {evaluation["step"]}: {means}']
+        lines = [f'held-out loss at step {evaluation["step"]}: {means or "no task has samples"}']
         if right := losses.get('itm', {}).get('accuracy'):
             lines[0] += f'  accuracy of itm {right:.3f}'
         if retrieval:

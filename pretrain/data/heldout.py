@@ -24,11 +24,11 @@ class HeldOut:
     """Held-out examples of one configuration; which records serve which language is looked up once.
 
     A sample's language is that of its text; of the target for mt and mmmt. A clcl pair counts for both of its languages, each time with
-    that one as `text`.
+    that one as `text`. Of the ranks one `speaks`: it warns, once, of a task without any.
     """
 
-    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
-        self.config = config
+    def __init__(self, config: Config, tokenizer: Tokenizer, speaks: bool = True) -> None:
+        self.config, self.speaks = config, speaks
         self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
         self.examples = Examples(config, tokenizer, evaluation=True)
         self._pools: dict[str, dict[str, list[Located]]] = {}
@@ -45,7 +45,7 @@ class HeldOut:
                 groups = [part.get(language, []) for part in parts]
                 pools[language] = self._mixed(kind.share(self.config, kind.corpora[1]), *groups) if len(groups) == 2 else groups[0]
             self._pools[task] = {language: pool for language, pool in pools.items() if len(pool) >= smallest}
-            if not self._pools[task]:
+            if not self._pools[task] and self.speaks:
                 shards = self.config.data.shards
                 log.warning('task %s has no held-out samples under %s/<corpus>/val: its held-out loss is not evaluated', task, shards)
         return self._pools[task]

@@ -1,5 +1,5 @@
 """Backward of a contrastive task by gradient caching: the negatives are the whole global batch, whatever ranks and micro-batches there are
-(design decision 4).
+(docs/method.md).
 
 Features first (without graph when there are several micro-batches), then the loss of all of them and its gradient by feature, then that
 gradient into the towers, run again with the same dropout where no graph was kept.

@@ -1,4 +1,4 @@
-"""One optimizer step: one global batch of every active task, all gradients merged, one update (paper section 3.3; design decision 2)."""
+"""One optimizer step: one global batch of every active task, all gradients merged, one update (paper section 3.3)."""
 
 from __future__ import annotations
 

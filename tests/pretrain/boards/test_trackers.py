@@ -238,3 +238,12 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
     (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     history = [client.get_metric_history(tracked.info.run_id, name) for name in ('loss/mt', 'attempt')]
     assert [(loss.step, loss.value, attempt.value) for loss, attempt in zip(*history, strict=True)] == rows
+
+
+def test_wandb_switched_off_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {'WANDB_MODE': 'disabled', 'HOME': str(tmp_path), 'PYTHONPATH': str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / 'run'
+    out.mkdir()
+    assert succeed([sys.executable, '-c', BOARDS, 'log.wandb=tiny', 'log.tensorboard=false', f'out={out}'], tmp_path) == ''
+    assert not list(out.rglob('*.wandb'))

@@ -90,6 +90,8 @@ def test_missing_val_streams_are_reported_once(home: Path, tmp_path: Path, token
             assert list(held.batches('mt')) == []
             assert set(held.pools('plm')) == {'de', 'en', 'zh'} and 'en' in held.pools('cmcl')
     assert [record.getMessage().split(' under')[0] for record in caplog.records] == ['task mt has no held-out samples']
+    caplog.clear()
+    assert list(HeldOut(config, tokenizer, speaks=False).batches('mt')) == [] and not caplog.records
 
 
 def test_a_single_pair_is_no_contrast(home: Path, tokenizer: Tokenizer) -> None:
