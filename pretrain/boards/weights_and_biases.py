@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pretrain.boards.board import Board, warn
 from pretrain.boards.kept import Attempt, kept
@@ -30,7 +30,7 @@ class WeightsAndBiases(Board):
         common: dict[str, Any] = {**name, 'name': out.resolve().name, 'dir': str(out), 'config': settings, 'settings': options}
         try:
             online = _online(out)
-            unsent = 'disabled' if os.environ.get('WANDB_MODE') == 'disabled' else 'offline'
+            unsent: Literal['disabled', 'offline'] = 'disabled' if os.environ.get('WANDB_MODE') == 'disabled' else 'offline'
             self._run = wandb.init(**common, mode=None if online else unsent, resume='allow' if online else None)
         except wandb.errors.CommError as error:  # of the key's check as well, which is the first to ask the server
             warn(f'the server of log.wandb does not answer, or refuses the key ({" ".join(str(error).split())[:200]}); {_later(out)}')
