@@ -44,7 +44,7 @@ def test_what_is_missing_fails_with_its_remedy(settings: list[str], tmp_path: Pa
     assert run(['doctor', '--json', *settings, f'data.tokenizer={tmp_path}', 'kernels.norm=apex']) == 1
     failed = [finding for finding in json.loads(capsys.readouterr().out) if finding['state'] == 'FAIL']
     assert [finding['what'] for finding in failed] == ['norm', str(tmp_path)]
-    assert 'choose auto' in failed[0]['remedy'] and 'data_pipeline tokenizer train' in failed[1]['remedy']
+    assert 'choose auto' in failed[0]['remedy'] and 'data_pipeline tokenizer import' in failed[1]['remedy']
 
 
 def test_shards_that_do_not_fit_are_named(home: Path, tmp_path: Path) -> None:
