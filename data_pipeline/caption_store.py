@@ -30,7 +30,6 @@ RUN_BYTES = 32 << 20  # of captions in a run; as Python objects they take three 
 PARTITION_BYTES = 32 << 20  # of captions in a partition; grouping takes about ten times that
 _BATCH = 1 << 14  # rows of a record batch: what is turned into Python objects at a time
 _encode_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for every call
-_decode_json = json.JSONDecoder().decode
 _DATA, _INDEX = 'captions.jsonl', 'index.npy'
 _SCHEMA = pa.schema({'hash': pa.uint64(), 'language': pa.string(), 'text': pa.large_string(), 'fallback': pa.bool_()})
 
@@ -198,7 +197,7 @@ class CaptionStore:
             return {}
         handle = self._open[partition][2]
         handle.seek(offset)
-        captions: Captions = _decode_json(handle.readline().decode())
+        captions: Captions = json.loads(handle.readline().decode())
         return captions
 
     def get(self, hashed: int) -> Captions:

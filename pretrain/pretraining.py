@@ -81,22 +81,22 @@ class Pretraining(Workload):
         languages = ' '.join(f'{task} {len(held_out.pools(task))}' for task in self.config.eval_tasks)
         return f'languages with held-out samples: {languages}; pictures of the retrieval set: {len(paths)}'
 
-    def _samples(self, rank: int) -> HeldOut:
-        """The same for all evaluations of a run: which records serve which language is looked up once."""
-        if self._held_out is None:
-            self._held_out = HeldOut(self.config, self.tokenizer, speaks=rank == 0)
-        return self._held_out
-
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
         means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
         lines = [f'held-out loss at step {evaluation["step"]}: {means or "no task has samples"}']
-        if right := losses.get('itm', {}).get('accuracy'):
+        if (right := losses.get('itm', {}).get('accuracy')) is not None:
             lines[0] += f'  accuracy of itm {right:.3f}'
         if retrieval:
             recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
             lines.append(f'zero-shot text->image R@10: {recalls}')
         return lines
+
+    def _samples(self, rank: int) -> HeldOut:
+        """The same for all evaluations of a run: which records serve which language is looked up once."""
+        if self._held_out is None:
+            self._held_out = HeldOut(self.config, self.tokenizer, speaks=rank == 0)
+        return self._held_out
 
 
 def _beating(control: Control, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:

@@ -29,7 +29,6 @@ from shards.errors import UserError
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 _IMAGE_COLUMNS = ('jpg', 'jpeg', 'png', 'webp')
 _LARGEST_JSON = 1 << 20
-_decode_json = json.JSONDecoder().decode  # json.loads without looking at its options again
 _ROWS = 64  # of a parquet with pictures, in memory at a time
 
 
@@ -152,11 +151,7 @@ def _tar(shard: Shard, file: BinaryIO, licence: str, drops: Drops) -> Iterator[P
 
 def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mapping[str, int] = MappingProxyType({})) -> Iterator[Picture]:
     """The picture of one key from its members by suffix, if they are all there. `places` are where in a tar they begin."""
-    kind = None
-    for suffix in _IMAGE_SUFFIXES:
-        if suffix in parts:
-            kind = suffix
-            break
+    kind = next((suffix for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
     record = _json(parts.get('.json', b''))
     url = None if record is None else record.get('url')
     if kind is None or record is None or not isinstance(url, str) or not is_unicode(url):
@@ -175,7 +170,7 @@ def at(shard: Shard, found: Iterable[tuple[str, int, int]], licence: str) -> Ite
 
 def _json(data: bytes) -> dict[str, Any] | None:
     try:
-        record = _decode_json(data.decode()) if len(data) <= _LARGEST_JSON else None
+        record = json.loads(data.decode()) if len(data) <= _LARGEST_JSON else None
     except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
     return record if isinstance(record, dict) else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from pretrain.config import Model
@@ -88,6 +89,8 @@ class TextStart:
     @torch.no_grad()
     def load(self, model: nn.Module) -> None:
         """Copy the weights into the model; what they do not have keeps its random values."""
+        if self.weights.find(MODEL) is None and not (dist.is_initialized() and dist.get_rank()):
+            log.warning('%s has no %s: whether it was trained with data.tokenizer cannot be checked', self.weights.where, MODEL)
         parameters = dict(model.named_parameters())
         for name, parts in self.table.items():
             parameters[name].copy_(torch.cat([self.weights[part] for part in parts]))
@@ -154,7 +157,6 @@ class TextStart:
             raise self.weights.error(f'lm_head.bias does not have the {tokens} entries of the embedding')
         path = self.weights.find(MODEL)
         if path is None:
-            log.warning('%s has no %s: whether it was trained with data.tokenizer cannot be checked', self.weights.where, MODEL)
             return
         published = Tokenizer(checked_model(path.read_bytes(), path))
         if published.piece_list() != tokenizer.piece_list():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import load_model
 from shards.errors import UserError
 from tests.downstream.data.coco_files import write_coco, write_coco_cn
+from tests.support.java import java
 from tests.support.launch import ROOT, prewarmed, succeed
-
-java = pytest.mark.skipif(shutil.which('java') is None, reason='needs Java')
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from downstream.metrics import captions
 from downstream.metrics.captions import METRICS, Tokens, english_tokens, score_captions
 from downstream.metrics.tokens import jieba_words, words
+from tests.support.java import java
 
 REFERENCES = [
     ['A man rides a horse on the beach.', 'Man riding a brown horse by the sea.', 'Someone on a horse.'],
@@ -27,7 +27,6 @@ REFERENCES = [
 HYPOTHESES = [
     'A man riding a horse on the beach.', 'Two dogs playing with a ball', 'A plate of food on a table.', 'An open door (red) of a café',
 ]  # fmt: skip
-java = pytest.mark.skipif(shutil.which('java') is None, reason='needs Java')
 WORDS = Tokens('words', words)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from downstream.metrics.tokens import characters, jieba_words, ptb, words
+from tests.support.java import java
 
 TEXTS = [
     'A man, with a "café" (red)!', "Two T-shirts -- don't fall; they're 1,000.5 metres up.", 'A dog & a cat...', 'plain text',
     'A U.S. flag.', "The women's [old] bags: 'new' ones?",
 ]  # fmt: skip
-java = pytest.mark.skipif(shutil.which('java') is None, reason='needs Java')
 
 
 @java

@@ -152,7 +152,7 @@ def test_misfits_are_named(home: Path, published: Published, weights: str, famil
     assert words in refusal(home, family, published[weights][1], **model)
 
 
-def test_another_vocabulary(home: Path, published: Published, tmp_path: Path) -> None:
+def test_another_vocabulary(home: Path, published: Published, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     theirs, _ = published['mbart-cc25']
     larger = type(theirs)(type(theirs.config)(**{**theirs.config.to_dict(), 'vocab_size': theirs.config.vocab_size + 3}))
     larger.save_pretrained(tmp_path / 'larger')
@@ -161,9 +161,14 @@ def test_another_vocabulary(home: Path, published: Published, tmp_path: Path) ->
     assert "take over the weights' own sentencepiece.bpe.model with `data_pipeline tokenizer import`" in message
 
     theirs.save_pretrained(tmp_path / 'other')
+    unsure = f'{tmp_path / "other"} has no {MODEL}: whether it was trained with data.tokenizer cannot be checked'
+    started(home, 'mbart-cc25', tmp_path / 'other')
+    assert [record.getMessage() for record in caplog.records] == [unsure]
+    caplog.clear()
     ours = (home / 'tokenizer' / MODEL).read_bytes()
     (tmp_path / 'other' / MODEL).write_bytes(ours)
     started(home, 'mbart-cc25', tmp_path / 'other')
+    assert not caplog.records
     piece = Tokenizer(ours).piece_list()[300].encode()
     (tmp_path / 'other' / MODEL).write_bytes(ours.replace(piece, piece[:-1] + bytes([piece[-1] ^ 1]), 1))
     assert 'has other pieces than data.tokenizer' in refusal(home, 'mbart-cc25', tmp_path / 'other')
