@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,17 +18,7 @@ from shards.storage import location
 CARD = 'README.md'
 MARK = '<!-- written by `pretrain export` -->'
 PACKAGES = ('numpy', 'pillow', 'pydantic', 'safetensors', 'sentencepiece', 'simplejpeg', 'timm', 'torch', 'transformers')  # of the code
-LICENCES = {
-    'cc3m': "Google's list is free for any purpose; the pictures are their owners'",
-    'cc12m': "Google's list is free for any purpose; the pictures are their owners'",
-    'wit': 'CC BY-SA 3.0',
-    'cc100': "Common Crawl's terms of use",
-}
-# Of bitext, by the path of a file (those of IIT Bombay are told by the reader in the same way); any other is one of OPUS.
-BITEXT_LICENCES = {
-    r'parallel(-n)?\.(tgz|tar\.gz)$': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)", 'WikiMatrix': 'CC BY-SA (WikiMatrix)',
-}  # fmt: skip
-OPUS_LICENCE = "that of each corpus' page in OPUS (the others)"
+UNKNOWN = 'unknown: not recorded'
 
 
 def card(name: str, found: Found, parameters: int, run: Path) -> str:
@@ -81,9 +71,8 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     for corpus in dict.fromkeys(manifest.corpus for manifest in manifests):
         own = [manifest for manifest in manifests if manifest.corpus == corpus]
         languages = sorted({code for manifest in own for code in manifest.languages})
-        licence = _licence_of_bitext(own) if corpus == 'opus' else LICENCES.get(corpus, "its publisher's")
-        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), licence])
-    text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
+        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), _licences(own)])
+    text = table(['corpus', 'kind', 'samples', 'languages', 'licences as the shards have them'], rows) if rows else ''
     if lacking:
         text += f'\n\nNot counted, as their manifests were gone or had changed when this card was written: {", ".join(lacking)}.'
     if not manifests and not lacking:
@@ -94,12 +83,12 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     ).strip()
 
 
-def _licence_of_bitext(manifests: list[Manifest]) -> str:
-    """Of the files that the streams were built from; all of them where no manifest names any."""
-    paths = {str(source['path']) for manifest in manifests for source in manifest.sources}
-    found = [licence for kind, licence in BITEXT_LICENCES.items() if not paths or any(re.search(kind, path) for path in paths)]
-    others = not paths or any(not any(re.search(kind, path) for kind in BITEXT_LICENCES) for path in paths)
-    return ', '.join([*found, OPUS_LICENCE] if others else found)
+def _licences(manifests: list[Manifest]) -> str:
+    """Those that the manifests name, with the number of samples where there are several; what an earlier build did not note is unknown."""
+    found = sum((Counter(manifest.licences) for manifest in manifests), Counter[str]())
+    found[UNKNOWN] = sum(manifest.samples for manifest in manifests) - found.total()
+    named = [(licence or UNKNOWN, count) for licence, count in found.most_common() if count > 0]
+    return ', '.join(licence if len(named) == 1 else f'{licence} ({count:,})' for licence, count in named)
 
 
 def _finetuned(config: Config) -> str:
