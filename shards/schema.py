@@ -33,6 +33,8 @@ COLUMNS: dict[Kind, dict[str, str]] = {
     'bitext': {'source_ids': 'ndarray:int32', 'target_ids': 'ndarray:int32'},
 }
 
+SPECIAL_TOKENS = 3  # that a text gets at batch time: <s>, </s> and the language code
+
 MANIFEST = 'manifest.json'
 INDEX = 'index.json'  # streaming's
 MULTILINGUAL = 'multilingual.npy'  # pictures only: int64 indices, in the stream, of the records with two languages or more (mMMT)

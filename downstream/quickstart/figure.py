@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pretrain.evaluation.multi30k import Split
+from shards.durable import replace
 
 # In the order in which they are taken: the benchmark's own, then one of each script.
 LANGUAGES = ('en', 'de', 'fr', 'cs', 'ja', 'zh', 'ru', 'ar', 'ko', 'hi', 'he', 'th', 'uk', 'vi', 'tr', 'es', 'sw', 'et')
@@ -66,9 +67,9 @@ def draw(path: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, 
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[6.2, 1.35 * max(1, len(queries))])[:, 0]
     draw_losses(above, metrics, evaluations)
     draw_contact_sheet(below, split, queries)
-    temporary = path.with_name(f'.{path.name}')
-    figure.savefig(temporary, format='png')
-    temporary.replace(path)
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    replace(path, [content.getbuffer()])
 
 
 def draw_losses(figure: SubFigure, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:

@@ -9,11 +9,13 @@ from string import Template
 from typing import Any
 
 from pretrain.config import Config
+from pretrain.evaluation.retrieval import KS
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
 from shards.schema import KINDS, MANIFEST, Manifest, read_manifest
 from shards.storage import location
+from shards.tables import markdown
 
 CARD = 'README.md'
 MARK = '<!-- written by `pretrain export` -->'
@@ -45,11 +47,6 @@ def card(name: str, found: Found, parameters: int, run: Path) -> str:
     return template.substitute(values)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """In Markdown."""
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows])
-
-
 def _manifests(found: Found) -> tuple[list[Manifest], list[str]]:
     """Of the streams that a pre-training read, and the names of those whose manifests are not here any more, or not as they were."""
     manifests: list[Manifest] = []
@@ -72,7 +69,7 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
         own = [manifest for manifest in manifests if manifest.corpus == corpus]
         languages = sorted({code for manifest in own for code in manifest.languages})
         rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), _licences(own)])
-    text = table(['corpus', 'kind', 'samples', 'languages', 'licences as the shards have them'], rows) if rows else ''
+    text = markdown(['corpus', 'kind', 'samples', 'languages', 'licences as the shards have them'], rows) if rows else ''
     if lacking:
         text += f'\n\nNot counted, as their manifests were gone or had changed when this card was written: {", ".join(lacking)}.'
     if not manifests and not lacking:
@@ -126,16 +123,16 @@ def _metrics(run: Path, step: int | None) -> str:
     parts = [f'Evaluation in training, at step {line["step"]}; none is a test on data that nothing was chosen by.']
     if line.get('dev'):
         rows = [[language, f'{100 * score:.1f}'] for language, score in line['dev'].items()]
-        parts.append(table(['development set', f'{line.get("score", "score")} times 100'], rows))
+        parts.append(markdown(['development set', f'{line.get("score", "score")} times 100'], rows))
     losses = [[task, f'{found["mean"]:.3f}'] for task, found in (line.get('heldout') or {}).items() if found['mean'] is not None]
     if losses:
-        parts.append(table(['task', 'held-out loss, mean over languages'], losses))
+        parts.append(markdown(['task', 'held-out loss, mean over languages'], losses))
     if line.get('retrieval'):
         recalls = [
             [language, *(f'{100 * value:.1f}' for way in ('text_to_image', 'image_to_text') for value in found[way])]
             for language, found in line['retrieval'].items()
         ]
-        head = [f'{way} R@{k}' for way in ('text to image', 'image to text') for k in (1, 5, 10)]
+        head = [f'{way} R@{k}' for way in ('text to image', 'image to text') for k in KS]
         parts.append('Zero-shot retrieval on the set that the run watches, in percent:')
-        parts.append(table(['language', *head], recalls))
+        parts.append(markdown(['language', *head], recalls))
     return '\n\n'.join(parts)
