@@ -67,8 +67,8 @@ def chain(home: Path, crash_library: Path, tmp_path_factory: pytest.TempPathFact
 
     # SIGKILL to everything while rank 1 syncs its file of the second checkpoint. Its shared memory stays there.
     before = {path.name for path in SHM.iterdir()}
-    crash = {'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
-    chain.notes['killed'] = chain.start(home, prewarmed(2, LD_PRELOAD=str(crash_library)), crash=crash).end()
+    crash = {'LD_PRELOAD': str(crash_library), 'CRASH_CALL': 'fsync', 'CRASH_PATH': '.staging-step-0000008/weights-00001'}
+    chain.notes['killed'] = chain.start(home, deepspeed(2), crash=crash).end()
     chain.notes['shm'] = {path.name for path in SHM.iterdir()} - before
     chain.notes['left'] = chain.newest(), (folder / '.staging-step-0000008').is_dir(), (folder / LATEST).read_text()
 
