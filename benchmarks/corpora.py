@@ -7,18 +7,17 @@ import json
 import os
 from pathlib import Path
 
-from downstream.launch import free_port
 from downstream.quickstart.steps import Step
 from pretrain.config import load_config
+from pretrain.ports import free_port
 from shards.arguments import Parser
 from shards.errors import UserError
-from shards.schema import KINDS
+from shards.schema import KINDS, SPECIAL_TOKENS
 
 CONFIG = Path('configs/bench.yaml')
 DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
 SETS = ('multi30k_seen', 'multi30k_emoji', 'multi30k')  # concepts seen in training, by another vendor; unseen ones; photographs
-SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time
 
 
 def arguments(text: str | None, out: str, evaluated: str) -> Parser:

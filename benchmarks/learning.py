@@ -24,13 +24,14 @@ import numpy as np
 
 from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
 from downstream.quickstart.steps import Step, Steps
-from downstream.report import percent, table, write_json
+from downstream.report import percent, write_json
 from pretrain.config import load_config
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import text_to_image
 from pretrain.records import METRICS, read_lines
 from shards.errors import run_command
 from shards.schema import KINDS
+from shards.tables import table
 from shards.tokenizer import MODEL
 
 PEER = Path('benchmarks/peers/open_clip_trainer.py')

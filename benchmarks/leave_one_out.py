@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from downstream.launch import free_port
 from downstream.quickstart.steps import Step, Steps
-from downstream.report import table
 from pretrain.config import TASKS
+from pretrain.ports import free_port
 from pretrain.records import EVALUATION, read_lines
 from shards.arguments import Parser
 from shards.errors import UserError, run_command
+from shards.tables import table
 
 CONFIG = Path('configs/sample.yaml')
 DS_CONFIG = Path('ds_configs/zero2.json')

@@ -30,8 +30,9 @@ from downstream.data.tatoeba import read_tatoeba
 from downstream.metrics.captions import Tokens, cider
 from downstream.metrics.tokens import jieba_words, words
 from downstream.quickstart.steps import Step, Steps, clock
-from downstream.report import percent, table, write_text
+from downstream.report import percent, write_text
 from shards.errors import run_command
+from shards.tables import table
 
 Key = tuple[str, str, str]  # benchmark, metric, language
 ZERO_SHOT = ('tatoeba', 'multi30k-translation', 'coco', 'coco-cn')

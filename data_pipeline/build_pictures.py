@@ -88,7 +88,8 @@ def _found(job: Job, source: PictureSource) -> Iterator[Picture]:
 
 
 def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[str, Any]:
-    """Hashes of URLs and pictures in the order of the records, URLs of failed downloads, img2dataset's own captions as a fallback."""
+    """Hashes of URLs and pictures in the order of the records, URLs of failed downloads and of what a broken tar lost, img2dataset's
+    own captions as a fallback."""
     urls, ids = array('Q'), array('Q')
     found: list[tuple[str, int, int]] = []
     read: dict[Path, str] = {}  # files that are hashed as they are read
@@ -103,6 +104,8 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
 
     failed = img2dataset.failures(source.shard, drops)[0] if source.shard else []
     said = spill(clean_captions(own_captions(_pictures(job, source, drops, read)), True, job, drops), True, folder)
+    if source.shard and drops.counts['truncated_tar']:  # counted as such; their captions are not once more counted as without a picture
+        failed += img2dataset.lost(source.shard, {url for url, _, _ in found})
     for name, hashes in ((_URLS, urls), (_IDS, ids), (_FAILED, array('Q', map(key_hash, failed)))):
         np.save(folder / name, np.frombuffer(hashes, np.uint64), allow_pickle=False)
     if found and min(place for _, place, _ in found) >= 0:

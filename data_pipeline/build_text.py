@@ -124,7 +124,7 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     near = again
     if job.settings.near_duplicates:
         near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after)
-    writer = UnitWriter(folder, 'text', job.settings, language)
+    writer = UnitWriter(folder, 'text', job.settings, language, cc100.LICENCE)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes())
     documents = _distinct(content.split(b'\n\n') if content else [], again, near, drops)
     del content

@@ -125,6 +125,7 @@ def _finish_stream(
     files: list[dict[str, Any]] = []
     languages: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
     multilingual: list[int] = []
     samples = 0
     for name, said in units.items():
@@ -143,6 +144,7 @@ def _finish_stream(
         samples += content['samples']
         languages.update(content['languages'])
         tokens.update(content['tokens'])
+        licences.update(content.get('licences', {}))  # a unit that an earlier version built has none
     if isinstance(folder, Path):
         for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
             leftover.unlink()
@@ -165,6 +167,7 @@ def _finish_stream(
         sources=sorted(sources, key=lambda source: str(source['path'])),
         settings=plan['settings'],
         sampling=sampling,
+        licences=dict(sorted(licences.items())),
         **dropped,
         removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )

@@ -166,6 +166,9 @@ def _unit(root: Location, work: Path, name: str, asked: UrlSet) -> int:
         for sample in gone:
             languages.subtract({language: len(texts) for language, texts in sample.captions.items()})
         content |= {'samples': len(left), 'shards': shards, 'multilingual': multilingual, 'languages': dict(sorted((+languages).items()))}
+        if 'licences' in content:
+            licences = Counter(content['licences']) - Counter(sample.licence for sample in gone)
+            content['licences'] = dict(sorted(licences.items()))
         if not left:
             del said['streams'][stream]
         said['dropped']['removed'] = said['dropped'].get('removed', 0) + len(gone)

@@ -54,6 +54,10 @@ class Sample:
         return key_hash(PICTURE_KEY + self._column('image_id').decode('utf8'))
 
     @property
+    def licence(self) -> str:
+        return self._column('licence').decode('utf8')
+
+    @property
     def captions(self) -> dict[str, list[str]]:
         captions: dict[str, list[str]] = json.loads(self._column('captions'))
         return captions

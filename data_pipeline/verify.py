@@ -43,6 +43,7 @@ class _Counts:
     samples: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)  # of pictures, which have their own
     multilingual: list[int] = field(default_factory=list)
 
 
@@ -185,6 +186,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         if not captions or not set(captions) <= _KNOWN or not all(texts and all(texts) for texts in captions.values()):
             return f'captions {str(captions)[:80]!r} are not {{language: [text, ...]}}'
         counts.languages.update({language: len(texts) for language, texts in captions.items()})
+        counts.licences[sample['licence']] += 1
         if len(captions) >= 2:
             counts.multilingual.append(number)
         try:
@@ -212,6 +214,8 @@ def _sums(stream: Location, manifest: Manifest, counts: _Counts) -> Iterator[str
     ):
         if told != found:
             yield f'{stream / MANIFEST} says {name} {told}, the shards hold {found}; run `data_pipeline finish`'
+    if manifest.licences and manifest.kind == 'pictures' and manifest.licences != counts.licences:
+        yield f'{stream / MANIFEST} says licences {manifest.licences}, the shards hold {dict(counts.licences)}; run `data_pipeline finish`'
     if manifest.kind == 'pictures':
         path = stream / MULTILINGUAL
         try:

@@ -26,11 +26,10 @@ from typing import Any
 from tqdm import tqdm
 
 from data_pipeline.drops import Drops
-from shards.durable import sync
+from shards.durable import PART, own_name, replace, sync
 from shards.errors import UserError
 
 FACTS = 'unit.json'
-_PART = '.part'
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def execute(work: Path, unit: Unit) -> list[str]:
         return []
     target = work / unit.stage / unit.name
     # The name tells whose it is, so that a later build knows when nobody works in it any more.
-    temporary = target.with_name(f'.{unit.name}.{socket.gethostname()}.{os.getpid()}{_PART}')
+    temporary = own_name(target)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     drops = Drops()
@@ -158,8 +157,8 @@ def _die_with_parent() -> None:
 def remove_leftovers(work: Path) -> None:
     """Remove temporary folders of processes of this machine that no longer run."""
     host = socket.gethostname()
-    for folder in work.glob(f'*/.*{_PART}'):
-        owner = folder.name.removesuffix(_PART)
+    for folder in work.glob(f'*/.*{PART}'):
+        owner = folder.name.removesuffix(PART)
         owner, _, pid = owner.rpartition('.')
         if owner.endswith(f'.{host}') and not _runs(pid):
             shutil.rmtree(folder, ignore_errors=True)
@@ -181,12 +180,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file by rename, so that it is whole or not there."""
-    temporary = path.with_name(f'.{path.name}.{socket.gethostname()}.{os.getpid()}{_PART}')
-    with open(temporary, 'wb') as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    replace(path, [content], by_several=True)
 
 
 def sync_tree(folder: Path) -> None:

@@ -27,15 +27,16 @@ class _Stream:
     samples: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
     multilingual: list[int] = field(default_factory=list)
 
 
 class UnitWriter:
     """`add` puts a sample into its split; `finish` closes the shards and returns what is known about each stream."""
 
-    def __init__(self, folder: Path, kind: Kind, settings: Settings, below: str = '') -> None:
-        """`below` is the part of a stream's name after the split: a language, a pair, or nothing."""
-        self._folder, self._kind, self._settings, self._below = folder, kind, settings, below
+    def __init__(self, folder: Path, kind: Kind, settings: Settings, below: str = '', licence: str = '') -> None:
+        """`below`: the part of a stream's name behind the split, perhaps nothing. `licence`: of texts; a picture has its own."""
+        self._folder, self._kind, self._settings, self._below, self._licence = folder, kind, settings, below, licence
         self._splits: dict[str, _Stream] = {}
         self._id_heads = IdHeads()
 
@@ -46,6 +47,7 @@ class UnitWriter:
         if self._kind == 'pictures' and len(languages) >= 2:
             stream.multilingual.append(stream.samples)
         stream.samples += 1
+        stream.licences[sample.get('licence', self._licence)] += 1
         for counts, more in ((stream.languages, languages), (stream.tokens, tokens)):
             for language, number in more.items():  # Counter.update takes ten times as long
                 counts[language] += number
@@ -70,6 +72,7 @@ class UnitWriter:
             stream = self._open(split)
             stream.writer.write_records(records)
             stream.samples += len(records)
+            stream.licences[self._licence] += len(records)
             stream.languages[language] += len(records)
             stream.tokens[language] += tokens
 
@@ -84,7 +87,7 @@ class UnitWriter:
         return self._splits[split]
 
     def finish(self) -> dict[str, Any]:
-        """{stream: {'samples', 'languages', 'tokens', 'multilingual', 'shards': entries of streaming's index}}, streams by name."""
+        """{stream: {'samples', 'languages', 'tokens', 'licences', 'multilingual', 'shards': entries of streaming's index}}, by name."""
         said = {}
         for split, stream in sorted(self._splits.items()):
             stream.writer.finish()
@@ -92,6 +95,7 @@ class UnitWriter:
                 'samples': stream.samples,
                 'languages': dict(sorted(stream.languages.items())),
                 'tokens': dict(sorted(stream.tokens.items())),
+                'licences': dict(sorted(stream.licences.items())),
                 'multilingual': stream.multilingual,
                 'shards': stream.writer.shards,
             }

@@ -16,10 +16,11 @@ from downstream import ranks
 from downstream.classification import Classification, class_scores, credit, in_batches, rows_batch, sha256
 from downstream.data.labelled import Labelled, Pictures, pictures_folder
 from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import percent, table, write_json, write_text
+from downstream.report import percent, write_json, write_text
 from downstream.result import describe
 from pretrain.model.load import Loaded, load_model
 from shards.errors import UserError
+from shards.tables import table
 
 FLOOR = 2.0  # standard errors above the commonest class from which on a figure says something
 

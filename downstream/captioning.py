@@ -9,10 +9,11 @@ from typing import Any
 
 from downstream.generate import Example, generate
 from downstream.metrics.captions import METRICS, Tokens, score_captions
-from downstream.report import table, write_text
+from downstream.report import write_text
 from pretrain.evaluation.multi30k import Split
 from pretrain.generation import Decoding
 from pretrain.model.load import Loaded
+from shards.tables import table
 
 DECODING = Decoding(beams=4, max_tokens=50)
 FILE = 'captions.jsonl'

@@ -18,10 +18,11 @@ from downstream.embed import Embeddings, embed_split
 from downstream.metrics.captions import Tokens, english_tokens
 from downstream.metrics.tokens import characters, jieba_words
 from downstream.paper import PAPER, paper_tables
-from downstream.report import table, write_json
+from downstream.report import write_json
 from downstream.result import describe
 from pretrain.evaluation.multi30k import Captions, Split
 from pretrain.model.load import load_model
+from shards.tables import table
 
 FOLD = 1000  # pictures among which the literature's "1K" ranks
 CAPTIONS = 5  # a picture, in its retrieval on COCO

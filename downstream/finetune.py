@@ -15,7 +15,7 @@ import torch
 from downstream.benchmark import Benchmark
 from downstream.caption_finetuning import COCO, COCOCN
 from downstream.finetuning import FineTuning, bound_to, check_bound
-from downstream.launch import free_port, run_group
+from downstream.launch import run_group
 from downstream.recipes import compose
 from downstream.report import write_json
 from downstream.retrieval_finetuning import Retrieval
@@ -24,9 +24,10 @@ from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config, differences
 from pretrain.dry_run import dry_run
-from pretrain.engine.checkpoint import checkpoints, read_state
+from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, read_state
 from pretrain.engine.distributed import launched_world
 from pretrain.model.load import BEST, CONFIG, Found, find_model
+from pretrain.ports import free_port
 from pretrain.preflight import check_newest_checkpoint
 from pretrain.records import EVALUATION, read_lines
 from pretrain.trainer import Trainer
@@ -125,7 +126,7 @@ def _completed(out: Path, prepared: Prepared) -> dict[str, Any]:
 def _check_checkpoint(out: Path, prepared: Prepared) -> None:
     """Raises UserError when OUT holds a checkpoint of another run, or from another base model or other data."""
     check_newest_checkpoint(prepared.config)
-    for path in reversed(checkpoints(out / 'checkpoints')):
+    for path in reversed(checkpoints(out / CHECKPOINTS)):
         try:
             saved = read_state(path)['manifests']
         except UserError:  # damaged: an older one counts

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +13,6 @@ from typing import IO
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 PATIENCE = 60.0  # seconds that the last process of a group may take
-# Below those that the system hands out to whoever connects somewhere: a launcher takes its port many seconds after it was found free.
-PORTS = range(16_000, 32_768)
 
 
 def run_group(words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None) -> int:
@@ -48,15 +44,6 @@ def run_group(words: Sequence[str], environment: Mapping[str, str], output: IO[b
 def _signal_group(group: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-def free_port() -> int:
-    """A port of this machine that nothing listens on. Raises OSError when all are taken."""
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(('', port))
-            return port
-    raise OSError(f'every port from {PORTS[0]} to {PORTS[-1]} is taken')
 
 
 def _wait_for_group(group: int) -> None:

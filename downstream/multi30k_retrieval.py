@@ -7,10 +7,11 @@ from typing import Any
 
 from downstream import ranks, retrieval
 from downstream.embed import Embeddings, embed_split
-from downstream.report import PAPER_LANGUAGES, table, write_json
+from downstream.report import PAPER_LANGUAGES, write_json
 from downstream.result import describe
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.model.load import load_model
+from shards.tables import table
 
 
 def evaluate(

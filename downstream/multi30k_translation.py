@@ -11,7 +11,7 @@ from downstream import ranks
 from downstream.generate import Example, generate
 from downstream.metrics.bleu import LITERATURE, literature_bleu, moses, sacre_bleu
 from downstream.paper import PAPER, paper_tables
-from downstream.report import table, write_json, write_text
+from downstream.report import write_json, write_text
 from downstream.result import describe
 from pretrain.evaluation.lines import text_lines
 from pretrain.evaluation.multi30k import SOURCE, Split, read_split
@@ -19,6 +19,7 @@ from pretrain.generation import Decoding
 from pretrain.model.load import load_model
 from shards.errors import UserError
 from shards.languages import canonical
+from shards.tables import table
 
 DECODING = Decoding(beams=4, max_tokens=100)
 WITH, WITHOUT = 'with_picture', 'text_only'

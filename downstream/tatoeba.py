@@ -14,10 +14,11 @@ from downstream import ranks
 from downstream.data.tatoeba import LANGUAGES, Pairs, read_tatoeba, sha256
 from downstream.embed import check_finite, embed_distinct_texts
 from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import percent, table, write_array, write_json
+from downstream.report import percent, write_array, write_json
 from downstream.result import RANKING, describe
 from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import Loaded, load_model
+from shards.tables import table
 
 DIRECTIONS = ('to_english', 'from_english')
 

@@ -9,7 +9,7 @@ import torch
 from pretrain.boards.opened import check_boards
 from pretrain.config import Config
 from pretrain.data.order import rank_positions
-from pretrain.engine.checkpoint import checkpoints, read_state
+from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, read_state
 from pretrain.engine.distributed import launched_world
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.resume import check_same_run
@@ -38,7 +38,7 @@ def check_run(workload: Workload, ds_config: str | Path | None) -> dict[str, str
 
 def check_newest_checkpoint(config: Config) -> None:
     """Raises UserError when the run in `out` is another one. Whether its files are whole is found out later, with their hashes."""
-    for path in reversed(checkpoints(Path(config.out) / 'checkpoints')):
+    for path in reversed(checkpoints(Path(config.out) / CHECKPOINTS)):
         try:
             state = read_state(path)
         except UserError:  # damaged: an older one counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,9 +17,20 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def replace(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file so that whatever ends the process leaves the old one or the new one. Raises OSError, and leaves the old one then."""
-    temporary = path.with_name(f'.{path.name}')
+PART = '.part'
+
+
+def own_name(path: Path) -> Path:
+    """A name beside a path's, which no other process takes, on this machine or another, and which tells whose it is."""
+    return path.with_name(f'.{path.name}.{socket.gethostname()}.{os.getpid()}{PART}')
+
+
+def replace(path: Path, parts: Iterable[bytes | memoryview], by_several: bool = False) -> None:
+    """Write a file so that whatever ends the process leaves the old one or the new one. Raises OSError, and leaves the old one then.
+
+    by_several: other processes may write the same file at the same time.
+    """
+    temporary = own_name(path) if by_several else path.with_name(f'.{path.name}')
     try:
         with temporary.open('wb') as file:
             file.writelines(parts)

@@ -33,6 +33,8 @@ COLUMNS: dict[Kind, dict[str, str]] = {
     'bitext': {'source_ids': 'ndarray:int32', 'target_ids': 'ndarray:int32'},
 }
 
+SPECIAL_TOKENS = 3  # that a text gets at batch time: <s>, </s> and the language code
+
 MANIFEST = 'manifest.json'
 INDEX = 'index.json'  # streaming's
 MULTILINGUAL = 'multilingual.npy'  # pictures only: int64 indices, in the stream, of the records with two languages or more (mMMT)
@@ -58,10 +60,14 @@ class Manifest:
     # CC100, the same for all languages: {'alpha', 'languages': {language: weight}}, weights proportional to tokens^alpha, sum 1
     sampling: dict[str, Any] | None = None
     removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
+    licences: dict[str, int] = field(default_factory=dict)  # of the originals, as the readers know them -> samples; empty in older builds
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True) + '\n'
+        content = asdict(self)
+        if not self.licences:  # of a build from before there were any: finished once more, it is the same to the byte
+            del content['licences']
+        return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n'
 
 
 def read_manifest(stream: Location) -> Manifest:

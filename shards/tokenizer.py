@@ -24,6 +24,7 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from shards.durable import replace
 from shards.errors import UserError
 from shards.languages import APPENDED, CC25, MBART50, canonical, token
 
@@ -184,7 +185,5 @@ def save_tokenizer(folder: str | Path, model: bytes, origin: dict[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(model)
     # The description comes last and by rename: a folder that has one is complete.
-    temporary = folder / f'{DESCRIPTION}.part'
-    temporary.write_text(json.dumps(description, ensure_ascii=False, indent=1) + '\n', encoding='utf8')
-    temporary.replace(folder / DESCRIPTION)
+    replace(folder / DESCRIPTION, [(json.dumps(description, ensure_ascii=False, indent=1) + '\n').encode()])
     return tokenizer

@@ -12,6 +12,7 @@ from data_pipeline.lines import text_blocks
 from shards.errors import UserError
 from shards.languages import canonical
 
+LICENCE = "Common Crawl's terms of use"
 NAMES = '<code>.txt.xz or <code>.txt, directly in the folder'
 _LONGEST_DOCUMENT = 16 << 20  # characters; a longer one (a file without blank lines) is cut, so that memory stays bounded
 _BLANK = re.compile(r'\n[^\S\n]+(?=\n|\Z)')  # a line of nothing but white space ends a document as an empty one does

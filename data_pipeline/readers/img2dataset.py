@@ -101,6 +101,17 @@ def failures(shard: Shard, drops: Drops) -> tuple[list[str], int | None]:
     return failed, successes
 
 
+def lost(shard: Shard, read: set[str]) -> list[str]:
+    """URLs whose picture was downloaded and is not among those that can be read: the tar breaks off before it. None without a table."""
+    if not shard.table.exists():
+        return []
+    missing = []
+    for rows in _batches(shard.table, ['url', 'status'], 4096):
+        fine = rows.filter(pc.equal(rows['status'], 'success')) if 'status' in rows.schema.names else rows
+        missing += [url for url in map(str, fine['url'].to_pylist()) if url not in read]
+    return missing
+
+
 def pictures(shard: Shard, licence: str, drops: Drops, hashes: dict[Path, str] | None = None) -> Iterator[Picture]:
     """Pictures of a shard in the order that it has them.
 

@@ -28,6 +28,9 @@ _LAYOUTS = {  # layout -> name of a file of it; group 1 and 2 are the languages
 }
 NAMES = 'xx-yy.txt.zip, WikiMatrix.xx-yy.tsv.gz, parallel.tgz, xx-yy.tmx.gz'
 IITB_LANGUAGES = ('en', 'hi')
+# By layout; of OPUS's own files WikiMatrix's are known by their path (OPUS-WikiMatrix/v1/…), what any other is under stands in OPUS.
+LICENCES = {'wikimatrix': 'CC BY-SA (WikiMatrix)', 'iitb': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)"}
+OPUS_LICENCE = "that of each corpus' page in OPUS"
 _MISSING = b'\n'  # no line contains its line end, so this is none of the file's
 
 
@@ -44,6 +47,12 @@ class Bitext:
         """Canonical codes, alphabetical: the order of the stream's columns."""
         first, second = sorted(canonical(code) for code in self.codes)
         return first, second
+
+    @property
+    def licence(self) -> str:
+        """As far as its name tells."""
+        layout = 'wikimatrix' if any('WikiMatrix' in part for part in self.path.parts[-4:]) else self.layout
+        return LICENCES.get(layout, OPUS_LICENCE)
 
     @property
     def pair(self) -> str:

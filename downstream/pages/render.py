@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from downstream.pages.tables import Grid
+from shards.tables import markdown as markdown_table
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --ours: #3a7bd522; --right: #2a9d4e; }
@@ -56,11 +57,11 @@ def _columns(grid: Grid) -> list[str]:
 
 def _grid_markdown(grid: Grid) -> str:
     aligned = '---' if _is_text(grid) else '---:'
-    lines = [['', *_columns(grid)], ['---', *[aligned] * len(grid.header)]]
+    lines = []
     for row in grid.rows:
         name = row.name.replace('|', '\\|')
         lines.append([f'**{name}**' if row.ours else name, *(text.replace('|', '\\|') for text in row.cells)])
-    table = '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
+    table = markdown_table(['', *_columns(grid)], lines, ['---', *[aligned] * len(grid.header)])
     title = f'{grid.title} ({grid.groups[0][0]})' if len(grid.groups) == 1 else grid.title
     return '\n\n'.join([f'## {title}', table, *grid.notes])
 

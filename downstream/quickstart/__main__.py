@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
-from downstream.launch import free_port
 from downstream.quickstart import figure, results
 from downstream.quickstart.steps import Step, Steps, clock
 from downstream.report import write_json, write_text
 from pretrain.config import Config, differences, load_config
 from pretrain.evaluation.multi30k import read_split
+from pretrain.ports import free_port, taken
 from pretrain.records import EVALUATION, METRICS, read_lines
 from shards.arguments import Parser
 from shards.errors import UserError, run_command
-from shards.schema import KINDS
+from shards.schema import KINDS, SPECIAL_TOKENS
 
 RAW = Path('sample/raw')
 EVALUATED = [Path('sample/evaluation/multi30k_seen'), Path('sample/evaluation/multi30k_emoji')]
@@ -27,7 +26,6 @@ DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
 PIECES = 8000
 HOLDOUT = 0.05  # the sample is small: the default share would leave single records to evaluate on
-SPECIAL_TOKENS = 3  # that a sequence of CC100 gets at batch time: <s>, </s> and the language code
 PROCESSES = 2
 LAUNCHER_PORT = 29500  # the launcher's own choice
 
@@ -81,7 +79,7 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     launch += ['--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *changed]
     # One thread a process: with more, the results would depend on the machine.
     environment = {} if accelerators else {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
-    own = ['--quiet', *([] if _free(LAUNCHER_PORT) else ['--master_port', str(free_port())])]  # without the launcher's own log
+    own = ['--quiet', *([] if taken(LAUNCHER_PORT) is None else ['--master_port', str(free_port())])]  # without the launcher's own log
     found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, own))
     found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export)], export))
     for data in EVALUATED:
@@ -133,16 +131,6 @@ def gpus() -> int:
 
 def _floor(out: Path, data: Path) -> Path:
     return out / 'floor' / f'{data.name}.json'
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(('', port))
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == '__main__':

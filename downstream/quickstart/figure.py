@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pretrain.evaluation.multi30k import Split
+from shards.durable import replace
 
 # In the order in which they are taken: the benchmark's own, then one of each script.
 LANGUAGES = ('en', 'de', 'fr', 'cs', 'ja', 'zh', 'ru', 'ar', 'ko', 'hi', 'he', 'th', 'uk', 'vi', 'tr', 'es', 'sw', 'et')
@@ -36,26 +37,40 @@ class Query:
     right: int  # row of the picture
     top: list[int]  # rows, best first
     rank: int  # of the right one, from 1
+    better: float  # share of the language's other captions that come before this one in its list
 
 
-def rank_query(language: str, text: str, right: int, caption: NDArray[np.float32], images: NDArray[np.float32]) -> Query:
-    """caption (D,), images (I, D), both unit vectors."""
-    scores = images @ caption
-    order = np.argsort(-scores, kind='stable')
-    return Query(language, text, right, order[:TOP].tolist(), int(np.flatnonzero(order == right)[0]) + 1)
+def ranks_of(captions: NDArray[np.float32], rows: NDArray[np.int64], images: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(T,) the rank, from 1, of picture `rows[t]` for caption t; captions (T, D), images (I, D), all unit vectors.
+
+    Of equal scores the first picture comes first.
+    """
+    order = np.argsort(-(captions @ images.T), axis=1, kind='stable')
+    return np.asarray((order == rows[:, None]).argmax(1) + 1)
 
 
 def choose(split: Split, embeddings: Path, count: int = QUERIES) -> list[Query]:
-    """Captions of evenly spaced pictures, each in another language whose script the installed fonts can draw; never chosen by success."""
+    """`count` captions from the best to the worst, each of another language whose script the installed fonts can draw.
+
+    A language's captions are sorted by the rank of their right picture, equal ranks as they stand in the file. The first language shows the
+    first of its list, the last one the last, those between evenly spaced places: hits and failures in their true proportion.
+    """
     images = np.load(embeddings / 'images.npy', allow_pickle=False)
     queries: list[Query] = []
     for language in [code for code in LANGUAGES if code in split.captions]:
+        if len(queries) == count:
+            break
         captions = split.captions[language]
-        index = len(captions.texts) * len(queries) // count
-        if len(queries) == count or font_of(captions.texts[index]) is None:
-            continue
         vectors = np.load(embeddings / f'texts.{language}.npy', allow_pickle=False)
-        queries.append(rank_query(language, captions.texts[index], captions.rows[index], vectors[index], images))
+        rows = np.array(captions.rows)
+        ranks = ranks_of(vectors, rows, images)
+        last = len(rows) - 1
+        place = round(last * len(queries) / max(1, count - 1))
+        index = int(np.argsort(ranks, kind='stable')[place])
+        if font_of(captions.texts[index]) is None:
+            continue
+        top = np.argsort(-(images @ vectors[index]), kind='stable')[:TOP].tolist()
+        queries.append(Query(language, captions.texts[index], captions.rows[index], top, int(ranks[index]), place / max(1, last)))
     return queries
 
 
@@ -66,9 +81,9 @@ def draw(path: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, 
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[6.2, 1.35 * max(1, len(queries))])[:, 0]
     draw_losses(above, metrics, evaluations)
     draw_contact_sheet(below, split, queries)
-    temporary = path.with_name(f'.{path.name}')
-    figure.savefig(temporary, format='png')
-    temporary.replace(path)
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    replace(path, [content.getbuffer()])
 
 
 def draw_losses(figure: SubFigure, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
@@ -93,7 +108,9 @@ def draw_losses(figure: SubFigure, metrics: list[dict[str, Any]], evaluations: l
 
 def draw_contact_sheet(figure: SubFigure, split: Split, queries: Sequence[Query]) -> None:
     """A row a query: its text, the pictures ranked first (the right one framed), and the right one."""
-    figure.suptitle(f'The first {TOP} of {len(split.names)} pictures for a caption; the right one has a green frame', fontsize=12)
+    what = f'The first {TOP} of {len(split.names)} pictures for a caption; the right one has a green frame'
+    how = 'From the best to the worst: each row has the caption at that height in the list of its language, sorted by rank'
+    figure.suptitle(f'{what}\n{how}', fontsize=12)
     if not queries:
         return
     grid = figure.subplots(len(queries), TOP + 2, squeeze=False, width_ratios=[3.2, *[1] * (TOP + 1)])
@@ -102,7 +119,7 @@ def draw_contact_sheet(figure: SubFigure, split: Split, queries: Sequence[Query]
         text.axis('off')
         font = font_of(query.text)
         text.text(0, 0.62, wrapped(query.text), fontproperties=font, fontsize=10, va='center', transform=text.transAxes)
-        note = f'{query.language}: the right picture is number {query.rank}'
+        note = f'{query.language}: the right picture is number {query.rank}, {query.better:.0%} down its list'
         text.text(0, 0.12, note, fontsize=8, color='#666666', transform=text.transAxes)
         for place, panel in zip(query.top, found, strict=False):
             show(panel, split.picture(place), RIGHT if place == query.right else WRONG)

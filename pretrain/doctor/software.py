@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pretrain.config import Config
 from pretrain.doctor.finding import FAIL, NOTE, OK, Finding
+from pretrain.ports import taken
 from shards.errors import UserError
 
 PORT = 29500  # where the processes meet unless the launcher, or MASTER_PORT, says otherwise
@@ -97,11 +97,7 @@ def launch(config: Config) -> Iterator[Finding]:
 def _port() -> Finding:
     """Where the launchers' processes meet on this machine."""
     port = int(os.environ.get('MASTER_PORT') or PORT)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(('', port))
-        except OSError as error:
-            remedy = f'deepspeed --master_port {port + 1} …, torchrun --master_port {port + 1} …, or MASTER_PORT={port + 1} for srun'
-            return Finding('launch', f'port {port}', NOTE, f'taken, perhaps by another run ({error.strerror})', remedy)
+    if error := taken(port):
+        remedy = f'deepspeed --master_port {port + 1} …, torchrun --master_port {port + 1} …, or MASTER_PORT={port + 1} for srun'
+        return Finding('launch', f'port {port}', NOTE, f'taken, perhaps by another run ({error.strerror})', remedy)
     return Finding('launch', f'port {port}', OK, 'free for the processes to meet')

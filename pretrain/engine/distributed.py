@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from pretrain.engine.network import choose_gloo_interface, master_address, prepare_nccl
+from pretrain.ports import free_port
 from shards.errors import UserError
 
 # DeepSpeed's autotuner imports mlflow, which would tell its makers of every start, and leave a file in HOME.
@@ -36,7 +36,7 @@ def init_distributed(hang: float | None = None, flight: Path | None = None) -> N
     for name, slurm in (('RANK', 'SLURM_PROCID'), ('WORLD_SIZE', 'SLURM_NTASKS'), ('LOCAL_RANK', 'SLURM_LOCALID')):
         os.environ.setdefault(name, os.environ.get(slurm, '1' if name == 'WORLD_SIZE' else '0'))
     if os.environ['MASTER_PORT'] == '0':
-        os.environ['MASTER_PORT'] = _free_port()
+        os.environ['MASTER_PORT'] = str(free_port())
     try:
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, timeout=_timeout(hang))
     except torch.distributed.DistNetworkError as error:
@@ -104,9 +104,3 @@ def import_deepspeed() -> Any:
         deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
     logging.getLogger('DeepSpeed').setLevel(logging.WARNING)
     return deepspeed
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])

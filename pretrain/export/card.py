@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from pretrain.config import Config
+from pretrain.evaluation.retrieval import KS
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
 from shards.schema import KINDS, MANIFEST, Manifest, read_manifest
 from shards.storage import location
+from shards.tables import markdown
 
 CARD = 'README.md'
 MARK = '<!-- written by `pretrain export` -->'
 PACKAGES = ('numpy', 'pillow', 'pydantic', 'safetensors', 'sentencepiece', 'simplejpeg', 'timm', 'torch', 'transformers')  # of the code
-LICENCES = {
-    'cc3m': "Google's list is free for any purpose; the pictures are their owners'",
-    'cc12m': "Google's list is free for any purpose; the pictures are their owners'",
-    'wit': 'CC BY-SA 3.0',
-    'cc100': "Common Crawl's terms of use",
-}
-# Of bitext, by the path of a file (those of IIT Bombay are told by the reader in the same way); any other is one of OPUS.
-BITEXT_LICENCES = {
-    r'parallel(-n)?\.(tgz|tar\.gz)$': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)", 'WikiMatrix': 'CC BY-SA (WikiMatrix)',
-}  # fmt: skip
-OPUS_LICENCE = "that of each corpus' page in OPUS (the others)"
+UNKNOWN = 'unknown: not recorded'
 
 
 def card(name: str, found: Found, parameters: int, run: Path) -> str:
@@ -55,11 +47,6 @@ def card(name: str, found: Found, parameters: int, run: Path) -> str:
     return template.substitute(values)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """In Markdown."""
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows])
-
-
 def _manifests(found: Found) -> tuple[list[Manifest], list[str]]:
     """Of the streams that a pre-training read, and the names of those whose manifests are not here any more, or not as they were."""
     manifests: list[Manifest] = []
@@ -81,9 +68,8 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     for corpus in dict.fromkeys(manifest.corpus for manifest in manifests):
         own = [manifest for manifest in manifests if manifest.corpus == corpus]
         languages = sorted({code for manifest in own for code in manifest.languages})
-        licence = _licence_of_bitext(own) if corpus == 'opus' else LICENCES.get(corpus, "its publisher's")
-        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), licence])
-    text = table(['corpus', 'kind', 'samples', 'languages', 'licence of the original'], rows) if rows else ''
+        rows.append([corpus, KINDS[corpus], f'{sum(one.samples for one in own):,}', ' '.join(languages), _licences(own)])
+    text = markdown(['corpus', 'kind', 'samples', 'languages', 'licences as the shards have them'], rows) if rows else ''
     if lacking:
         text += f'\n\nNot counted, as their manifests were gone or had changed when this card was written: {", ".join(lacking)}.'
     if not manifests and not lacking:
@@ -94,12 +80,12 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     ).strip()
 
 
-def _licence_of_bitext(manifests: list[Manifest]) -> str:
-    """Of the files that the streams were built from; all of them where no manifest names any."""
-    paths = {str(source['path']) for manifest in manifests for source in manifest.sources}
-    found = [licence for kind, licence in BITEXT_LICENCES.items() if not paths or any(re.search(kind, path) for path in paths)]
-    others = not paths or any(not any(re.search(kind, path) for kind in BITEXT_LICENCES) for path in paths)
-    return ', '.join([*found, OPUS_LICENCE] if others else found)
+def _licences(manifests: list[Manifest]) -> str:
+    """Those that the manifests name, with the number of samples where there are several; what an earlier build did not note is unknown."""
+    found = sum((Counter(manifest.licences) for manifest in manifests), Counter[str]())
+    found[UNKNOWN] = sum(manifest.samples for manifest in manifests) - found.total()
+    named = [(licence or UNKNOWN, count) for licence, count in found.most_common() if count > 0]
+    return ', '.join(licence if len(named) == 1 else f'{licence} ({count:,})' for licence, count in named)
 
 
 def _finetuned(config: Config) -> str:
@@ -137,16 +123,16 @@ def _metrics(run: Path, step: int | None) -> str:
     parts = [f'Evaluation in training, at step {line["step"]}; none is a test on data that nothing was chosen by.']
     if line.get('dev'):
         rows = [[language, f'{100 * score:.1f}'] for language, score in line['dev'].items()]
-        parts.append(table(['development set', f'{line.get("score", "score")} times 100'], rows))
+        parts.append(markdown(['development set', f'{line.get("score", "score")} times 100'], rows))
     losses = [[task, f'{found["mean"]:.3f}'] for task, found in (line.get('heldout') or {}).items() if found['mean'] is not None]
     if losses:
-        parts.append(table(['task', 'held-out loss, mean over languages'], losses))
+        parts.append(markdown(['task', 'held-out loss, mean over languages'], losses))
     if line.get('retrieval'):
         recalls = [
             [language, *(f'{100 * value:.1f}' for way in ('text_to_image', 'image_to_text') for value in found[way])]
             for language, found in line['retrieval'].items()
         ]
-        head = [f'{way} R@{k}' for way in ('text to image', 'image to text') for k in (1, 5, 10)]
+        head = [f'{way} R@{k}' for way in ('text to image', 'image to text') for k in KS]
         parts.append('Zero-shot retrieval on the set that the run watches, in percent:')
-        parts.append(table(['language', *head], recalls))
+        parts.append(markdown(['language', *head], recalls))
     return '\n\n'.join(parts)

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.data.batch import Texts
-from pretrain.data.images import evaluation_image
 from pretrain.data.sequences import encoder_input
-from pretrain.engine.checkpoint import STATE, newest_valid, read_state, read_weights
+from pretrain.engine.checkpoint import CHECKPOINTS, STATE, newest_valid, read_state, read_weights
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.hashes import file_sha256
@@ -75,10 +74,10 @@ def find_model(folder: str | Path) -> Found:
         return _find_export(folder)
     if (folder / BEST / CONFIG).is_file():
         return _find_export(folder / BEST)
-    if not (folder / 'checkpoints').is_dir():
+    if not (folder / CHECKPOINTS).is_dir():
         remedy = '`pretrain export RUN --out DIR` makes one'
         raise UserError(f'{folder} is neither a run (it has no checkpoints/) nor an export (it has no {CONFIG}); {remedy}')
-    path, _ = newest_valid(folder / 'checkpoints')
+    path, _ = newest_valid(folder / CHECKPOINTS)
     if path is None:
         raise UserError(f'{folder / "checkpoints"} holds no checkpoint; train with pretrain/run.py first')
     return find_checkpoint(path)
@@ -109,13 +108,6 @@ def load_found(found: Found) -> Loaded:
     except RuntimeError as error:
         raise UserError(f'{found.where} does not fit its own configuration and tokenizer: {" ".join(str(error).split())}') from None
     return Loaded(model.eval(), tokenizer, found.config, found.sha256)
-
-
-@torch.no_grad()
-def embed_images(loaded: Loaded, pictures: Sequence[bytes]) -> Tensor:
-    """Unit vectors (N, projection) of encoded pictures (JPEG, PNG, WebP), fp32. Raises OSError for bytes that are no picture."""
-    size = loaded.config.model.visual.image_size
-    return loaded.model.image_features(torch.stack([evaluation_image(picture, size) for picture in pictures]).to(loaded.device))
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from data_pipeline.readers.cc12m import LICENCE
 from data_pipeline.remove import remove
 from data_pipeline.verify import verify
 from shards.schema import read_manifest
@@ -49,6 +50,7 @@ def test_only_what_is_asked_for(build_corpus: Builder, tmp_path: Path, compressi
     manifests = [read_manifest(out / 'cc12m' / split) for split in ('train', 'val')]
     assert sum(manifest.samples for manifest in manifests) == len(before) - 5
     assert manifests[0].dropped['removed'] == 5
+    assert [manifest.licences for manifest in manifests] == [{LICENCE: manifest.samples} for manifest in manifests]
     assert [(one['pictures'], one['urls']) for one in manifests[0].removed] == [(5, 6)]
     assert sum(path.stat().st_ino == inode for path, inode in inodes.items() if path.exists()) >= len(inodes) - removal.shards
     if compression == 'none':

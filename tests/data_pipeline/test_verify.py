@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_pipeline.finish import finish
 from data_pipeline.stats import as_json, tables
 from data_pipeline.verify import verify
 from shards.errors import UserError
-from shards.schema import MANIFEST, MULTILINGUAL
+from shards.schema import MANIFEST, MULTILINGUAL, read_manifest
 from tests.data_pipeline.conftest import SAMPLE
 
 FILES = ['WikiMatrix/WikiMatrix.de-en.tsv.gz', 'OPUS-LibreOffice/v1/moses/de-en.txt.zip']
@@ -143,6 +144,26 @@ def test_undecodable_picture(out: Path) -> None:
     bad = verify(stream).bad
     assert any('sample 0: the picture of http://x does not open' in line for line in bad)
     assert any('sample 1: captions "{\'xx\': []}" are not' in line for line in bad)
+
+
+def test_licences(out: Path) -> None:
+    """Every sample is counted under one; those of pictures are the records' own."""
+    for path in out.rglob(MANIFEST):
+        manifest = read_manifest(path.parent)
+        assert sum(manifest.licences.values()) == manifest.samples and '' not in manifest.licences
+    edit(out / 'cc12m/train' / MANIFEST, lambda content: content.update(licences={'CC0': content['samples']}))
+    assert any('says licences' in line for line in verify(out / 'cc12m').bad)
+
+
+def test_a_build_of_an_earlier_version_is_finished_as_it_was(out: Path) -> None:
+    """It has no licences: its manifests, whose hashes are in checkpoints, stay the same."""
+    for path in (out / '.build/cc12m/build').glob('*/unit.json'):
+        edit(path, lambda content: [stream.pop('licences') for stream in content['streams'].values()])
+    edit(out / 'cc12m/train' / MANIFEST, lambda content: content.pop('licences'))
+    before = json.loads((out / 'cc12m/train' / MANIFEST).read_text())
+    finish(out)
+    assert json.loads((out / 'cc12m/train' / MANIFEST).read_text()) == before
+    assert read_manifest(out / 'cc12m/train').licences == {} and verify(out / 'cc12m').bad == []
 
 
 def test_no_shards(tmp_path: Path) -> None:

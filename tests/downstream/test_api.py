@@ -17,8 +17,9 @@ from downstream.generate import Example, generate
 from pretrain.evaluation.multi30k import read_split
 from pretrain.export import export as write_export
 from pretrain.generation import Decoding
-from pretrain.model.load import embed_images, embed_texts
+from pretrain.model.load import embed_texts
 from shards.errors import UserError
+from tests.support.exported import embed_images
 
 ROOT = Path(__file__).parents[2]
 PICTURES = read_split(ROOT / 'sample' / 'evaluation' / 'multi30k_emoji').paths[:6]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from downstream import launch
-from downstream.launch import free_port, run_group
+from downstream.launch import run_group
 from tests.support.launch import ROOT
 
 # As a launcher does: it ends at once, what it started ends a little later.
@@ -36,17 +34,3 @@ def test_stopped(tmp_path: Path, number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     assert (tmp_path / 'ended').read_text() == 'x\n'
-
-
-def test_a_port_is_free_and_none_that_the_system_hands_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    handed_out = int(Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
-    first = free_port()
-    assert 1024 <= first < handed_out
-    with socket.socket() as taken:
-        taken.bind(('', first))
-        second = free_port()
-        monkeypatch.setattr(launch, 'PORTS', [first, second])
-        assert free_port() == second
-        monkeypatch.setattr(launch, 'PORTS', [first])
-        with pytest.raises(OSError, match='is taken'):
-            free_port()

@@ -14,8 +14,9 @@ from downstream.cli import run
 from downstream.embed import embed_split
 from pretrain.evaluation.multi30k import read_split
 from pretrain.evaluation.retrieval import image_to_text, text_to_image
-from pretrain.model.load import embed_images, embed_texts, load_model
+from pretrain.model.load import embed_texts, load_model
 from shards.errors import UserError
+from tests.support.exported import embed_images
 
 DATA = Path(__file__).parents[2] / 'sample' / 'evaluation' / 'multi30k_emoji'
 

@@ -5,19 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.report import percent, table, write_array, write_json
-
-
-def test_table_aligns_columns_rules_and_groups() -> None:
-    text = table(['language', 'R@1', 'R@5'], [['en', '1.0', '20.0'], [''], ['mean', '100.0', '3.0']], [('', 1), ('both', 2)])
-    assert text.split('\n') == [
-        '              both',
-        'language    R@1   R@5',
-        '--------  -----  ----',
-        'en          1.0  20.0',
-        '--------  -----  ----',
-        'mean      100.0   3.0',
-    ]
+from downstream.report import percent, write_array, write_json
 
 
 def test_percent() -> None:

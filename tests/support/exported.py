@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from pretrain.config import Config
+from pretrain.data.images import evaluation_image
 from pretrain.evaluation.multi30k import read_split
-from pretrain.model.load import load_model
+from pretrain.model.load import Loaded, load_model
 from pretrain.model.unix2 import UniX2
 from shards.tokenizer import save_tokenizer
 from tests.support.published import scrambled
@@ -59,3 +61,10 @@ def made_to_write(folder: Path, **changes: Any) -> Path:
     model.decoder.layer_norm.bias.data.zero_()
     save(folder, model)
     return folder
+
+
+@torch.no_grad()
+def embed_images(loaded: Loaded, pictures: Sequence[bytes]) -> torch.Tensor:
+    """(N, D) unit vectors of encoded pictures in one batch, without anything that comes between a picture and the model in `downstream`."""
+    size = loaded.config.model.visual.image_size
+    return loaded.model.image_features(torch.stack([evaluation_image(picture, size) for picture in pictures]).to(loaded.device))

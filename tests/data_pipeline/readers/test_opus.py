@@ -40,6 +40,23 @@ def test_files_and_streams() -> None:
     assert all(bitext.languages == tuple(sorted(bitext.languages)) for bitext in files)
 
 
+@pytest.mark.parametrize(
+    ('name', 'licence'),
+    [
+        ('WikiMatrix/WikiMatrix.de-en.tsv.gz', 'CC BY-SA (WikiMatrix)'),
+        ('OPUS-WikiMatrix/v1/moses/de-en.txt.zip', 'CC BY-SA (WikiMatrix)'),
+        ('IITB/parallel.tgz', "CC BY-NC 4.0 (IIT Bombay's: no commercial use)"),
+        ('parallel-n.tar.gz', "CC BY-NC 4.0 (IIT Bombay's: no commercial use)"),
+        ('OPUS-MultiUN/v1/moses/de-en.txt.zip', opus.OPUS_LICENCE),
+        ('en-nl.tmx.gz', opus.OPUS_LICENCE),
+    ],
+)
+def test_licences(tmp_path: Path, name: str, licence: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert [bitext.licence for bitext in opus.files(tmp_path)] == [licence]
+
+
 @pytest.mark.parametrize('name', ['OPUS-MultiUN/v1/moses/en-fr.txt.zip', 'OPUS-LibreOffice/v1/moses/cs-en.txt.zip'])
 def test_moses(name: str) -> None:
     path = RAW / name

@@ -33,10 +33,11 @@ def embeddings(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_rank_of_a_query() -> None:
+def test_ranks() -> None:
     images = np.eye(6, dtype=np.float32)
-    query = figure.rank_query('en', 'a', 2, np.array([0.1, 0.6, 0.5, 0.4, 0.3, 0.2], np.float32), images)
-    assert (query.top, query.rank) == ([1, 2, 3, 4, 5], 2)
+    captions = np.array([[0.1, 0.6, 0.5, 0.4, 0.3, 0.2], [0.5, 0.5, 0, 0, 0, 0]], np.float32)
+    assert figure.ranks_of(captions, np.array([2, 0]), images).tolist() == [2, 1]
+    assert figure.ranks_of(captions, np.array([0, 1]), images).tolist() == [6, 2]
 
 
 def test_queries_are_of_several_languages_that_can_be_drawn(split: Split, embeddings: Path) -> None:
@@ -45,6 +46,26 @@ def test_queries_are_of_several_languages_that_can_be_drawn(split: Split, embedd
     assert {'en', 'de', 'fr', 'cs', 'ru'} <= {query.language for query in queries}
     assert len({query.right for query in queries}) > 6
     assert all(query.rank == 1 and query.top[0] == query.right and figure.font_of(query.text) for query in queries)
+
+
+def test_queries_go_from_the_best_to_the_worst(split: Split, embeddings: Path, tmp_path: Path) -> None:
+    """Of a model that is right for a quarter of the captions a quarter of the rows are hits, whichever captions those are."""
+    generator = np.random.default_rng(0)
+    images = np.load(embeddings / 'images.npy')
+    write_array(tmp_path / 'images.npy', images)
+    for language, captions in split.captions.items():
+        right = images[captions.rows]
+        wrong = generator.permutation(len(right))[len(right) // 4 :]
+        right[wrong] = generator.normal(size=(len(wrong), images.shape[1]))
+        write_array(tmp_path / f'texts.{language}.npy', right.astype(np.float32))
+    queries = figure.choose(split, tmp_path)
+    ranks = [query.rank for query in queries]
+    assert ranks[0] == 1 and ranks == sorted(ranks) and sum(rank == 1 for rank in ranks) == 2
+    last = queries[-1]
+    vectors, rows = np.load(tmp_path / f'texts.{last.language}.npy'), np.array(split.captions[last.language].rows)
+    assert last.rank == figure.ranks_of(vectors, rows, images).max() and last.better == 1.0
+    assert all((query.right in query.top) == (query.rank <= figure.TOP) for query in queries)
+    assert figure.choose(split, tmp_path) == queries
 
 
 def test_no_font_is_better_than_boxes() -> None:

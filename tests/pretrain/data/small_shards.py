@@ -62,7 +62,8 @@ def write_stream(
 
 def write_pictures(folder: Path, corpus: str, records: list[Record], **options: Any) -> None:
     languages = Counter(language for record in records for language, texts in record['captions'].items() for _ in texts)
-    write_stream(folder, corpus, records, dict(languages), None, **options)
+    licences = Counter(record['licence'] for record in records)
+    write_stream(folder, corpus, records, dict(languages), None, licences=dict(licences), **options)
 
 
 def write_texts(folder: Path, corpus: str, records: list[Record], tokenizer: str, **options: Any) -> None:

@@ -17,13 +17,14 @@ from pretrain.engine.checkpoint import STATE, read_state
 from pretrain.engine.distributed import init_distributed
 from pretrain.engine.zero import Engine
 from pretrain.export import export
-from pretrain.model.load import CONFIG, WEIGHTS, Loaded, embed_images, embed_texts, find_model, load_model
+from pretrain.model.load import CONFIG, WEIGHTS, Loaded, embed_texts, find_model, load_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.data.small_shards import Record, make_config
 from tests.support.checkpoints import save_checkpoint
 from tests.support.distributed import run_distributed
+from tests.support.exported import embed_images
 
 TEXTS = ['a red apple', 'zwei Hunde am Strand', 'x']
 SIZES = {
