@@ -20,6 +20,7 @@ import numpy as np
 import zstd
 
 from data_pipeline import buffer
+from shards.durable import begin_sync
 
 _encode_json = json.JSONEncoder().encode  # json.dumps without looking at its options again
 
@@ -140,6 +141,7 @@ class ShardWriter:
             with open(self._folder / name, 'wb', buffering=0) as file:
                 for part in parts:
                     _write_all(file, part)
+        begin_sync(self._folder / name)
         self.shards.append({'samples': len(self._lengths), 'raw_data': raw, 'zip_data': zipped, **self._config})
         self._reset()
 

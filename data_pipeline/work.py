@@ -26,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data_pipeline.drops import Drops
-from shards.durable import sync
+from shards.durable import sync, sync_all
 from shards.errors import UserError
 
 FACTS = 'unit.json'
@@ -85,8 +85,8 @@ def execute(work: Path, unit: Unit) -> list[str]:
     said |= {'inputs': unit.inputs, 'dropped': dict(sorted(drops.counts.items())), 'warnings': drops.warnings}
     said |= {'examples': dict(sorted(drops.examples.items()))} if drops.examples else {}
     said |= {'overlap': sorted(drops.overlap)} if drops.overlap else {}
-    write_text(temporary / FACTS, json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n')
-    sync_tree(temporary)
+    (temporary / FACTS).write_text(json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf8')
+    sync_all([temporary, *temporary.rglob('*')])
     try:
         temporary.rename(target)
     except OSError:
@@ -187,10 +187,3 @@ def write_file(path: Path, content: bytes) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     temporary.replace(path)
-
-
-def sync_tree(folder: Path) -> None:
-    """fsync everything below a folder and the folder itself."""
-    for path in folder.rglob('*'):
-        sync(path)
-    sync(folder)
