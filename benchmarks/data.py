@@ -234,7 +234,7 @@ def _many_units(corpus: str, raw: Path, scale: float) -> None:
             rows = gzip.decompress(path.read_bytes()).decode().split('\n')
             path.write_bytes(gzip.compress('\n'.join(f'{row} {i}' for row in rows if row).encode(), 1))
     elif corpus == 'wit':
-        generate_wit(raw, int(scale * 150_000))
+        generate_wit(raw, int(scale * 150_000), 4)  # the real ones come in many files, too
     else:
         (raw / 'images').mkdir()
         tars(raw / 'images', list(photographs(20, 900, 700, 90)), int(scale * 3000), 12)

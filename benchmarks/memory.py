@@ -74,8 +74,11 @@ def generate_opus_files(folder: Path, size: int) -> int:
     return written
 
 
-def generate_wit(folder: Path, rows: int) -> int:
-    """Ten TSV files that the rows of a picture are spread over, and pixels in files of Kaggle's layout; the bytes of both."""
+def generate_wit(folder: Path, rows: int, repetitions: int = 20) -> int:
+    """Ten TSV files that the rows of a picture are spread over, and pixels in files of Kaggle's layout; the bytes of both.
+
+    A file of pixels has those of the sample `repetitions` times.
+    """
     header, *sample = _wit_rows()
     pixels = [
         line.rstrip(b'\n').split(b'\t')
@@ -92,7 +95,7 @@ def generate_wit(folder: Path, rows: int) -> int:
     for writer in writers:
         writer.writerow(header)
     for repetition in range(-(-rows // len(sample))):
-        place = folder / f'image_data_train/image_pixels/train_image_pixels_part-{repetition // 20:05}.csv.gz'
+        place = folder / f'image_data_train/image_pixels/train_image_pixels_part-{repetition // repetitions:05}.csv.gz'
         for number, row in enumerate(sample):
             copy = list(row)
             copy[2] += f'?{repetition}'

@@ -123,7 +123,8 @@ def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit
     prepare_workers()
     pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context('forkserver'), _start_worker)
     try:
-        futures = {pool.submit(execute, work, unit): unit for unit in units}
+        # The largest first: a large one that is left to the end keeps one worker busy, and all others wait.
+        futures = {pool.submit(execute, work, unit): unit for unit in sorted(units, key=lambda unit: -unit.size)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
