@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,8 @@ def measure(corpus: str, options: argparse.Namespace) -> dict[str, Any]:
         raw.mkdir(parents=True)
         amount = options.wit_rows if corpus == 'wit' else int(options.text_gib * 2**30)
         start = time.monotonic()
-        size = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}[corpus](raw, amount)
+        generators: dict[str, Callable[[Path, int], int]] = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}
+        size = generators[corpus](raw, amount)
         told.write_text(str(size))
         print(f'{corpus}: {size / 2**30:.2f} GiB generated in {time.monotonic() - start:.0f} s', flush=True)
     size = int(told.read_text())
