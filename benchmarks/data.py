@@ -2,12 +2,12 @@
 
 text     cc100 with one worker, against xz decompression and sentencepiece's fastest public call on the same text
 pass     pictures that pass through untouched, one worker, against a bare MDSWriter that is given the same records from memory
-resize   large JPEGs, one worker, against bare decode + resize + encode by the fastest of four libraries; and against img2dataset's own
+resize   large JPEGs, one worker, against bare decode + resize + encode by the fastest of five ways; and against img2dataset's own
          resizer on the same files, if --img2dataset names a Python that has it
 workers  two workers against one, on every corpus
 
 Inputs are made from sample/raw, long enough that start-up is a small part. Every pair is timed in turn, --rounds times; the best of each
-counts. It needs opencv-python-headless, simplejpeg and pyvips (with pyvips-binary) for `resize`; libraries that are not there are left out.
+counts. It needs pyvips (with pyvips-binary) for `resize`; libraries that are not there are left out.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _many_units(corpus: str, raw: Path, scale: float) -> None:
             rows = gzip.decompress(path.read_bytes()).decode().split('\n')
             path.write_bytes(gzip.compress('\n'.join(f'{row} {i}' for row in rows if row).encode(), 1))
     elif corpus == 'wit':
-        generate_wit(raw, int(scale * 150_000))
+        generate_wit(raw, int(scale * 150_000), 4)  # the real ones come in many files, too
     else:
         (raw / 'images').mkdir()
         tars(raw / 'images', list(photographs(20, 900, 700, 90)), int(scale * 3000), 12)

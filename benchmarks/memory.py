@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,11 @@ def generate_opus_files(folder: Path, size: int) -> int:
     return written
 
 
-def generate_wit(folder: Path, rows: int) -> int:
-    """Ten TSV files that the rows of a picture are spread over, and pixels in files of Kaggle's layout; the bytes of both."""
+def generate_wit(folder: Path, rows: int, repetitions: int = 20) -> int:
+    """Ten TSV files that the rows of a picture are spread over, and pixels in files of Kaggle's layout; the bytes of both.
+
+    A file of pixels has those of the sample `repetitions` times.
+    """
     header, *sample = _wit_rows()
     pixels = [
         line.rstrip(b'\n').split(b'\t')
@@ -92,7 +95,7 @@ def generate_wit(folder: Path, rows: int) -> int:
     for writer in writers:
         writer.writerow(header)
     for repetition in range(-(-rows // len(sample))):
-        place = folder / f'image_data_train/image_pixels/train_image_pixels_part-{repetition // 20:05}.csv.gz'
+        place = folder / f'image_data_train/image_pixels/train_image_pixels_part-{repetition // repetitions:05}.csv.gz'
         for number, row in enumerate(sample):
             copy = list(row)
             copy[2] += f'?{repetition}'
@@ -160,7 +163,8 @@ def measure(corpus: str, options: argparse.Namespace) -> dict[str, Any]:
         raw.mkdir(parents=True)
         amount = options.wit_rows if corpus == 'wit' else int(options.text_gib * 2**30)
         start = time.monotonic()
-        size = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}[corpus](raw, amount)
+        generators: dict[str, Callable[[Path, int], int]] = {'cc100': generate_cc100, 'opus': generate_opus_files, 'wit': generate_wit}
+        size = generators[corpus](raw, amount)
         told.write_text(str(size))
         print(f'{corpus}: {size / 2**30:.2f} GiB generated in {time.monotonic() - start:.0f} s', flush=True)
     size = int(told.read_text())

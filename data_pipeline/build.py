@@ -23,6 +23,7 @@ from shards.errors import UserError
 from shards.schema import Kind, Manifest
 from shards.storage import Remote
 
+_BEFORE = {'resizer': 'pillow'}  # what builds had before there was a setting
 FIRST_STAGES = ('references', 'scan', 'split')  # their units concern one file each
 
 
@@ -161,7 +162,7 @@ def _same_job(job: Job, inputs: list[Path]) -> None:
         place = job.root
         remedy = f'choose another --out, or delete {place} and {job.work} to build it again'
         for name, value in settings.items():
-            if (other := theirs['settings'].get(name)) != value:
+            if (other := theirs['settings'].get(name, _BEFORE.get(name))) != value:
                 told = [str(one) if one != '' else '(none)' for one in (other, value)]
                 raise UserError(f'{place} was begun with --{name.replace("_", "-")} {told[0]}, not {told[1]}; use that, or {remedy}')
         if (other := theirs['tokenizer']) != fingerprint:

@@ -27,6 +27,7 @@ from data_pipeline.readers import cc100
 from data_pipeline.references import evaluation_of
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
+from shards.durable import begin_sync
 
 
 def stages(job: Job) -> Iterator[list[Unit]]:
@@ -73,7 +74,9 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
 
     def flush() -> None:
         nonlocal documents, size
-        (folder / _chunk(len(chunks))).write_bytes(zstd.compress(b'\n\n'.join(pieces), 1))
+        path_of_chunk = folder / _chunk(len(chunks))
+        path_of_chunk.write_bytes(zstd.compress(b'\n\n'.join(pieces), 1))
+        begin_sync(path_of_chunk)
         chunks.append({'documents': documents, 'bytes': size})
         pieces.clear()
         documents = size = 0

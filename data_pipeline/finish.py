@@ -6,6 +6,9 @@ import io
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from shards.storage import Location, Remote
 REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
 PENDING = 'removing.json'  # a removal is under way
 OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
+_AT_ONCE = 8
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
 
 
@@ -48,7 +52,7 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
     # A stream without samples is not written; what was dropped from it, and warnings, are told beside the streams.
     belows = sorted({said['below'] for said in units.values()})
     empty: dict[str, dict[str, Any]] = {}
-    manifests: list[Manifest] = []
+    tasks: list[Callable[[], Manifest]] = []
     sampling = _sampling(units, plan)
     for below in belows:
         members = {name: said for name, said in units.items() if said['below'] == below}
@@ -60,18 +64,21 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
         for stream in streams:
             first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
             # Those of the plan concern the whole corpus: only its first stream tells them.
-            warnings = (plan['warnings'] if not manifests else []) + [warning for said in members.values() for warning in said['warnings']]
+            warnings = (plan['warnings'] if not tasks else []) + [warning for said in members.values() for warning in said['warnings']]
             told = dropped | {'warnings': warnings} if first else {}
             weights = sampling if stream.startswith('train/') else None
-            manifests.append(_finish_stream(root, work, stream, members, plan, told, weights))
+            tasks.append(partial(_finish_stream, root, work, stream, members, plan, told, weights))
         if not streams:
             empty[below or 'train'] = dropped
-    if not manifests:
+    if not tasks:
         total: Counter[str] = Counter()
         for one in empty.values():
             total.update(one['dropped'])
         reasons = ', '.join(f'{reason} {number}' for reason, number in sorted(total.items()))
         raise UserError(f'{root}: nothing is left of this corpus ({reasons or "its files are empty"}); see docs/data.md for the reasons')
+    # Streams know nothing of each other, and what takes time is waiting for the disk.
+    with ThreadPoolExecutor(_AT_ONCE if isinstance(root, Path) else 1) as threads:
+        manifests = list(threads.map(lambda task: task(), tasks))
     if empty:
         _write(root / EMPTY, (json.dumps(empty, ensure_ascii=False, indent=1, sort_keys=True) + '\n').encode())
     else:

@@ -11,6 +11,10 @@ from functools import lru_cache
 _SIZES = (0xC0, 0xC1)  # baseline and extended frames, in one scan; others, progressive ones too, are left to the decoder
 _HUFFMAN, _SCAN, _QUANTISATION, _RESTART, _APP0, _EXIF, _COMMENT = 0xC4, 0xDA, 0xDB, 0xDD, 0xE0, 0xE1, 0xFE
 Components = dict[int, int]  # number of a component -> its quantisation table
+Header = tuple[tuple[int, int], int]  # width and height, where the coded pixels begin
+
+_KNOWN = 4096  # bytes: headers up to this length are remembered
+_UNFINISHED: Header = ((0, 0), 1 << 62)  # where no end mark is: there are no pixels
 
 
 def plain_size(data: bytes) -> tuple[int, int] | None:
@@ -18,6 +22,16 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
 
     None for anything else, which a decoder must then judge. A file that was cut off has no end mark after the begin of its scan.
     """
+    scan = data.find(b'\xff\xda', 0, _KNOWN)
+    end = scan + 2 + data[scan + 3] if 0 <= scan < len(data) - 3 else 0
+    found = _known_header(data[:end]) if end else _UNFINISHED
+    if found is _UNFINISHED:  # these two bytes stood within a segment, such as a colour profile, or far behind
+        found = _header(data)
+    return found[0] if found and data.rfind(b'\xff\xd9', found[1]) > 0 else None
+
+
+def _header(data: bytes) -> Header | None:
+    """Size, and where the coded pixels begin, by the segments of a file. None for what a decoder must judge."""
     if data[:2] != b'\xff\xd8':
         return None
     place = 2
@@ -29,10 +43,11 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
             place += 1
             continue
         after = place + 2 + (data[place + 2] << 8 | data[place + 3])
+        if after > len(data):
+            break
         segment = data[place + 4 : after]
         if marker == _SCAN:
-            whole = frame is not None and _scans(segment, frame[1], tables) and data.rfind(b'\xff\xd9', after) > 0
-            return frame[0] if frame is not None and whole else None
+            return (frame[0], after) if frame is not None and _scans(segment, frame[1], tables) else None
         if marker in (_HUFFMAN, _QUANTISATION):
             found = _tables(marker, segment)
             if found is None:
@@ -47,7 +62,11 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
         elif marker == _EXIF or not (_APP0 <= marker < _APP0 + 16 or marker == _COMMENT):
             return None
         place = after
-    return None
+    return _UNFINISHED
+
+
+# The pictures that one program has written at one size differ in nothing before their pixels.
+_known_header = lru_cache(1024)(_header)
 
 
 def _frame(segment: bytes) -> tuple[tuple[int, int], Components] | None:

@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 import zstd
 
+from data_pipeline import buffer
+from shards.durable import begin_sync
+
 _encode_json = json.JSONEncoder().encode  # json.dumps without looking at its options again
 
 
@@ -69,10 +72,11 @@ class ShardWriter:
         self._head = json.dumps(self._config, sort_keys=True).encode()
         self._sizes = struct.Struct(f'<{len(self._names)}I').pack
         folder.mkdir(parents=True)
+        self._body = buffer.take()
         self._reset()
 
     def _reset(self) -> None:
-        self._body = bytearray()
+        self._body.clear()
         self._lengths: list[int] = []
         self._size = 8 + len(self._head)
 
@@ -86,57 +90,69 @@ class ShardWriter:
         length = len(head) + sum(map(len, data))
         if self._size + length + 4 > self._limit and self._lengths:
             self._flush()
-        self._body += head
-        for part in data:
-            self._body += part
-        self._lengths.append(length)
         self._size += length + 4
+        if self._size > self._body.capacity:
+            self._body.reserve(self._size)
+        write = self._body.write
+        write(head)
+        for part in data:
+            write(part)
+        self._lengths.append(length)
 
     def write_records(self, records: list[bytes]) -> None:
         """`write` of many samples that are whole records already, the sizes of their columns in front."""
         lengths = list(map(len, records))
         size = self._size + sum(lengths) + 4 * len(lengths)
         if size <= self._limit:
-            self._body += b''.join(records)
+            if size > self._body.capacity:
+                self._body.reserve(size)
+            self._body.write(b''.join(records))
             self._lengths += lengths
             self._size = size
             return
         for record, length in zip(records, lengths, strict=True):
             if self._size + length + 4 > self._limit and self._lengths:
                 self._flush()
-            self._body += record
-            self._lengths.append(length)
             self._size += length + 4
+            if self._size > self._body.capacity:
+                self._body.reserve(self._size)
+            self._body.write(record)
+            self._lengths.append(length)
 
     def finish(self) -> None:
+        """Write the last shard. Nothing can be added then."""
         if self._lengths:
             self._flush()
+        buffer.give_back(self._body)
+        del self._body
 
     def _flush(self) -> None:
         offsets = np.cumsum([8 + 4 * len(self._lengths) + len(self._head), *self._lengths]).astype('<u4')
         head = len(self._lengths).to_bytes(4, 'little') + offsets.tobytes() + self._head
         name = f'shard.{len(self.shards):05}.mds'
-        raw, zipped = _file(name, [head, self._body]), None
-        parts: list[bytes | bytearray] = [head, self._body]
-        if self._compression:
-            _, _, level = self._compression.partition(':')
-            parts = [zstd.compress(head + bytes(self._body), int(level or 3))]
-            name += '.zstd'
-            zipped = _file(name, parts)
-        with open(self._folder / name, 'wb', buffering=0) as file:
-            for part in parts:
-                _write_all(file, part)
+        with self._body.view() as body:
+            parts: list[bytes | memoryview] = [head, body]
+            raw, zipped = _file(name, parts), None
+            if self._compression:
+                _, _, level = self._compression.partition(':')
+                parts = [zstd.compress(b''.join(parts), int(level or 3))]
+                name += '.zstd'
+                zipped = _file(name, parts)
+            with open(self._folder / name, 'wb', buffering=0) as file:
+                for part in parts:
+                    _write_all(file, part)
+        begin_sync(self._folder / name)
         self.shards.append({'samples': len(self._lengths), 'raw_data': raw, 'zip_data': zipped, **self._config})
         self._reset()
 
 
-def _write_all(file: Any, part: bytes | bytearray) -> None:
+def _write_all(file: Any, part: bytes | memoryview) -> None:
     view = memoryview(part)
     while view:  # a raw file may write less than it was given
         view = view[file.write(view) :]
 
 
-def _file(name: str, parts: list[bytes | bytearray]) -> dict[str, Any]:
+def _file(name: str, parts: list[bytes | memoryview]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

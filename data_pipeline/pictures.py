@@ -48,7 +48,7 @@ def prepare(data: bytes, settings: Settings) -> bytes:
     if size and settings.min_side <= min(size) and size[0] * size[1] <= settings.max_pixels:
         if max(size) <= settings.image_side:
             return data
-        if (shrunk := shrink(data, size, settings.image_side, settings.quality)) is not None:
+        if (shrunk := shrink(data, size, settings.image_side, settings.quality, settings.resizer)) is not None:
             return shrunk
     try:
         with warnings.catch_warnings():

@@ -30,6 +30,7 @@ RULES: dict[str, tuple[Kind, ...]] = {
     'evaluation_text': _ALL,
     'evaluation_picture': ('pictures',),
 }
+RESIZERS = ('opencv', 'pillow')
 _LIMIT = re.compile(r'(?:([^=]+)=)?(\d+(?:\.\d+)?)([KMGT]?)')
 
 
@@ -70,6 +71,7 @@ class Settings:
         6, ('pictures',), 'bits of 64 in which the perceptual hashes of a picture and of one of --decontaminate may differ', 0, 32
     )
     quality: int = _setting(90, ('pictures',), 'JPEG quality of shrunk and converted pictures', 1, 100)
+    resizer: str = _setting('opencv', ('pictures',), 'what shrinks ordinary JPEGs: opencv, or pillow, as older versions did')
     without: str = _setting('', _ALL, f'rules that are not applied, separated by commas: {" ".join(RULES)}')
 
     def __post_init__(self) -> None:
@@ -81,6 +83,8 @@ class Settings:
         name, _, level = self.compression.partition(':')
         if name not in ('none', 'zstd') or (level and not (name == 'zstd' and level.isdecimal() and 1 <= int(level) <= 22)):
             raise UserError(f'--compression {self.compression} is not none, zstd or zstd:LEVEL (1 to 22)')
+        if self.resizer not in RESIZERS:
+            raise UserError(f'--resizer {self.resizer} is not one of {" ".join(RESIZERS)}')
         if self.min_length > self.max_length:
             raise UserError(f'--min-length {self.min_length} is above --max-length {self.max_length}')
         for name in sorted(self.switched_off - RULES.keys()):

@@ -26,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from data_pipeline.drops import Drops
-from shards.durable import PART, own_name, replace, sync
+from shards.durable import PART, own_name, replace, sync, sync_all
 from shards.errors import UserError
 
 FACTS = 'unit.json'
@@ -84,8 +84,8 @@ def execute(work: Path, unit: Unit) -> list[str]:
     said |= {'inputs': unit.inputs, 'dropped': dict(sorted(drops.counts.items())), 'warnings': drops.warnings}
     said |= {'examples': dict(sorted(drops.examples.items()))} if drops.examples else {}
     said |= {'overlap': sorted(drops.overlap)} if drops.overlap else {}
-    write_text(temporary / FACTS, json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n')
-    sync_tree(temporary)
+    (temporary / FACTS).write_text(json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf8')
+    sync_all([temporary, *temporary.rglob('*')])
     try:
         temporary.rename(target)
     except OSError:
@@ -122,7 +122,8 @@ def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit
     prepare_workers()
     pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context('forkserver'), _start_worker)
     try:
-        futures = {pool.submit(execute, work, unit): unit for unit in units}
+        # The largest first: a large one that is left to the end keeps one worker busy, and all others wait.
+        futures = {pool.submit(execute, work, unit): unit for unit in sorted(units, key=lambda unit: -unit.size)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
@@ -181,10 +182,3 @@ def write_text(path: Path, text: str) -> None:
 def write_file(path: Path, content: bytes) -> None:
     """Write a file by rename, so that it is whole or not there."""
     replace(path, [content], by_several=True)
-
-
-def sync_tree(folder: Path) -> None:
-    """fsync everything below a folder and the folder itself."""
-    for path in folder.rglob('*'):
-        sync(path)
-    sync(folder)

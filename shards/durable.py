@@ -5,19 +5,49 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+
+_AT_ONCE = 8  # a file system writes what several ask for at the same time in one go; asked one after the other, each waits for the disk
+_LARGE = 4 << 20  # bytes
+PART = '.part'
+
+_begun: list[Future[None]] = []
 
 
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    _flush(os.open(path, os.O_RDONLY))
+
+
+def _flush(handle: int) -> None:
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-PART = '.part'
+def begin_sync(path: Path) -> None:
+    """Begin to flush a file that is complete, if it is a large one, beside other work. `sync_all` waits until that is done."""
+    if path.stat().st_size < _LARGE:
+        return
+    while len(_begun) >= _AT_ONCE:
+        _begun.pop(0).result()
+    _begun.append(_background().submit(_flush, os.open(path, os.O_RDONLY)))
+
+
+@cache
+def _background() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, 'sync')
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """`sync` of each of many files and folders, and the end of what `begin_sync` has begun. Raises OSError when one of them fails."""
+    while _begun:
+        _begun.pop().result()
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(sync, paths))
 
 
 def own_name(path: Path) -> Path:

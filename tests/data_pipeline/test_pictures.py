@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from data_pipeline.pictures import BadPicture, image_id, prepare
-from data_pipeline.settings import Settings
+from data_pipeline.resize import _by_opencv
+from data_pipeline.settings import RESIZERS, Settings
 
 SETTINGS = Settings()
 SAMPLE = Path(__file__).parents[2] / 'sample/raw/cc12m/images_files/00000'
@@ -66,6 +68,26 @@ def test_large_ones_shrink() -> None:
         assert (image.format, image.size) == ('JPEG', (512, 288))
         assert np.abs(pixels(result) - np.asarray(gradient(512, 288)).astype(int)).mean() < 3
     assert Image.open(io.BytesIO(prepare(encode(gradient(300, 200), 'JPEG'), Settings(image_side=100)))).size == (100, 67)
+
+
+def test_either_resizer_shrinks_to_nearly_the_same_and_pillow_takes_what_is_much_too_large() -> None:
+    for size in ((1600, 1200), (600, 1100), (521, 16)):
+        for mode in ('RGB', 'L'):
+            data = encode(gradient(*size).convert(mode), 'JPEG')
+            opencv, pillow = (prepare(data, Settings(resizer=name)) for name in RESIZERS)
+            assert np.abs(pixels(opencv) - pixels(pillow)).mean() < 1
+            assert Image.open(io.BytesIO(opencv)).mode == mode
+    far = encode(Image.effect_noise((1700, 400), 90).convert('RGB'), 'JPEG')  # libjpeg-turbo's smallest scale is an eighth
+    assert prepare(far, Settings(image_side=100)) == prepare(far, Settings(image_side=100, resizer='pillow'))
+    assert prepare(far, Settings(image_side=107)) != prepare(far, Settings(image_side=107, resizer='pillow'))
+
+
+def test_opencv_resizes_the_same_everywhere() -> None:
+    """Another version, or processor, that rounds in another way would make other shards of the same pictures."""
+    noise = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (450, 601, 4), np.uint8)
+    small = _by_opencv(noise, 512, 383)
+    assert hashlib.sha256(small.tobytes()).hexdigest()[:16] == 'c0d29452726aa9dc'
+    assert _by_opencv(noise[..., :1].copy(), 512, 383).shape == (383, 512, 1)
 
 
 @pytest.mark.parametrize('kind', ['BMP', 'GIF', 'TIFF'])
