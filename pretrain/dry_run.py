@@ -70,6 +70,10 @@ def dry_run(workload: Workload, ds_config: str | None) -> int:
         if not control.stopping:
             told['evaluation'] = _try(control, 'the evaluation data', lambda: workload.open_evaluation(engine.rank, engine.world))
         if not control.stopping:
+            began = time.perf_counter()
+            tried = _try(control, 'an evaluation of a few samples', lambda: workload.try_evaluation(engine, control))
+            told['evaluated'] = f'{tried}  ({time.perf_counter() - began:.1f} s)'
+        if not control.stopping:
             told['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
     return _end(config, engine, control, {**told, **steps, 'memory': _memory(engine)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pretrain.config import Config
@@ -14,7 +15,7 @@ from pretrain.data.sources import check_data
 from pretrain.engine.control import Control
 from pretrain.engine.removals import check_same_shards
 from pretrain.engine.zero import Engine
-from pretrain.evaluation.curve import retrieval_curve, retrieval_split
+from pretrain.evaluation.curve import rank_split, retrieval_curve, retrieval_split
 from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.init import Start
 from pretrain.missing import check_built
@@ -22,6 +23,8 @@ from pretrain.tasks.contrastive import Contrast
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
+
+PICTURES_TRIED = 32  # of the retrieval set, by a dry run
 
 
 class Pretraining(Workload):
@@ -81,10 +84,25 @@ class Pretraining(Workload):
         languages = ' '.join(f'{task} {len(held_out.pools(task))}' for task in self.config.eval_tasks)
         return f'languages with held-out samples: {languages}; pictures of the retrieval set: {len(paths)}'
 
+    def try_evaluation(self, engine: Engine, control: Control) -> str:
+        """The held-out loss of one micro-batch of each task a rank, and the retrieval of the set's first pictures."""
+        held_out, split = self._samples(engine.rank), retrieval_split(self.config)
+        losses: Report = {}
+        for task in self.config.eval_tasks:
+            control.beat(f'the held-out loss of {task}')
+            pools = islice(held_out.batches(task, engine.rank, engine.world), 1)
+            losses |= heldout_losses(engine, {task: [(language, batches[:1]) for language, batches in pools]}, Contrast.of(self.config))
+        told = [f'held-out losses of a batch: {_means(losses)}']
+        if split is not None:
+            control.beat('the retrieval curve')
+            few = split.first(PICTURES_TRIED)
+            ranked = rank_split(engine, self.config, self.tokenizer, few)
+            told.append(f'retrieval of {len(few.names)} pictures in {len(ranked)} languages')
+        return '; '.join(told)
+
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
-        means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
-        lines = [f'held-out loss at step {evaluation["step"]}: {means or "no task has samples"}']
+        lines = [f'held-out loss at step {evaluation["step"]}: {_means(losses)}']
         if (right := losses.get('itm', {}).get('accuracy')) is not None:
             lines[0] += f'  accuracy of itm {right:.3f}'
         if retrieval:
@@ -97,6 +115,11 @@ class Pretraining(Workload):
         if self._held_out is None:
             self._held_out = HeldOut(self.config, self.tokenizer, speaks=rank == 0)
         return self._held_out
+
+
+def _means(losses: Report) -> str:
+    told = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
+    return told or 'no task has samples'
 
 
 def _beating(control: Control, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:
