@@ -81,7 +81,12 @@ def test_a_picture_that_only_an_evaluation_would_meet(export: Path, data: Path, 
 
 def test_a_benchmark_that_writes(export: Path, data: Path, tmp_path: Path) -> None:
     printed = succeed([*ranks(1), *words('multi30k-translation', export, data / 'multi30k', tmp_path / 'out'), '--dry-run'], tmp_path)
-    assert 'development set: 96 captions (en de), 48 pictures' in printed and re.search(r'  evaluated +BLEU of de [\d.]+  \(', printed) and CAN_START in printed and not list(tmp_path.iterdir())
+    assert (
+        'development set: 96 captions (en de), 48 pictures' in printed
+        and re.search(r'  evaluated +BLEU of de [\d.]+  \(', printed)
+        and CAN_START in printed
+        and not list(tmp_path.iterdir())
+    )
 
 
 @pytest.mark.parametrize('kind', ['picture', 'base', 'folder'])
