@@ -24,7 +24,7 @@ from downstream.report import table
 from pretrain.config import TASKS
 from pretrain.records import EVALUATION, read_lines
 from shards.arguments import Parser
-from shards.errors import UserError, run_command
+from shards.errors import UserError, continues, run_command
 
 CONFIG = Path('configs/sample.yaml')
 DS_CONFIG = Path('ds_configs/zero2.json')
@@ -32,6 +32,7 @@ ALL = 'all'
 LEAST = 1.02  # a loss without its task, by that with it: less would be no measurable change
 
 
+@continues()
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shards', type=Path, default=Path('runs/demo/shards'), help='shards of `make demo`; default: %(default)s')
