@@ -12,6 +12,7 @@ from pretrain.data.heldout import HeldOut
 from pretrain.data.images import read_picture
 from pretrain.data.loader import TrainLoader
 from pretrain.data.sources import check_data
+from pretrain.data.streams import Catalog
 from pretrain.engine.control import Control
 from pretrain.engine.removals import check_same_shards
 from pretrain.engine.zero import Engine
@@ -36,10 +37,11 @@ class Pretraining(Workload):
             raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
         check_built(config)
         super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
+        self._catalog = Catalog(config.data.shards, self.tokenizer, config.data.cache)
         self._held_out: HeldOut | None = None
 
     def check(self) -> dict[str, str]:
-        manifests = check_data(self.config, self.tokenizer)
+        manifests = check_data(self.config, self.tokenizer, self._catalog)
         split = retrieval_split(self.config)
         for language in split.captions if split else ():
             try:
@@ -71,7 +73,7 @@ class Pretraining(Workload):
         return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
 
     def amount(self, manifests: dict[str, str]) -> str:
-        return f'{len(manifests)} streams'
+        return self._catalog.amount()
 
     def open_evaluation(self, rank: int, world: int) -> str:
         held_out, split = self._samples(rank), retrieval_split(self.config)

@@ -23,6 +23,7 @@ from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine
+from pretrain.header import header
 from pretrain.journal import Journal
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
@@ -57,6 +58,7 @@ class Trainer:
             self.peak = None if peak is None else peak * self.engine.world  # FLOP/s of all ranks
             self.environment = {**environment(), 'kernels': self.engine.kernels}
             self._open(initialised=start is not None)
+            self.journal.say(header(workload, self.engine, self.manifests, self.done, self.peak))
             self.saver = Saver(self.engine, self.checkpoints, config, self.manifests, self.journal.sync)
 
     @property

@@ -55,5 +55,8 @@ class Log(Section):
         None, min_length=1, description='MLflow server (`http://…`) or folder that shows the run as well; none: none does (extra `track`)'
     )
     peak_tflops: float | None = Field(
-        None, gt=0, description="peak of one processor in TFLOP/s, of which `utilisation` is a share; none: by the GPU's name, if known"
+        None,
+        gt=0,
+        description="peak of one processor in TFLOP/s, of which `utilisation` is a share; none: by the GPU's name, if known, a CPU's as "
+        'measured at the start',
     )
