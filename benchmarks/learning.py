@@ -29,7 +29,7 @@ from pretrain.config import load_config
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import text_to_image
 from pretrain.records import METRICS, read_lines
-from shards.errors import run_command
+from shards.errors import continues, run_command
 from shards.schema import KINDS
 from shards.tables import table
 from shards.tokenizer import MODEL
@@ -41,6 +41,7 @@ PICTURED, UNPICTURED = ('en', 'de', 'fr', 'cs', 'ja', 'zh'), ('ru', 'uk', 'ta', 
 SETS = ('multi30k_seen', 'multi30k_emoji')
 
 
+@continues()
 def main() -> int:
     parser = arguments(__doc__, 'runs/bench', 'multi30k_seen, multi30k_emoji and tatoeba')
     parser.add_argument('--minutes', type=float, default=15.0, help='of training for each; default: %(default)s')

@@ -23,7 +23,7 @@ from pretrain.config import TASKS
 from pretrain.ports import free_port
 from pretrain.records import EVALUATION, read_lines
 from shards.arguments import Parser
-from shards.errors import UserError, run_command
+from shards.errors import UserError, continues, run_command
 from shards.tables import table
 
 CONFIG = Path('configs/sample.yaml')
@@ -32,6 +32,7 @@ ALL = 'all'
 LEAST = 1.02  # a loss without its task, by that with it: less would be no measurable change
 
 
+@continues()
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shards', type=Path, default=Path('runs/demo/shards'), help='shards of `make demo`; default: %(default)s')

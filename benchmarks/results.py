@@ -31,7 +31,7 @@ from downstream.metrics.captions import Tokens, cider
 from downstream.metrics.tokens import jieba_words, words
 from downstream.quickstart.steps import Step, Steps, clock
 from downstream.report import percent, write_text
-from shards.errors import run_command
+from shards.errors import continues, run_command
 from shards.tables import table
 
 Key = tuple[str, str, str]  # benchmark, metric, language
@@ -67,6 +67,7 @@ class Row:
         return float(np.mean(self.values)) - self.floor > 2 * self.error
 
 
+@continues()
 def main() -> int:
     parser = arguments(__doc__, 'runs/results', 'multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, coco, coco-cn, tatoeba')
     parser.add_argument('--steps', type=int, default=4000, help='of pre-training; default: %(default)s')

@@ -8,10 +8,11 @@ from dataclasses import fields
 from typing import Any
 
 from data_pipeline.settings import RULES, Settings, flag
-from shards.errors import UserError
+from shards.errors import UserError, continues
 from shards.schema import KINDS
 
 
+@continues()
 def run_build(options: argparse.Namespace) -> int:
     if options.workers > 1:
         from data_pipeline.work import prepare_workers
@@ -52,6 +53,7 @@ def run_build(options: argparse.Namespace) -> int:
     return 0
 
 
+@continues()
 def run_finish(options: argparse.Namespace) -> int:
     from data_pipeline.finish import finish
 
@@ -84,6 +86,7 @@ def run_verify(options: argparse.Namespace) -> int:
     return 1 if report.bad else 0
 
 
+@continues()
 def run_remove(options: argparse.Namespace) -> int:
     from data_pipeline.remove import remove
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -66,6 +66,10 @@ class Benchmark(ABC):
 
         Raises UserError for a language that the model has no code for, and a picture that cannot be read or decoded.
         """
+
+    @abstractmethod
+    def with_few(self, count: int) -> Self:
+        """The same with so many rows, or pictures with what is about them, of the development set: what a dry run evaluates."""
 
     @abstractmethod
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:

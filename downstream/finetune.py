@@ -31,7 +31,7 @@ from pretrain.ports import free_port
 from pretrain.preflight import check_newest_checkpoint
 from pretrain.records import EVALUATION, read_lines
 from pretrain.trainer import Trainer
-from shards.errors import UserError
+from shards.errors import UserError, continues
 
 BENCHMARKS: dict[str, type[Benchmark]] = {kind.name: kind for kind in (Retrieval, Translation, COCO, COCOCN, XVNLI, XGQA)}
 RUN = Path(__file__).with_name('run.py')
@@ -62,6 +62,7 @@ def prepare(benchmark: str, model: Path, data: Path, images: Path | None, out: P
     return Prepared(*compose(BENCHMARKS[benchmark], model, base, data, images, out, settings), base)
 
 
+@continues()
 def finetune(
     benchmark: str, model: Path, data: Path, images: Path | None, out: Path, settings: list[str], languages: list[str] | None,
     ranks: int | None, dry: bool = False,

@@ -32,6 +32,8 @@ BASE = 'model'  # the model that a fine-tuning starts from, among the hashes tha
 POSITIONS = 'visual_encoder.pos_embed'
 NEW = 'class_'  # parameters of the head, which the base model does not have
 
+TRIED = 8  # rows or pictures of the development set that a dry run evaluates, for each rank
+
 
 class FineTuning(Workload):
     """What `downstream/run.py` trains. Raises UserError for a tokenizer that is not there."""
@@ -62,6 +64,11 @@ class FineTuning(Workload):
 
     def open_evaluation(self, rank: int, world: int) -> str:
         return f'development set: {self.benchmark.open_development(self.config, self.tokenizer, rank, world)}'
+
+    def try_evaluation(self, engine: Engine, control: Control) -> str:
+        few = self.benchmark.with_few(TRIED * engine.world)
+        found = few.evaluate(engine, self.config, self.tokenizer, control)
+        return '' if found is None else ' '.join(f'{few.score} of {language} {score:.3f}' for language, score in found['dev'].items())
 
     def said(self, evaluation: Evaluation) -> list[str]:
         scores = '  '.join(f'{language} {100 * score:.2f}' for language, score in evaluation['dev'].items())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -66,6 +67,11 @@ class Retrieval(Benchmark):
 
     def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
         return open_split(self.dev, config, tokenizer, rank, world)
+
+    def with_few(self, count: int) -> Self:
+        few = copy(self)
+        few.dev = self.dev.first(count)
+        return few
 
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         split = read_split(self.data, TEST, languages, self.images)

@@ -30,8 +30,9 @@ from pretrain.engine.saver import Saver
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
-from pretrain.journal import say
+from pretrain.header import in_lines, told
 from pretrain.preflight import check_run
+from pretrain.terminal import say
 from pretrain.trainer import make_engine
 from pretrain.workload import Workload
 from pretrain.writable import check_writable
@@ -63,15 +64,20 @@ def dry_run(workload: Workload, ds_config: str | None) -> int:
         engine = make_engine(workload, weights, ds_config)
         start = _start(workload, engine, control, manifests)
         saver = Saver(engine, out / 'checkpoints', config, manifests)  # its copies are part of the memory that a run takes
-        told = _told(workload, engine, manifests, start)
+        found = told(workload, engine, manifests)
+        found['model'] += f'; {start.words}'
         with attention_kernel(engine.device):
             steps = _steps(workload, engine, control, start)
         del saver
         if not control.stopping:
-            told['evaluation'] = _try(control, 'the evaluation data', lambda: workload.open_evaluation(engine.rank, engine.world))
+            found['evaluation'] = _try(control, 'the evaluation data', lambda: workload.open_evaluation(engine.rank, engine.world))
         if not control.stopping:
-            told['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
-    return _end(config, engine, control, {**told, **steps, 'memory': _memory(engine)})
+            began = time.perf_counter()
+            tried = _try(control, 'an evaluation of a few samples', lambda: workload.try_evaluation(engine, control))
+            found['evaluated'] = f'{tried}  ({time.perf_counter() - began:.1f} s)'
+        if not control.stopping:
+            found['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
+    return _end(config, engine, control, {**found, **steps, 'memory': _memory(engine)})
 
 
 def _start(workload: Workload, engine: Engine, control: Control, manifests: dict[str, str]) -> Start:
@@ -156,19 +162,6 @@ def _room(folder: Path, engine: Engine) -> str:
     return f'{folder} can be written; {free / 1e9:.1f} GB free, one takes {needed / 1e9:.3f} GB'
 
 
-def _told(workload: Workload, engine: Engine, manifests: dict[str, str], start: Start) -> dict[str, str]:
-    config = workload.config
-    hosts: list[str] = [''] * engine.world
-    dist.all_gather_object(hosts, socket.gethostname())
-    kernels = ' '.join(f'{operation}={backend}' for operation, backend in engine.kernels.items())
-    return {
-        'processes': f'{engine.world} on {len(set(hosts))} machines, {engine.device.type}',
-        'data': f'{workload.amount(manifests)}; tokenizer of {workload.tokenizer.vocabulary:,} ids',
-        'model': f'{sum(engine.group_sizes):,} parameters, {config.precision}; {start.words}',
-        'kernels': kernels,
-    }
-
-
 def _memory(engine: Engine) -> str:
     """The largest of all ranks; AdamW's moments, which the first step makes, are added."""
     on_cuda = engine.device.type == 'cuda'
@@ -185,16 +178,15 @@ def _memory(engine: Engine) -> str:
     return said
 
 
-def _end(config: Config, engine: Engine, control: Control, told: dict[str, str]) -> int:
+def _end(config: Config, engine: Engine, control: Control, found: dict[str, str]) -> int:
     if engine.rank == 0:
         if control.stopping == MISTAKE:
             say(f'error: {control.mistake}')
         elif control.stopping:
             say(f'dry run stopped by {Signals(control.stopping - 128).name}')
         else:
-            lines = [f'  {name:11s}  {value}' for name, value in told.items()]
             done = f'dry run: this run can start; no step was made, nothing was written to {config.out}'
-            say('\n'.join([*lines, done]))
+            say(f'{in_lines(found)}\n{done}')
     dist.barrier()
     dist.destroy_process_group()
     return control.stopping

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pretrain.engine.step import StepResult
 from pretrain.lock import RunLock
 from pretrain.progress import Progress
 from pretrain.records import ENVIRONMENT, Records
+from pretrain.terminal import say
 from pretrain.workload import Evaluation
 from shards.durable import replace
 from shards.errors import UserError
@@ -121,7 +121,3 @@ class Journal:
             remedy = f'make room in {self.out}' if full else f'correct that in {self.out}'
             what = f'the records of the run cannot be written ({error.strerror})'
             raise UserError(f'{what}; {remedy} and start the same command again') from None
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

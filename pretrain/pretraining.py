@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pretrain.config import Config
@@ -11,10 +12,11 @@ from pretrain.data.heldout import HeldOut
 from pretrain.data.images import read_picture
 from pretrain.data.loader import TrainLoader
 from pretrain.data.sources import check_data
+from pretrain.data.streams import Catalog
 from pretrain.engine.control import Control
 from pretrain.engine.removals import check_same_shards
 from pretrain.engine.zero import Engine
-from pretrain.evaluation.curve import retrieval_curve, retrieval_split
+from pretrain.evaluation.curve import rank_split, retrieval_curve, retrieval_split
 from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.init import Start
 from pretrain.missing import check_built
@@ -22,6 +24,8 @@ from pretrain.tasks.contrastive import Contrast
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
+
+PICTURES_TRIED = 32  # of the retrieval set, by a dry run
 
 
 class Pretraining(Workload):
@@ -33,10 +37,11 @@ class Pretraining(Workload):
             raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
         check_built(config)
         super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
+        self._catalog = Catalog(config.data.shards, self.tokenizer, config.data.cache)
         self._held_out: HeldOut | None = None
 
     def check(self) -> dict[str, str]:
-        manifests = check_data(self.config, self.tokenizer)
+        manifests = check_data(self.config, self.tokenizer, self._catalog)
         split = retrieval_split(self.config)
         for language in split.captions if split else ():
             try:
@@ -68,7 +73,7 @@ class Pretraining(Workload):
         return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
 
     def amount(self, manifests: dict[str, str]) -> str:
-        return f'{len(manifests)} streams'
+        return self._catalog.amount()
 
     def open_evaluation(self, rank: int, world: int) -> str:
         held_out, split = self._samples(rank), retrieval_split(self.config)
@@ -81,10 +86,25 @@ class Pretraining(Workload):
         languages = ' '.join(f'{task} {len(held_out.pools(task))}' for task in self.config.eval_tasks)
         return f'languages with held-out samples: {languages}; pictures of the retrieval set: {len(paths)}'
 
+    def try_evaluation(self, engine: Engine, control: Control) -> str:
+        """The held-out loss of one micro-batch of each task a rank, and the retrieval of the set's first pictures."""
+        held_out, split = self._samples(engine.rank), retrieval_split(self.config)
+        losses: Report = {}
+        for task in self.config.eval_tasks:
+            control.beat(f'the held-out loss of {task}')
+            pools = islice(held_out.batches(task, engine.rank, engine.world), 1)
+            losses |= heldout_losses(engine, {task: [(language, batches[:1]) for language, batches in pools]}, Contrast.of(self.config))
+        told = [f'held-out losses of a batch: {_means(losses)}']
+        if split is not None:
+            control.beat('the retrieval curve')
+            few = split.first(PICTURES_TRIED)
+            ranked = rank_split(engine, self.config, self.tokenizer, few)
+            told.append(f'retrieval of {len(few.names)} pictures in {len(ranked)} languages')
+        return '; '.join(told)
+
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
-        means = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
-        lines = [f'held-out loss at step {evaluation["step"]}: {means or "no task has samples"}']
+        lines = [f'held-out loss at step {evaluation["step"]}: {_means(losses)}']
         if (right := losses.get('itm', {}).get('accuracy')) is not None:
             lines[0] += f'  accuracy of itm {right:.3f}'
         if retrieval:
@@ -97,6 +117,11 @@ class Pretraining(Workload):
         if self._held_out is None:
             self._held_out = HeldOut(self.config, self.tokenizer, speaks=rank == 0)
         return self._held_out
+
+
+def _means(losses: Report) -> str:
+    told = '  '.join(f'{task} {report["mean"]:.3f}' for task, report in losses.items() if report['mean'] is not None)
+    return told or 'no task has samples'
 
 
 def _beating(control: Control, pool: Iterable[tuple[str, list[TaskBatch]]], doing: str) -> Iterator[tuple[str, list[TaskBatch]]]:

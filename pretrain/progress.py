@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pretrain.config import Config
+from pretrain.terminal import is_live, say, show
 
 if TYPE_CHECKING:  # imports torch, which the report need not wait for
     from pretrain.engine.step import StepResult
@@ -41,7 +41,8 @@ def step_line(result: StepResult, done: int, lr: float, scale: float, seconds: f
 
 
 class Progress:
-    """Prints one line every `log.every` steps, and for the first step. `skipped`: updates that were not made before this start."""
+    """Prints one line every `log.every` steps, and for the first step; on a terminal it draws a panel of every step instead, in the same
+    place, and prints the last step's line. `skipped`: updates that were not made before this start."""
 
     def __init__(self, config: Config, done: int, skipped: int = 0):
         self.config, self.skipped = config, skipped
@@ -56,20 +57,18 @@ class Progress:
         self.lines.append(line)
         if result.skipped:
             self.skipped += 1
-            print(f'step {done}: the update was skipped, {result.problem}', file=sys.stderr, flush=True)
-        if done % self.config.log.every and done not in (self.first, self.config.steps):
+            say(f'step {done}: the update was skipped, {result.problem}')
+        last = done == self.config.steps
+        live = is_live() and not last
+        if not live and done % self.config.log.every and done != self.first and not last:
             return
-        losses = ' '.join(f'{task} {loss:.3f}' for task, loss in result.losses.items())
-        parts = [
-            f'step {done}/{self.config.steps}',
-            f'loss {result.total:.3f}',
-            losses,
-            f'lr {line["lr"]:.2e}',
-            f'|g| {result.grad_norm:.2f}',
-            f'temperature {1 / line["logit_scale"]:.4f}',
-            *self._speed(done, result.size),
-        ]
-        print('  '.join(parts), file=sys.stderr, flush=True)
+        step, speed = f'step {done}/{self.config.steps}', self._speed(done, result.size)
+        loss, losses = f'loss {result.total:.3f}', [f'{task} {loss:.3f}' for task, loss in result.losses.items()]
+        other = [f'lr {line["lr"]:.2e}', f'|g| {result.grad_norm:.2f}', f'temperature {1 / line["logit_scale"]:.4f}']
+        if live:
+            show([f'{step} ({done / self.config.steps:.0%})', *speed, loss, *losses, *other])
+        else:
+            say('  '.join([step, loss, ' '.join(losses), *other, *speed]))
 
     def _speed(self, done: int, size: int) -> list[str]:
         """Of the last steps."""

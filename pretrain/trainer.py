@@ -23,6 +23,7 @@ from pretrain.engine.resume import changed_settings, from_rank_0
 from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine
+from pretrain.header import header
 from pretrain.journal import Journal
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
@@ -57,6 +58,7 @@ class Trainer:
             resumed = self.checkpoints.resume(initialised=start is not None)
             self.done = max(0, self.checkpoints.saved)  # updates
             self.history: list[Evaluation] = self._open(resumed)  # the run's evaluations so far, on every rank
+            self.journal.say(header(workload, self.engine, self.manifests, self.done, self.peak))
 
     def run(self) -> int:
         """Returns the exit code. Raises UserError, on every rank, when the run can neither go on nor go back."""

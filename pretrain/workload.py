@@ -69,6 +69,13 @@ class Workload(ABC):
         """
 
     @abstractmethod
+    def try_evaluation(self, engine: Engine, control: Control) -> str:
+        """Make of `evaluate` a small part of every kind: every forward, exchange and score, of few samples, which `open_evaluation` has
+        found to be readable. All ranks together. Returns what came of it, as a dry run says it; '' when the run is asked to stop meanwhile.
+        Raises UserError for what `evaluate` would end with.
+        """
+
+    @abstractmethod
     def said(self, evaluation: Evaluation) -> list[str]:
         """The lines in which a person reads an evaluation."""
 

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from shards.errors import UserError
@@ -28,8 +29,10 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f'{message}; see `{self.prog} --help`')
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
-        args = sys.argv[1:] if args is None else args
+        """Reads `~`, which a shell leaves as it is in `--out=~/run`, as the home folder.
+
+        Looks for unknown flags first: with one misspelt, argparse would only say that another is required."""
+        args = [_at_home(word) for word in (sys.argv[1:] if args is None else args)]
         if self._subparsers is None:
             for word in args:
                 name = word.partition('=')[0]
@@ -46,3 +49,8 @@ class Parser(argparse.ArgumentParser):
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), 1, 0.4)
     return f'; the nearest is {near[0]}' if near else ''
+
+
+def _at_home(word: str) -> str:
+    flag, equals, value = word.partition('=') if word.startswith('--') else ('', '', word)
+    return flag + equals + (str(Path(value).expanduser()) if value == '~' or value.startswith('~/') else value)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """What went wrong, which file (and row), and the remedy, in one line; only a list of commands stands below it."""
 
     code = 2  # exit code of a command that ends with it
+
+
+class Continued(KeyboardInterrupt):
+    """Ctrl-C in the middle of what goes on from there when it is started again."""
+
+
+@contextmanager
+def continues() -> Iterator[None]:
+    """For what continues when the same command runs again: Ctrl-C ends it with a line that says so. Also a decorator."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Continued from None
 
 
 def run_command(main: Callable[[], int | None]) -> int:
@@ -20,6 +34,7 @@ def run_command(main: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
         return error.code
-    except KeyboardInterrupt:
-        print('interrupted; run the same command again to continue', file=sys.stderr, flush=True)
+    except KeyboardInterrupt as stop:
+        how = '; run the same command again to continue' if isinstance(stop, Continued) else ''
+        print(f'interrupted{how}', file=sys.stderr, flush=True)
         return 130

@@ -16,7 +16,7 @@ from typing import Any
 
 from downstream.launch import STOPS, run_group
 from downstream.report import write_json
-from shards.errors import UserError
+from shards.errors import UserError, continues
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Steps:
             raise UserError(f'{self.path} cannot be read ({error}); delete it to run every step again') from None
         self.started = time.monotonic()
 
+    @continues()
     def run(self, steps: list[Step]) -> dict[str, float]:
         """Run what is not done; returns the seconds of each step, of earlier starts too. Raises UserError when a command fails."""
         again = False  # once a step has run, those after it have new inputs

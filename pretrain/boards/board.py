@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 
 from pretrain.boards.scalars import Scalars
+from pretrain.terminal import say
 
 WAITING = 10_000  # lines that wait for a slow board at most
 LAST = 60.0  # seconds that the end of a run waits for a board
@@ -113,4 +113,4 @@ class Background(Board):
 
 
 def warn(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    say(message)

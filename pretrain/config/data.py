@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pretrain.config.section import Section
+from pretrain.config.section import Folder, Section
 from shards.schema import KINDS
 
 PICTURES = [corpus for corpus, kind in KINDS.items() if kind == 'pictures']
@@ -22,9 +22,9 @@ Pictures = Annotated[str, AfterValidator(_known)]
 
 
 class Data(Section):
-    shards: str = Field('data/shards', description='folder that holds <corpus>/<split>/… as data_pipeline builds it')
-    tokenizer: str = Field('data/tokenizer', description='folder of the tokenizer; its fingerprint must be that of the text shards')
-    cache: str | None = Field(
+    shards: Folder = Field('data/shards', description='folder that holds <corpus>/<split>/… as data_pipeline builds it')
+    tokenizer: Folder = Field('data/tokenizer', description='folder of the tokenizer; its fingerprint must be that of the text shards')
+    cache: Folder | None = Field(
         None, description='folder for decompressed copies of compressed shards, as large as they are; none: one in the temporary folder'
     )
     pictures: list[Pictures] = Field(

@@ -13,6 +13,19 @@ from pydantic import BaseModel, ValidationError
 from pretrain.config.root import Config
 from shards.errors import UserError
 
+BOOL = 'tag:yaml.org,2002:bool'
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.1, but only `true` and `false` are truth values: `no` is Norwegian, and where a truth value is wanted still one."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] != BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(BOOL, re.compile('^(true|True|TRUE|false|False|FALSE)$'), list('tTfF'))
+
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
     """The configuration of a YAML file (none: the defaults) with `key.sub=value` arguments on top.
@@ -20,7 +33,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     A file may name another one, relative to itself, as its `base`, and then holds only what differs. Raises UserError that names the key,
     the file and the valid choices.
     """
-    raw: dict[str, Any] = {} if path is None else _read(Path(path), ())
+    raw: dict[str, Any] = {} if path is None else _read(Path(path).expanduser(), ())
     override(raw, overrides or [])
     return validated(raw, path)
 
@@ -50,7 +63,7 @@ def dump_config(config: Config) -> str:
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """The settings of a file on top of those of its `base`; `above` are the files that led here."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding='utf8')) or {}
+        raw = yaml.load(path.read_text(encoding='utf8'), Loader) or {}
     except FileNotFoundError:
         named = f', which {above[-1]} names as its base,' if above else ''
         raise UserError(f'configuration {path}{named} does not exist; see configs/') from None
@@ -67,7 +80,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f'configuration {path}: base = {base!r} must be the path of another configuration, relative to this one')
     if path.resolve() in {file.resolve() for file in above}:
         raise UserError(f'configuration {path} is, over `base`, its own base; take one of these out')
-    return _merged(_read(path.parent / base, (*above, path)), raw)
+    return _merged(_read(path.parent / Path(base).expanduser(), (*above, path)), raw)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(setting: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader)
     except yaml.YAMLError:
         raise UserError(f'{setting!r}: the value is not valid YAML') from None
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
@@ -117,6 +130,8 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
     if first['type'] == 'literal_error':  # one of some words
         alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
         said += f'; did you mean {alike[0]}?' if alike else ''
+        if ',' in str(first['input']) and isinstance(first['loc'][-1], int):  # `tasks=mlm,mt`
+            said += f'; a list is written {where.rpartition(".")[0]}=[{first["input"]}]'
     return said
 
 

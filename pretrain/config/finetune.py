@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from pretrain.config.section import Section
+from pretrain.config.section import Folder, Section
 
 Benchmark = Literal['multi30k-retrieval', 'multi30k-translation', 'coco', 'coco-cn', 'xvnli', 'xgqa']
 
 
 class FineTune(Section):
     benchmark: Benchmark = Field(description='what is learned')
-    model: str = Field(description='folder of the run or export that it starts from')
-    data: str = Field(description='folder of the benchmark, in its own layout')
-    images: str | None = Field(None, description='folder of its pictures; none: DATA/images')
+    model: Folder = Field(description='folder of the run or export that it starts from')
+    data: Folder = Field(description='folder of the benchmark, in its own layout')
+    images: Folder | None = Field(None, description='folder of its pictures; none: DATA/images')
     languages: list[str] = Field(
         default_factory=lambda: ['en'], min_length=1, description='languages that are trained on; of translations: those translated into'
     )

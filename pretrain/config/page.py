@@ -22,8 +22,9 @@ HEAD = f"""# Configuration
 
 Every setting of a run. A YAML file holds those that differ from the defaults (`--config FILE`; the files in `configs/` are examples), and
 `key.sub=value` on the command line replaces them, e.g. `steps=100 batch.global=64 tasks=[cmcl,mt]`. A file may name another one as its
-`base`, relative to itself, and then holds only what differs. An unknown setting is an error that names the nearest one. `--print-config`
-behind `python pretrain/run.py` prints what a run would have, and `RUN/config.yaml` keeps what it had.
+`base`, relative to itself, and then holds only what differs. A single word for a list is a list of one (`tasks=cmcl`), `~` at the
+beginning of a path is the home folder, and `no` among languages is Norwegian. An unknown setting is an error that names the nearest
+one. `--print-config` behind `python pretrain/run.py` prints what a run would have, and `RUN/config.yaml` keeps what it had.
 
 A *task* is one of the paper's ({', '.join(get_args(PaperTask))}), UC2's vtlm, or, in a fine-tuning, one of
 {', '.join(get_args(FineTuneTask))}.

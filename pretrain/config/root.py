@@ -12,7 +12,7 @@ from pretrain.config.finetune import FineTune
 from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
-from pretrain.config.section import Section
+from pretrain.config.section import Folder, Section
 from pretrain.config.tasks import Batch, FineTuneTask, PaperTask, Task, TaskOptions
 from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
 
@@ -20,7 +20,9 @@ from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
 class Config(Section):
     """A run."""
 
-    out: str = Field('runs/paper', description='folder of checkpoints, metrics and events; a second start with the same folder continues')
+    out: Folder = Field(
+        'runs/paper', description='folder of checkpoints, metrics and events; a second start with the same folder continues'
+    )
     steps: int = Field(60_000, gt=0, description='optimizer steps of the whole run')
     seed: int = Field(0, ge=0, description='of initial weights, order of the data, every choice about a sample, dropout')
     tasks: list[Task] = Field(default_factory=lambda: list(get_args(PaperTask)), min_length=1, description='tasks that are trained')

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import os
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+Folder = Annotated[str, AfterValidator(os.path.expanduser)]  # `~` is the home folder, as in a shell
 
 
 class Section(BaseModel):
     """Settings that belong together; an unknown one is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(extra='forbid', validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode='before')
+    @classmethod
+    def _one_of_a_list(cls, raw: Any) -> Any:
+        """A single word for a list is a list of one: `tasks=cmcl`."""
+        if not isinstance(raw, dict):
+            return raw
+        names = {field.alias or name for name, field in cls.model_fields.items() if _is_list(field.annotation)}
+        return {key: [value] if key in names and isinstance(value, str) else value for key, value in raw.items()}
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a field holds a list, or may hold one beside None."""
+    return any(get_origin(one) is list for one in (annotation, *get_args(annotation)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pretrain.config.section import Section
+from pretrain.config.section import Folder, Section
 from pretrain.config.tasks import Task
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -29,7 +29,7 @@ class Checkpoint(Section):
 
 
 class Retrieval(Section):
-    data: str | None = Field(None, description="a folder in Multi30k's layout, ranked zero-shot at every evaluation; none: no curve")
+    data: Folder | None = Field(None, description="a folder in Multi30k's layout, ranked zero-shot at every evaluation; none: no curve")
     split: str = Field('test_2016_flickr', description='name of the image list and the caption files')
     languages: list[str] = Field(default_factory=list, description='in any spelling; empty: every language that the folder has')
 
@@ -51,9 +51,12 @@ class Log(Section):
     wandb: str | None = Field(
         None, min_length=1, description='project of Weights & Biases that shows the run as well; none: no project does (extra `track`)'
     )
-    mlflow: str | None = Field(
+    mlflow: Folder | None = Field(
         None, min_length=1, description='MLflow server (`http://…`) or folder that shows the run as well; none: none does (extra `track`)'
     )
     peak_tflops: float | None = Field(
-        None, gt=0, description="peak of one processor in TFLOP/s, of which `utilisation` is a share; none: by the GPU's name, if known"
+        None,
+        gt=0,
+        description="peak of one processor in TFLOP/s, of which `utilisation` is a share; none: by the GPU's name, if known, a CPU's as "
+        'measured at the start',
     )

@@ -95,6 +95,17 @@ def rank_positions(config: Config, task: str, rank: int, world: int) -> range:
 
 def possible_worlds(config: Config) -> str:
     """The numbers of processes that share the global batch of every task equally, in words; of many, the largest."""
-    common = math.gcd(*(config.batch.size(task) for task in config.tasks))
-    worlds = [str(world) for world in range(1, common + 1) if common % world == 0][-8:]
+    worlds = [str(world) for world in _worlds(config)][-8:]
     return ' or '.join(filter(None, (', '.join(worlds[:-1]), worlds[-1])))
+
+
+def nearest_worlds(config: Config, world: int) -> list[int]:
+    """Of those numbers the next below `world` and the next above it, where there is one."""
+    worlds = _worlds(config)
+    return [*[fewer for fewer in worlds if fewer < world][-1:], *[more for more in worlds if more > world][:1]]
+
+
+def _worlds(config: Config) -> list[int]:
+    """Ascending."""
+    common = math.gcd(*(config.batch.size(task) for task in config.tasks))
+    return [world for world in range(1, common + 1) if common % world == 0]

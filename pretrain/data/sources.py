@@ -30,9 +30,12 @@ class Source:
         return np.diff(np.searchsorted(self.subset, self.stream.starts)).tolist()
 
 
-def check_data(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
-    """Stream -> sha256 of its manifest, of all that the run trains on. Raises UserError naming what is missing or does not fit the run."""
-    catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
+def check_data(config: Config, tokenizer: Tokenizer, catalog: Catalog | None = None) -> dict[str, str]:
+    """Stream -> sha256 of its manifest, of all that the run trains on; `catalog` has those streams then.
+
+    Raises UserError naming what is missing or does not fit the run.
+    """
+    catalog = catalog or Catalog(config.data.shards, tokenizer, config.data.cache)
     for task in config.tasks:
         train_sources(config, catalog, task)
     return catalog.digests()

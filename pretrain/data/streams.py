@@ -166,6 +166,12 @@ class Catalog:
         """Stream name -> sha256 of its manifest, of every stream in use: tells a resumed run whether its data is still the same."""
         return {stream.name: stream.digest for streams in self._streams.values() for stream in streams}
 
+    def amount(self) -> str:
+        """How much the streams in use hold, in words."""
+        used = [stream for streams in self._streams.values() for stream in streams]
+        shards, samples = sum(len(stream.sizes) for stream in used), sum(map(len, used))
+        return f'{len(used)} streams, {shards:,} shards, {samples:,} samples'
+
     def _folders(self, corpus: str, split: str) -> Sequence[Location]:
         folder = self.root / corpus / split
         if not folder.is_dir():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.config import Config
+from pretrain.engine.ds_keys import check_keys
 from shards.errors import UserError
 
 AUTO = 'auto'
@@ -18,12 +19,15 @@ AUTO = 'auto'
 def resolve_ds_config(path: str | Path | None, config: Config, world: int, accelerator: str) -> dict[str, Any]:
     """DeepSpeed's configuration as a dict without `auto`. `accelerator` is DeepSpeed's name, 'cuda' or 'cpu'.
 
-    Raises UserError when the file is missing, is not JSON, or fixes what the YAML owns to another value.
+    Raises UserError when the file is missing, is not JSON, has a key that DeepSpeed does not know, or fixes what the YAML owns to another
+    value.
     """
     raw: dict[str, Any] = json.loads(DEFAULT.read_text(encoding='utf8')) if path is None else _read(Path(path))
     for key in SECTIONS:
         if not isinstance(raw.get(key, {}), dict):
             raise UserError(f'{path}: {key} must be an object, e.g. {{"{SECTIONS[key]}": …}}')
+    if path is not None and _unfamiliar(raw):  # DeepSpeed, which is asked then, takes seconds to import
+        check_keys(raw, path)
     # One optimizer step is many backward passes of different tasks: pretrain/engine/step.py counts them itself, DeepSpeed sees one.
     owned: dict[str, Any] = {
         'train_batch_size': world,
@@ -71,6 +75,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(f'DeepSpeed configuration {path} must be a JSON object')
     return raw
+
+
+def _unfamiliar(raw: dict[str, Any]) -> bool:
+    """Whether there is a key that the shipped file has not."""
+    shipped = json.loads(DEFAULT.read_text(encoding='utf8'))
+    if not raw.keys() <= shipped.keys():
+        return True
+    return any(
+        isinstance(part, dict) and not part.keys() <= shipped[key].keys() for key, part in raw.items() if isinstance(shipped[key], dict)
+    )
 
 
 def _own(raw: dict[str, Any], key: str, value: Any, path: str | Path | None) -> None:

@@ -7,6 +7,7 @@ backward has two products for each of the forward.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import torch
@@ -26,13 +27,30 @@ PEAKS = {
 
 
 def peak_flops(given: float | None, device: torch.device) -> float | None:
-    """FLOP/s that `device` can do at most: `given` (TFLOP/s), else by its name; None where that is not known, as of every CPU."""
+    """FLOP/s that `device` can do at most: `given` (TFLOP/s), else by its name, a CPU's as measured; None of a GPU without
+    a known name.
+    """
     if given is not None:
         return given * 1e12
     if device.type != 'cuda':
-        return None
+        return max(measured_flops(torch.float32), measured_flops(torch.bfloat16))
     name = torch.cuda.get_device_name(device)
     return next((tera * 1e12 for start, tera in PEAKS.items() if name.startswith(start)), None)
+
+
+def measured_flops(dtype: torch.dtype, size: int = 1024) -> float:
+    """FLOP/s of the fastest of three products of two square matrices on the CPU, with the threads that this process has: less than the
+    best that it can do, where another process takes part of it. A tenth of a second or less on most machines.
+    """
+    one = torch.ones(size, size, dtype=dtype)
+    small = one[:64, :64]
+    torch.mm(small, small)  # what is set up once
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        torch.mm(one, one)
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
 
 
 class Flops:

@@ -52,6 +52,15 @@ class Split:
         except OSError as error:
             raise UserError(f'picture {self.paths[row]} cannot be read ({error.strerror}); see its file permissions') from None
 
+    def first(self, count: int) -> Split:
+        """The first `count` pictures with their captions."""
+        captions = {}
+        for language, of in self.captions.items():
+            kept = [number for number, row in enumerate(of.rows) if row < count]
+            texts, rows = [of.texts[number] for number in kept], [of.rows[number] for number in kept]
+            captions[language] = Captions(of.language, texts, rows, of.sources)
+        return Split(self.root, self.name, self.names[:count], self.paths[:count], captions)
+
     def sha256(self) -> str:
         """Hash of all that an evaluation of this split depends on: names, bytes of the pictures, captions and their pictures."""
         digest = hashlib.sha256()

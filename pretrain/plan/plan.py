@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pretrain.config import Config
+from pretrain.data.order import nearest_worlds
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.plan.batches import Lengths, Shape, planned_batch
 from pretrain.plan.cluster import Cluster, communication, reading, timing
@@ -38,8 +39,9 @@ def make_plan(
     for task in config.tasks:
         if config.batch.size(task) % cluster.gpus:
             size = config.batch.size(task)
-            why = f'cannot be shared equally by {cluster.gpus} GPUs; choose another --gpus or batch.global'
-            raise UserError(f'{size} samples of {task} {why}')
+            near = ' or '.join(f'--gpus {number}' for number in nearest_worlds(config, cluster.gpus))
+            key = f'batch.tasks.{task}' if task in config.batch.tasks else 'batch.global'
+            raise UserError(f'{size} samples of {task} cannot be shared equally by {cluster.gpus} GPUs; {near} can, or set {key}')
     resolved = resolve_ds_config(ds_config, config, cluster.gpus, 'cuda')
     mean = Shape(_around(assumed.caption_tokens, config.data.caption_tokens), _around(assumed.text_tokens, config.data.text_tokens))
     say('memory: tracing every task with sequences of full length')

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
 
 from pretrain.boards.scalars import of_evaluation, of_event, of_metrics
+from pretrain.config.tasks import Task
 
 POINTS = 1000  # of a series at most: what a screen can show, and what keeps the page small
+STYLES = {'total': -1, **{task: number for number, task in enumerate(get_args(Task))}}  # of tasks, in every chart of every run
+BY_LANGUAGE = ('tokens/', 'retrieval_r10/', 'retrieval_i2t_r10/', 'heldout_', 'dev/')
 Point = tuple[int, float]
 Chart = dict[str, Any]
 
@@ -74,27 +77,29 @@ class Curves:
 
     def charts(self) -> list[Chart]:
         """The page's charts, without those that nothing is known of."""
-        losses = self._group('loss/')
         heldout = {name.removeprefix('heldout_'): name + '/' for name in self._groups('heldout_')}
+        score = f'{self.score[0].upper()}{self.score[1:]} on the development set'
         found = [
-            self._chart('losses', 'Training loss', 'nats', losses),
-            self._chart('losses', 'Held-out loss, mean over languages', 'nats', self._group('heldout/')),
-            *(self._chart('losses', f'Held-out loss of {task}, by language', 'nats', self._group(name)) for task, name in heldout.items()),
-            self._chart('losses', 'Accuracy on held-out pairs', '', self._group('accuracy/')),
-            self._chart('retrieval', 'Zero-shot text to image, R@10', '', self._group('retrieval_r10/')),
-            self._chart('retrieval', 'Zero-shot image to text, R@10', '', self._group('retrieval_i2t_r10/')),
-            self._chart('retrieval', f'{self.score[0].upper()}{self.score[1:]} on the development set', '', self._group('dev/')),
-            self._chart('optimisation', 'Learning rate', '', self._one('lr')),
-            self._chart('optimisation', 'Gradient norm before clipping', '', self._one('grad_norm')),
-            self._chart('optimisation', 'Temperature of the contrast', '', self._one('temperature')),
-            self._chart('optimisation', 'Skipped updates so far', 'updates', self._one('skipped')),
-            self._chart('speed', 'Samples a second', 'samples/s', self._group('samples_per_s/')),
-            self._chart('speed', "Utilisation: matrix products by the processors' peak", '', self._one('utilisation')),
-            self._chart('speed', "Data wait: share of a step's time", '', self._one('data_wait')),
-            self._chart('speed', 'Time of a step', 's', self._one('seconds')),
-            self._chart('speed', 'Checkpoints', 's', self._group('checkpoint/')),
-            self._chart('data', 'Tokens so far, by language', 'tokens', self._group('tokens/')),
-            self._chart('data', 'Masks, prefixes, negatives', '', self._group('examples/')),
+            self._tasks('losses', 'Training loss', 'nats', 'loss/'),
+            self._tasks('losses', 'Held-out loss, mean over languages', 'nats', 'heldout/'),
+            *(self._languages('losses', f'Held-out loss of {task}, by language', 'nats', name) for task, name in heldout.items()),
+            self._tasks('losses', 'Accuracy on held-out pairs', '', 'accuracy/'),
+            self._languages('retrieval', 'Zero-shot text to image, R@10', '', 'retrieval_r10/'),
+            self._languages('retrieval', 'Zero-shot image to text, R@10', '', 'retrieval_i2t_r10/'),
+            self._languages('retrieval', score, '', 'dev/'),
+            self._one('optimisation', 'Learning rate', '', 'lr'),
+            self._one('optimisation', 'Gradient norm before clipping', '', 'grad_norm'),
+            self._one('optimisation', 'Temperature of the contrast', '', 'temperature'),
+            self._one('optimisation', 'Skipped updates so far', 'updates', 'skipped'),
+            self._tasks('speed', 'Samples a second', 'samples/s', 'samples_per_s/'),
+            self._one('speed', "Utilisation: matrix products by the processors' peak", '', 'utilisation'),
+            self._one('speed', "Data wait: share of a step's time", '', 'data_wait'),
+            self._one('speed', 'Time of a step', 's', 'seconds'),
+            self._chart('speed', 'Checkpoints', 's', self._group('checkpoint/'), {'stall': 1}),
+            self._languages('data', 'Tokens so far, by language', 'tokens', 'tokens/'),
+            self._tasks('data', 'Masks of a sample', '', 'examples/masks.'),
+            self._tasks('data', 'Share of samples with a prefix', '', 'examples/prefixed.'),
+            self._tasks('data', 'Negatives of a step', 'pairs', 'examples/negatives.'),
         ]
         return [chart for chart in found if chart['series']]
 
@@ -106,12 +111,21 @@ class Curves:
         found = sorted(self.series, key=lambda name: name != f'{start}total')
         return {name.removeprefix(start): self.series[name] for name in found if name.startswith(start)}
 
-    def _one(self, name: str) -> dict[str, Series]:
-        return {name: self.series[name]} if name in self.series else {}
+    def _tasks(self, tab: str, title: str, unit: str, start: str) -> Chart:
+        return self._chart(tab, title, unit, self._group(start), STYLES)
 
-    def _chart(self, tab: str, title: str, unit: str, series: dict[str, Series]) -> Chart:
+    def _languages(self, tab: str, title: str, unit: str, start: str) -> Chart:
+        """A language looks the same in every chart of a page."""
+        every = sorted({name.partition('/')[2] for name in self.series if name.startswith(BY_LANGUAGE)})
+        return self._chart(tab, title, unit, self._group(start), {language: number for number, language in enumerate(every)})
+
+    def _one(self, tab: str, title: str, unit: str, name: str) -> Chart:
+        return self._chart(tab, title, unit, {name: self.series[name]} if name in self.series else {}, {})
+
+    def _chart(self, tab: str, title: str, unit: str, series: dict[str, Series], styles: Mapping[str, int]) -> Chart:
+        """styles: name -> the number of its colour and dashes, the same wherever it is drawn (report.js); 0 where it has none."""
         joined = max((one.joined for one in series.values()), default=1)
         return {
             'tab': tab, 'title': title, 'unit': unit, 'joined': joined,
-            'series': [{'name': name, 'points': one.all()} for name, one in series.items()],
+            'series': [{'name': name, 'style': styles.get(name, 0), 'points': one.all()} for name, one in series.items()],
         }  # fmt: skip

@@ -8,7 +8,13 @@ function drawn(tag, attributes = {}, text) {
   return made;
 }
 
-const colour = number => `hsl(${Math.round(number * 137.508 + 210) % 360} 65% 48%)`;
+// A series looks the same in all charts: of `style` n, -1 is the sum of others; nine colours are told apart, and after them the dashes.
+const COLOURS = ['#4878d0', '#e8810c', '#2f9e44', '#d6403a', '#8a5fc7', '#8c6239', '#dc5fb0', '#17a3b8', '#a8a010'];
+const DASHES = ['none', '7 3', '2 3', '10 3 2 3', '14 4', '5 2 1 2 1 2'];
+function look(style) {
+  if (style < 0) return { stroke: 'currentColor', 'stroke-width': 2.5 };
+  return { stroke: COLOURS[style % COLOURS.length], 'stroke-dasharray': DASHES[Math.floor(style / COLOURS.length) % DASHES.length] };
+}
 const short = value => value === 0 ? '0' : Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 
 // Round numbers from low to high, about `count` of them.
@@ -18,6 +24,12 @@ function ticks(low, high, count) {
   const found = [];
   for (let at = Math.ceil(low / step); at * step <= high + step * 1e-9; at++) found.push(at * step);
   return found;
+}
+
+function swatch(style) {
+  const made = drawn('svg', { class: 'swatch', viewBox: '0 0 28 6', 'aria-hidden': 'true' });
+  made.append(drawn('line', { x1: 0, x2: 28, y1: 3, y2: 3, ...look(style) }));
+  return made;
 }
 
 // A line chart; what can be toggled is in `state`, and everything is drawn anew then.
@@ -36,7 +48,9 @@ function chart(given) {
       if (!state.hidden.delete(number)) state.hidden.add(number);
       button.setAttribute('aria-pressed', String(!state.hidden.has(number)));
       draw();
-    } }, element('i', { style: `background:${colour(number)}` }), series.name);
+    } }, swatch(series.style), series.name);
+    for (const come of ['pointerenter', 'focus']) button.addEventListener(come, () => highlight(series.name));
+    for (const go of ['pointerleave', 'blur']) button.addEventListener(go, () => highlight(null));
     legend.append(button);
   }
   if (given.series.length > 3) {
@@ -50,6 +64,11 @@ function chart(given) {
   }
 
   const shown = () => [...given.series.entries()].filter(([number, series]) => !state.hidden.has(number) && series.points.length);
+
+  // Among many lines the one whose name is pointed at; null: all of them.
+  function highlight(name) {
+    for (const line of plot.querySelectorAll('.line')) line.classList.toggle('dim', name !== null && line.dataset.name !== name);
+  }
 
   function draw() {
     plot.replaceChildren();
@@ -75,12 +94,12 @@ function chart(given) {
       plot.append(drawn('text', { class: 'x', x: x(tick), y: HEIGHT - 6, 'text-anchor': 'middle', 'data-value': tick, 'data-at': x(tick) }, tick.toLocaleString('en')));
     }
     for (const step of data.stops.filter(step => step > first && step < last)) plot.append(drawn('line', { class: 'restart', x1: x(step), x2: x(step), y1: TOP, y2: HEIGHT - BOTTOM }));
-    for (const [number, series] of shown()) {
+    for (const [, series] of shown()) {
       const places = series.points.map(point => `${x(point[0]).toFixed(2)},${y(point[1]).toFixed(2)}`);
       if (places.length === 1) {
         const [cx, cy] = places[0].split(',');
-        plot.append(drawn('circle', { class: 'line', cx, cy, r: 3, stroke: colour(number), 'data-name': series.name }));
-      } else plot.append(drawn('polyline', { class: 'line', points: places.join(' '), stroke: colour(number), 'data-name': series.name }));
+        plot.append(drawn('circle', { class: 'line', cx, cy, r: 3, ...look(series.style), 'data-name': series.name }));
+      } else plot.append(drawn('polyline', { class: 'line', points: places.join(' '), ...look(series.style), 'data-name': series.name }));
     }
   }
 

@@ -51,6 +51,7 @@ def test_a_good_one_makes_no_step_and_the_real_one_begins_with_its_losses(export
     assert printed.count(f'{CAN_START}{out}') == 1 and 'Traceback' not in printed
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))
     assert told['processes'] == '2 on 1 machines, cpu' and re.fullmatch(r'18 examples; tokenizer of [\d,]+ ids', told['data'])
+    assert re.fullmatch(r'accuracy of en [01]\.\d{3}  \(.* s\)', told['evaluated'])
     assert told['evaluation'] == 'development set: 18 rows' and told['model'].endswith('; a new run')
     assert 'can be written' in told['checkpoints'] and ' GB a process' in told['memory']
     name, loss = told['losses'].split()
@@ -80,7 +81,12 @@ def test_a_picture_that_only_an_evaluation_would_meet(export: Path, data: Path, 
 
 def test_a_benchmark_that_writes(export: Path, data: Path, tmp_path: Path) -> None:
     printed = succeed([*ranks(1), *words('multi30k-translation', export, data / 'multi30k', tmp_path / 'out'), '--dry-run'], tmp_path)
-    assert 'development set: 96 captions (en de), 48 pictures' in printed and CAN_START in printed and not list(tmp_path.iterdir())
+    assert (
+        'development set: 96 captions (en de), 48 pictures' in printed
+        and re.search(r'  evaluated +BLEU of de [\d.]+  \(', printed)
+        and CAN_START in printed
+        and not list(tmp_path.iterdir())
+    )
 
 
 @pytest.mark.parametrize('kind', ['picture', 'base', 'folder'])

@@ -39,7 +39,9 @@ def test_a_good_run_makes_no_step_and_the_real_one_after_it_is_the_same(home: Pa
     assert not out.parent.exists() and not list(tmp_path.iterdir())
     assert 'Traceback' not in printed and printed.count('dry run: this run can start; no step was made') == 1
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))
-    assert told['processes'] == '2 on 1 machines, cpu' and re.fullmatch(r'\d+ streams; tokenizer of [\d,]+ ids', told['data'])
+    assert told['processes'] == '2 on 1 machines, cpu' and re.fullmatch(
+        r'\d+ streams, \d+ shards, [\d,]+ samples; tokenizer of [\d,]+ ids', told['data']
+    )
     losses = {task: float(loss) for task, loss in re.findall(r'(\w+) ([\d.]+)', told['losses'])}
     first = read_lines(plain / METRICS)[0]['loss']
     assert losses == {task: pytest.approx(loss, abs=6e-4) for task, loss in first.items() if task != 'total'}
@@ -47,6 +49,8 @@ def test_a_good_run_makes_no_step_and_the_real_one_after_it_is_the_same(home: Pa
     languages = len(read_lines(plain / EVALUATION)[0]['heldout']['mlm']['languages'])
     assert f'mlm {languages} ' in told['evaluation']
     assert told['evaluation'].endswith(f'pictures of the retrieval set: {len(read_split(EMOJI).names)}')
+    tried = re.fullmatch(r'held-out losses of a batch: (.*); retrieval of 32 pictures in 2 languages  \(.* s\)', told['evaluated'])
+    assert tried and [name for name, _ in re.findall(r'(\w+) ([\d.]+)', tried[1])] == list(first)[:-1], told['evaluated']
     assert 'can be written' in told['checkpoints'] and '; a new run' in told['model']
 
     forked(2, home, out, *SETTINGS)
@@ -81,7 +85,7 @@ def broken_shards(home: Path, folder: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize('kind', ['setting', 'shards', 'held out', 'tokenizer', 'folder', 'retrieval'])
+@pytest.mark.parametrize('kind', ['setting', 'shards', 'held out', 'index', 'tokenizer', 'folder', 'retrieval', 'image list'])
 def test_what_would_stop_the_run_stops_the_dry_one(home: Path, tmp_path: Path, kind: str) -> None:
     settings, words, where, out = [*SETTINGS, 'tasks=[cmcl, mt]', '--dry-run'], '', home, tmp_path / 'run'
     match kind:
@@ -95,6 +99,10 @@ def test_what_would_stop_the_run_stops_the_dry_one(home: Path, tmp_path: Path, k
             for shard in (where / 'shards' / 'opus' / 'val').rglob('*.mds*'):
                 shard.write_bytes(b'')
             words = 'opus/val'
+        case 'index':
+            where = Path(shutil.copytree(home, tmp_path / 'home'))
+            (where / 'shards' / 'cc12m' / 'val' / 'index.json').unlink()
+            words = 'cc12m/val/index.json cannot be read'
         case 'tokenizer':
             where = Path(shutil.copytree(home, tmp_path / 'home'))
             (where / 'tokenizer' / 'tokenizer.json').unlink()
@@ -107,6 +115,11 @@ def test_what_would_stop_the_run_stops_the_dry_one(home: Path, tmp_path: Path, k
             picture = sorted((data / 'images').iterdir())[-1]
             picture.write_bytes(picture.read_bytes()[:100])
             settings, words = [*settings, f'eval.retrieval.data={data}'], f'picture {picture} cannot be decoded'
+        case 'image list':
+            data = Path(shutil.copytree(EMOJI, tmp_path / 'retrieval'))
+            listed = data / 'data/task1/image_splits/test_2016_flickr.txt'
+            listed.unlink()
+            settings, words = [*settings, f'eval.retrieval.data={data}'], f'{listed} is missing'
     before = contents(tmp_path)
     # Two processes, where one of them may meet the mistake alone.
     launcher = prewarmed(2 if kind in ('shards', 'retrieval') else 1)

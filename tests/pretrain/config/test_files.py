@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pretrain.config import TASKS, Config, dump_config, load_config
+from pretrain.config import TASKS, Config, dump_config, flat, load_config
 from pretrain.evaluation.curve import retrieval_split
 from shards.errors import UserError
 
@@ -134,7 +134,7 @@ def test_overrides() -> None:
         ('steps=many', ['steps', "'many'", 'integer']),
         ('steps=0', ['steps = 0', 'greater than 0']),
         ('tasks=[mlm, mrm]', ['tasks.1', "'mrm'", "'mlm'"]),
-        ('tasks=mlm', ['tasks', 'list']),
+        ('tasks=3', ['tasks', 'list']),
         ('tasks=[]', ['tasks', 'at least 1']),
         ('tasks=[mlm, mt, mlm]', ['tasks names mlm twice']),
         ('data.pictures=[wit, wit]', ['data.pictures names wit twice']),
@@ -166,6 +166,38 @@ def test_overrides() -> None:
 def test_mistakes_are_named(override: str, words: list[str]) -> None:
     answer = refusal(CONFIGS / 'paper.yaml', override)
     assert all(word in answer for word in words), answer
+
+
+def test_norwegian_is_no_truth_value(tmp_path: Path) -> None:
+    """YAML 1.1 reads `no` as false. Where a truth value is wanted, it still is one."""
+    path = tmp_path / 'run.yaml'
+    path.write_text('eval: {retrieval: {languages: [en, no, NO]}}\nlog: {tensorboard: no}\nmodel: {recompute: on}')
+    config = load_config(path)
+    assert config.eval.retrieval.languages == ['en', 'no', 'NO'] and config.log.tensorboard is False and config.model.recompute is True
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+    config = load_config(None, ['eval.retrieval.languages=[no,de]', 'log.tensorboard=false', 'model.recompute=yes'])
+    assert config.eval.retrieval.languages == ['no', 'de'] and not config.log.tensorboard and config.model.recompute
+    assert load_config(None, ['eval.retrieval.languages=no']).eval.retrieval.languages == ['no']
+
+
+def test_a_word_for_a_list_is_a_list_of_one() -> None:
+    config = load_config(None, ['tasks=cmcl', 'eval.tasks=mt', 'data.pictures=wit'])
+    assert (config.tasks, config.eval.tasks, config.data.pictures) == (['cmcl'], ['mt'], ['wit'])
+    assert refusal(None, 'tasks=mlm,mt').endswith('; a list is written tasks=[mlm,mt]')
+    assert 'did you mean cmcl?' in refusal(None, 'tasks=cmlc')
+
+
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In every path; a name on Hugging Face's hub and an address stay."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    keys = ['out', 'data.shards', 'data.tokenizer', 'data.cache', 'init.text', 'init.visual', 'eval.retrieval.data', 'log.mlflow']
+    (tmp_path / 'below.yaml').write_text('steps: 7')
+    (tmp_path / 'run.yaml').write_text('base: ~/below.yaml')
+    found = flat(load_config('~/run.yaml', [f'{key}=~/{key}' for key in keys]).model_dump())
+    assert [found[key] for key in keys] == [f'{tmp_path}/{key}' for key in keys] and found['steps'] == 7
+    config = load_config(None, ['data.shards=s3://bucket/~', 'init.text=org/model', 'log.mlflow=http://host:5000'])
+    assert (config.data.shards, config.init.text, config.log.mlflow) == ('s3://bucket/~', 'org/model', 'http://host:5000')
 
 
 def test_mistakes_in_a_file(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ def test_equal_values_are_no_conflict(tmp_path: Path) -> None:
         ({'scheduler': {'type': 'WarmupLR'}}, 'scheduler is set there'),
         ({'zero_optimization__stage': 3}, r'zero_optimization\.stage must be 1 or 2'),
         ({'zero_optimization__round_robin_gradients': True}, 'round_robin_gradients'),
+        ({'gradient_cliping': 'auto'}, r'DeepSpeed has no setting gradient_cliping; did you mean gradient_clipping\?'),
+        (
+            {'zero_optimization__overlap_com': True},
+            r'overlap_com; did you mean zero_optimization\.overlap_comm',
+        ),
+        ({'data_types__grad_acum_dtype': 'fp32'}, r'did you mean data_types\.grad_accum_dtype\?'),
+        ({'tensorboard__enabld': True}, r'did you mean tensorboard\.enabled\?'),
+        ({'qqqq': 1}, r'DeepSpeed has no setting qqqq; remove it'),
         ({'bf16': True}, r'bf16 must be an object'),
         ({'zero_optimization': 2}, r'zero_optimization must be an object'),
     ],
@@ -97,6 +105,13 @@ def test_conflicts_are_errors(tmp_path: Path, changes: dict[str, Any], message: 
     with pytest.raises(UserError, match=message) as caught:
         resolve_ds_config(path, Config(), 2, 'cpu')
     assert str(path) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_what_deepspeed_knows_and_the_shipped_file_has_not_may_be_set(tmp_path: Path) -> None:
+    others = {'dump_state': True, 'prescale_gradients': False, 'memory_breakdown': True, 'timers': {}, 'activation_checkpointing': {}}
+    path = written(tmp_path, **others, zero_optimization__offload_optimizer={'device': 'none'}, fp16__enabled=False, wandb__enabled=False)
+    resolved = resolve_ds_config(path, Config(), 2, 'cuda')
+    assert {key: resolved[key] for key in others} == others
 
 
 def test_no_such_file_or_no_json(tmp_path: Path) -> None:

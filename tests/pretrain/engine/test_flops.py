@@ -53,4 +53,4 @@ def test_of_classes(task: str) -> None:
 
 
 def test_peak() -> None:
-    assert peak_flops(312.5, torch.device('cpu')) == 312.5e12 and peak_flops(None, torch.device('cpu')) is None
+    assert peak_flops(312.5, torch.device('cpu')) == 312.5e12 and 1e8 < (peak_flops(None, torch.device('cpu')) or 0) < 1e14

@@ -46,6 +46,15 @@ def test_reads_the_sample() -> None:
     assert split.picture(0)[:2] == b'\xff\xd8'
 
 
+def test_the_first_pictures_with_all_that_is_said_of_them() -> None:
+    whole = read_split(SAMPLE / 'multi30k_seen', languages=['en', 'de'])
+    few = whole.first(3)
+    assert few.names == whole.names[:3] and few.paths == whole.paths[:3]
+    for language, captions in few.captions.items():
+        assert captions.texts == whole.captions[language].texts[:3] and captions.rows == [0, 1, 2]
+    assert whole.first(1000) == whole
+
+
 def test_languages_in_any_spelling() -> None:
     assert list(read_split(SAMPLE / 'multi30k_seen', languages=['deu', 'cs_CZ']).captions) == ['de', 'cs']
 

@@ -98,5 +98,10 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*arguments[:1], '--memory', '0.001', *arguments[1:]]) == 1
     printed = capsys.readouterr().out
     assert 'DOES NOT FIT' in printed and 'Nothing of this was measured on a GPU' in printed
-    with pytest.raises(UserError, match='8 samples of mlm cannot be shared equally by 3 GPUs'):
+    mistake = 'samples of {} cannot be shared equally by {} GPUs; {} can, or set batch.global'
+    with pytest.raises(UserError, match=f'^8 {mistake.format("mlm", 3, "--gpus 2 or --gpus 4")}$'):
         run([*arguments[:3], '--gpus', '3', *arguments[5:]])
+    with pytest.raises(UserError, match=f'^8 {mistake.format("mlm", 32, "--gpus 8")}$'):
+        run([*arguments[:3], '--gpus', '32', *arguments[5:]])
+    with pytest.raises(UserError, match=f'^16 {mistake.format("itm", 32, "--gpus 16")}$'):
+        run(['plan', '--config', 'configs/sample.yaml', '--gpus', '32'])

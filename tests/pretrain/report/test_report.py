@@ -113,6 +113,10 @@ def test_curves_are_those_of_the_run(browser: Any, real: Path) -> None:
             sums.setdefault(language, [0.0] * number)
         for language, numbers in sums.items():
             numbers.append((numbers[-1] if numbers else 0) + line['tokens'].get(language, 0))
+    same('Negatives of a step', {'itm': [line['examples']['negatives.itm'] for line in metrics]})
+    prefixed = {task: [line['examples'][f'prefixed.{task}'] for line in metrics] for task in ('plm', 'vplm')}
+    same('Share of samples with a prefix', prefixed)
+    same('Masks of a sample', {task: [line['examples'][f'masks.{task}'] for line in metrics] for task in ('mlm', 'mmmt')})
     found = values(chart(browser, 'Tokens so far, by language'))
     assert {language: line[-1][1] for language, line in found.items()} == pytest.approx(
         {language: numbers[-1] for language, numbers in sums.items() if language in found}, rel=0.01, abs=3
@@ -148,6 +152,65 @@ def test_legends_scales_and_pointer(browser: Any, real: Path) -> None:
     assert float(told.split()[-1]) == pytest.approx(metrics[-1]['loss']['total'], rel=1e-3)
     assert len(svg.find_elements(By.CLASS_NAME, 'restart')) == 1
     assert errors(browser) == []
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_one_look_a_task_and_a_language(browser: Any, real: Path) -> None:
+    """In every chart; and among many lines the one whose name is pointed at stands out."""
+    assert run(['report', str(real)]) == 0
+    browser.get((real / 'report.html').as_uri())
+    by_task: dict[str, set[tuple[str, str]]] = {}
+    by_language: dict[str, set[tuple[str, str]]] = {}
+    for tab in ('losses', 'retrieval', 'speed', 'data'):
+        click_tab(browser, tab)
+        for svg in browser.find_elements(By.CSS_SELECTOR, 'section > svg'):
+            names = {*looks(svg)}
+            kind = by_task if names <= {*TASKS, 'total'} and 'en' not in names else by_language
+            for name, look in looks(svg).items():
+                if names != {'seconds', 'stall'} and len(names) > 1:
+                    kind.setdefault(name, set()).add(look)
+    for found in (by_task, by_language):
+        assert len(found) >= 9 and all(len(one) == 1 for one in found.values()), found
+        assert len({next(iter(one)) for one in found.values()}) == len(found), 'no two look alike'
+
+    click_tab(browser, 'losses')
+    svg = chart(browser, 'Held-out loss of mlm, by language')
+    (button,) = [one for one in svg.find_elements(By.XPATH, '../div[@class="legend"]/button') if one.text == 'de']
+    ActionChains(browser).move_to_element(button).perform()
+    lit = svg.find_elements(By.CSS_SELECTOR, '.line:not(.dim)')
+    assert [line.get_attribute('data-name') for line in lit] == ['de'] and len(svg.find_elements(By.CSS_SELECTOR, '.line')) > 5
+    ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, 'h1')).perform()
+    assert not svg.find_elements(By.CSS_SELECTOR, '.line.dim') and errors(browser) == []
+
+
+def test_many_languages_are_told_apart(browser: Any, tmp_path: Path) -> None:
+    """By colour and dashes; among them Maltese, whose code is the name of a task."""
+    languages = ['mt', *(f'{first}{second}' for first in 'abcde' for second in 'vwxyz')]
+    (tmp_path / METRICS).write_text(''.join(json.dumps({'step': step, 'loss': {'mt': 2.0, 'cmcl': 1.0}}) + '\n' for step in (1, 2)))
+    recalls = {language: {'text_to_image': [0.1, 0.2, 0.3], 'image_to_text': [0.1, 0.2, 0.3]} for language in languages}
+    lines = [{'step': step, 'heldout': {}, 'retrieval': recalls} for step in (0, 2)]
+    (tmp_path / EVALUATION).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    assert run(['report', str(tmp_path)]) == 0
+    browser.get((tmp_path / 'report.html').as_uri())
+    task = looks(chart(browser, 'Training loss'))['mt']
+    click_tab(browser, 'retrieval')
+    forth, back = (looks(chart(browser, f'Zero-shot {way}, R@10')) for way in ('text to image', 'image to text'))
+    assert forth == back and len(forth) == 26 == len(set(forth.values()))
+    assert forth['mt'] != task and errors(browser) == []
+    swatches = browser.find_elements(By.CSS_SELECTOR, '.legend .swatch line')
+    assert [(one.value_of_css_property('stroke'), one.value_of_css_property('stroke-dasharray')) for one in swatches[:26]] == [
+        *forth.values()
+    ]
+
+
+def looks(svg: Any) -> dict[str, tuple[str, str]]:
+    """Name -> (colour, dashes) as the browser has them."""
+    lines = svg.find_elements(By.CSS_SELECTOR, 'polyline.line')
+    return {
+        line.get_attribute('data-name'): (line.value_of_css_property('stroke'), line.value_of_css_property('stroke-dasharray'))
+        for line in lines
+    }
 
 
 def values_shown(svg: Any) -> set[str]:

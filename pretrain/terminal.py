@@ -1,0 +1,72 @@
+"""What rank 0 says to a person: lines, and on a terminal a panel below them that is drawn anew in its place.
+
+The cursor waits at the panel's first place. What others write there (another rank, a library) stands in the panel's stead and is never
+erased, and the panel moves below it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+GAP = '  '  # between the parts of a line
+PAUSE = 0.1  # seconds between two drawings at least
+
+_drawn = 0.0  # when the panel was drawn last; 0: it is not there
+
+
+def say(message: str) -> None:
+    """Print a line above the panel."""
+    global _drawn
+    print(f'{_erased()}{message}', file=sys.stderr, flush=True)
+    _drawn = 0.0
+
+
+def is_live() -> bool:
+    """Whether somebody looks at a terminal that can draw a panel."""
+    return sys.stderr.isatty() and os.environ.get('TERM', '') not in ('', 'dumb')
+
+
+def show(parts: Sequence[str]) -> None:
+    """Draw the panel: these parts, in as many lines as the terminal's width asks for. A part is never divided, but cut off at the width."""
+    global _drawn
+    if time.monotonic() - _drawn < PAUSE:
+        return
+    lines = wrapped(parts, _width())
+    up = f'\033[{len(lines) - 1}A' if len(lines) > 1 else ''
+    print('\r\033[J' + '\n'.join(lines) + up, end='\r', file=sys.stderr, flush=True)
+    _drawn = time.monotonic()
+
+
+def wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Lines of less than `width` characters: in the last column some terminals begin a new line."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1] + GAP + part) < width:
+            lines[-1] += GAP + part
+        else:
+            lines.append(part[: width - 1])
+    return lines
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: of a terminal that nobody has given a size
+    except OSError:
+        return 80
+
+
+def _erased() -> str:
+    """What takes the panel away, if it is there."""
+    return '\r\033[J' if _drawn else ''
+
+
+def _leave() -> None:
+    if _drawn:
+        print(_erased(), end='', file=sys.stderr, flush=True)
+
+
+atexit.register(_leave)

@@ -1,0 +1,141 @@
+"""The panel on a real pseudo-terminal, read as a terminal shows it; by itself, and from the ranks of the real launcher."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pretrain import terminal
+from pretrain.terminal import wrapped
+from tests.pretrain.test_progress import BAD, configured, told
+from tests.support.launch import SECONDS, command, deepspeed, environment
+
+WIDTH = 60
+
+
+class Screen:
+    """A pseudo-terminal of WIDTH columns, and the rows that it would show."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = os.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 24, WIDTH, 0, 0))
+        self.rows, self.row, self.column = [''], 0, 0
+        self.seen: set[str] = set()  # rows that were below the cursor when it returned to the first column
+        self._cut = ''  # the beginning of an escape sequence
+
+    def read(self) -> bool:
+        """Take what was printed; False when nobody will print any more."""
+        try:
+            printed = os.read(self.ours, 65536)
+        except OSError:  # the last one has closed it
+            return False
+        text, self._cut = self._cut + printed.decode(errors='replace'), ''
+        if (cut := re.search(r'\x1b(\[\d*)?$', text)) is not None:
+            text, self._cut = text[: cut.start()], cut[0]
+        for token in re.findall(r'\x1b\[\d*[A-Z]|[\r\n]|[^\x1b\r\n]+|.', text):
+            self._take(token)
+        return bool(printed)
+
+    def _take(self, token: str) -> None:
+        if token == '\r':
+            self.column = 0
+            self.seen.update(self.rows[self.row :])
+        elif token == '\n':
+            self.row += 1
+            self.rows += [''] * (self.row + 1 - len(self.rows))
+        elif token == '\x1b[J':
+            self.rows[self.row :] = [self.rows[self.row][: self.column]]
+        elif token.startswith('\x1b['):
+            assert token.endswith('A'), token
+            self.row -= int(token[2:-1])
+        else:
+            before = self.rows[self.row].ljust(self.column)
+            self.rows[self.row] = before[: self.column] + token + before[self.column + len(token) :]
+            self.column += len(token)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    """What this process prints on stderr."""
+    screen = Screen()
+    with os.fdopen(screen.theirs, 'w') as stderr:
+        monkeypatch.setattr('sys.stderr', stderr)
+        monkeypatch.setenv('TERM', 'xterm')
+        monkeypatch.setattr(terminal, 'PAUSE', 0.0)
+        yield screen
+        terminal._leave()
+
+
+def test_the_panel_is_drawn_in_its_place_and_the_last_line_stays(screen: Screen) -> None:
+    config = configured(32, 10)
+    progress = told(config, range(1, 2), 4.0, 3.0, 1e10)
+    told(config, range(2, 7), 0.5, 0.1, 1e10, progress)
+    screen.read()
+    assert screen.rows == [
+        'step 6/32 (19%)  32 samples/s  utilisation 60.0%',
+        'data wait 20.0%  0:13 left  loss 2.506  mt 3.006',
+        'cmcl 2.000  lr 9.00e-04  |g| 1.26  temperature 0.0500',
+    ]
+    assert (screen.row, screen.column) == (0, 0)
+    told(config, range(7, 33), 0.5, 0.1, 1e10, progress)
+    screen.read()
+    lines = [row for row in screen.rows if row]
+    assert lines[:4] == [f'step {step}: the update was skipped, {BAD}' for step in (7, 14, 21, 28)]
+    assert len(lines) == 5 and lines[4].startswith('step 32/32  loss 2.532  mt 3.032 cmcl 2.000  lr') and lines[4].endswith(' 0:00 left')
+
+
+def test_nothing_that_others_print_is_lost(screen: Screen) -> None:
+    """Another process knows of no panel."""
+    terminal.show(['first', 'x' * 50, 'last'])
+    os.write(screen.theirs, b'a message of another rank that is long enough\n')
+    terminal.show(['first', 'x' * 50, 'last'])
+    terminal.say('our own')
+    screen.read()
+    assert [row for row in screen.rows if row] == ['a message of another rank that is long enough', 'our own']
+
+
+def test_no_panel_where_nobody_looks(screen: Screen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert terminal.is_live()
+    monkeypatch.setenv('TERM', 'dumb')
+    assert not terminal.is_live()
+    monkeypatch.setenv('TERM', 'xterm')
+    with (tmp_path / 'log').open('w') as file:
+        monkeypatch.setattr('sys.stderr', file)
+        assert not terminal.is_live()
+
+
+def test_lines_fit_the_width() -> None:
+    assert wrapped(['aaaa', 'bbbb', 'c' * 30], 12) == ['aaaa  bbbb', 'c' * 11]
+    assert wrapped(['aaaa', 'bbbb'], 11) == ['aaaa  bbbb'] and wrapped(['aaaa', 'bbbb'], 10) == ['aaaa', 'bbbb']
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_a_run_of_the_launcher_on_a_terminal(home: Path, tmp_path: Path) -> None:
+    """Its processes inherit the terminal: a header first, a panel meanwhile, and at the end lines alone."""
+    screen, out = Screen(), tmp_path / 'run'
+    words = command(deepspeed(2), home, out, 'steps=3', 'tasks=[mlm, cmcl]', 'data.workers=0', 'log.tensorboard=true', 'log.every=1')
+    started = subprocess.Popen(words, cwd=tmp_path, env={**environment(), 'TERM': 'xterm'}, stdout=screen.theirs, stderr=screen.theirs)
+    os.close(screen.theirs)
+    while screen.read():
+        pass
+    assert started.wait(SECONDS) == 0, '\n'.join(screen.rows)
+    shown = [row.rstrip() for row in screen.rows if row.strip()]
+    assert any(row.startswith('step 2/3 (67%)  ') for row in screen.seen), screen.seen
+    lines = [row for row in shown if row.startswith('step ')]
+    assert len(lines) == 1 and lines[0].startswith('step 3/3  loss ') and 'utilisation' in lines[0] and shown[-1] == 'trained 3 steps'
+    header = dict(re.findall(r'^  (\w+) +(.*)$', '\n'.join(shown), re.MULTILINE))
+    assert header['run'] == f'{out}: 3 steps; a new run' and header['processes'] == '2 on 1 machines, cpu'
+    assert re.fullmatch(r'[\d,]+ parameters, bf16; layers text 1, cross 1, decoder 1, width 32; \w+ at 32 pixels', header['model'])
+    assert header['tasks'] == 'mlm 8  cmcl 8  samples a step; micro-batches of 2, all tasks together'
+    assert re.fullmatch(r'\d+ streams, \d+ shards, [\d,]+ samples; tokenizer of [\d,]+ ids', header['data'])
+    assert re.fullmatch(r'relative to [\d.e+-]+ TFLOP/s a process \(of a matrix product, measured just now\)', header['utilisation'])
+    assert header['watch'] == f'tensorboard --logdir {out} or pretrain report {out}'

@@ -1,0 +1,22 @@
+"""What the parser of every command does to its words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shards.arguments import Parser
+
+
+def test_the_home_folder_wherever_a_shell_does_not_see_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    parser = Parser('command')
+    commands = parser.add_subparsers()
+    build = commands.add_parser('build')
+    for flag in ('--raw', '--out', '--text'):
+        build.add_argument(flag)
+    build.add_argument('settings', nargs='*')
+    options = parser.parse_args(['build', '--raw=~/raw', '--out', '~', '--text=~ about', '~/settings', 'a=~/b'])
+    assert (options.raw, options.out, options.text) == (f'{tmp_path}/raw', str(tmp_path), '~ about')
+    assert options.settings == [f'{tmp_path}/settings', 'a=~/b']  # a setting is read with the configuration
