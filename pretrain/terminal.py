@@ -1,7 +1,7 @@
 """What rank 0 says to a person: lines, and on a terminal a panel below them that is drawn anew in its place.
 
 The cursor waits at the panel's first place. What others write there (another rank, a library) stands in the panel's stead and is never
-erased, and the panel moves below it.
+erased, though what was longer of the panel's line stays behind it, and the panel moves below it.
 """
 
 from __future__ import annotations

@@ -103,5 +103,5 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
         run([*arguments[:3], '--gpus', '3', *arguments[5:]])
     with pytest.raises(UserError, match=f'^8 {mistake.format("mlm", 32, "--gpus 8")}$'):
         run([*arguments[:3], '--gpus', '32', *arguments[5:]])
-    with pytest.raises(UserError, match=f'^16 {mistake.format("itm", 32, "--gpus 16")}$'):
+    with pytest.raises(UserError, match=f'^16 {mistake.format("mlm", 32, "--gpus 16")}$'):
         run(['plan', '--config', 'configs/sample.yaml', '--gpus', '32'])
