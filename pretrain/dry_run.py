@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import checkpoints, load_checkpoint, newest_valid, step_of
+from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, load_checkpoint, newest_valid, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.distributed import init_distributed, local_device
 from pretrain.engine.host import attention_kernel, keep_memory
@@ -56,14 +56,14 @@ def dry_run(workload: Workload, ds_config: str | None) -> int:
     """
     config, out = workload.config, Path(workload.config.out)
     manifests = check_run(workload, ds_config)
-    weights = None if checkpoints(out / 'checkpoints') else workload.weights()
+    weights = None if checkpoints(out / CHECKPOINTS) else workload.weights()
     init_distributed(config.watchdog.hang)
     keep_memory(local_device())
     control = Control(config.watchdog, local_device(), say, lambda verdict: None)
     with control:
         engine = make_engine(workload, weights, ds_config)
         start = _start(workload, engine, control, manifests)
-        saver = Saver(engine, out / 'checkpoints', config, manifests)  # its copies are part of the memory that a run takes
+        saver = Saver(engine, out / CHECKPOINTS, config, manifests)  # its copies are part of the memory that a run takes
         found = told(workload, engine, manifests)
         found['model'] += f'; {start.words}'
         with attention_kernel(engine.device):
@@ -76,14 +76,14 @@ def dry_run(workload: Workload, ds_config: str | None) -> int:
             tried = _try(control, 'an evaluation of a few samples', lambda: workload.try_evaluation(engine, control))
             found['evaluated'] = f'{tried}  ({time.perf_counter() - began:.1f} s)'
         if not control.stopping:
-            found['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / 'checkpoints', engine))
+            found['checkpoints'] = _try(control, 'writing to the folder of checkpoints', lambda: _room(out / CHECKPOINTS, engine))
     return _end(config, engine, control, {**found, **steps, 'memory': _memory(engine)})
 
 
 def _start(workload: Workload, engine: Engine, control: Control, manifests: dict[str, str]) -> Start:
     """Load the newest valid checkpoint, as the run would, but leave its folder as it is."""
     config = workload.config
-    folder = Path(config.out) / 'checkpoints'
+    folder = Path(config.out) / CHECKPOINTS
     control.beat('checking the checkpoints')
     path, problems = from_rank_0(lambda: newest_valid(folder))
     for problem in problems if engine.rank == 0 else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pretrain.config.section import Section
 from shards.tokenizer import Family
@@ -24,6 +24,15 @@ class Visual(Section):
         None, description='pixels (0 to 1) are normalised with it, red, green, blue; none: as timm does for the named model'
     )
     std: tuple[Deviation, Deviation, Deviation] | None = Field(None, description='the same for the standard deviation')
+
+    @field_validator('options')
+    @classmethod
+    def _truth_is_true_or_false(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """timm would take the word `no` for true: what kind its arguments are of is not known here, so no word is read as a truth value."""
+        for name, value in options.items():
+            if isinstance(value, str) and value.lower() in ('yes', 'no', 'on', 'off'):
+                raise ValueError(f'{name}={value}: write true or false')
+        return options
 
 
 class Model(Section):

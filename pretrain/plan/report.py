@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pretrain.plan.memory import PARTS
+from shards.tables import table
 
 
 def render(plan: dict[str, Any]) -> str:
@@ -14,7 +15,7 @@ def render(plan: dict[str, Any]) -> str:
         f'micro-batch {plan["micro"]}, recomputation {"on" if plan["recompute"] else "off"}',
         '',
         'Memory of a GPU in GB, ZeRO-2, sequences of full length',
-        *_table(
+        *_indented(
             ['moment', *PARTS, 'sum'],
             [[row['moment'], *(f'{row[part] / 1e9:.2f}' for part in PARTS), f'{row["total"] / 1e9:.2f}'] for row in _moments(plan)],
         ),
@@ -22,7 +23,7 @@ def render(plan: dict[str, Any]) -> str:
         f'are kept free: {"fits" if plan["fits"] else "DOES NOT FIT: lower batch.micro, or set model.recompute=true"}',
         '',
         'A step of one GPU by task: sequences of mean length; bytes that operations read and write if none is fused',
-        *_table(
+        *_indented(
             ['task', 'samples', 'TFLOP', 'GFLOP a sample', 'GB moved', 'ms', 'GB kept'],
             [
                 [
@@ -50,7 +51,7 @@ def render(plan: dict[str, Any]) -> str:
         f'Checkpoints: {plan["checkpoint_bytes"] / 1e9:.1f} GB each, {plan["checkpoints"]} in the run',
         '',
         'The largest micro-batch of full-length sequences that fits, by the tasks that keep most',
-        *_table(
+        *_indented(
             ['GPU', 'recomputation', 'micro-batch', 'samples a task in one go'],
             [
                 [f'{row["memory_gb"]} GB', 'on' if row['recompute'] else 'off', str(row['micro']), f'{row["global"]:,}']
@@ -68,10 +69,5 @@ def _moments(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan['memory']] if plan['memory']['moment'] == 'reduction' else [plan['memory'], plan['memory_reduction']]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        lines.append('  ' + '  '.join(cells).rstrip())
-    return lines
+def _indented(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f'  {line.rstrip()}' for line in table(head, rows).splitlines()]

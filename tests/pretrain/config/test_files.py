@@ -155,6 +155,7 @@ def test_overrides() -> None:
         ('batch.tasks.mrm=8', ['batch.tasks.mrm', "'mlm'"]),
         ('optimizer.betas=[1.0, 2]', ['optimizer.betas.0', 'less than 1']),
         ('optimizer.clip=.inf', ['optimizer.clip', 'finite']),
+        ('model.visual.options={qkv_bias: no}', ['model.visual.options', 'qkv_bias=no: write true or false']),
         ('model.visual.std=[0.5, 0, 0.5]', ['model.visual.std.1', 'greater than 0']),
         ('model.heads=3', ['model', 'heads=3 must divide dim=1024', 'are 1, 2, 4']),
         ('data.text_tokens=2000', ['data.text_tokens=2000', 'model.max_positions=1024']),
