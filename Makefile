@@ -82,7 +82,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11, 3.12 or 3.13 found (Debian: apt-get install python3 python3-venv python3-dev); or name one: make setup PYTHON=...' >&2; exit 2; }
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo 'error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; name another: make setup PYTHON=...' >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'error: $(PYTHON) has no venv (Debian: apt-get install python3-venv)' >&2; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# pip comes last: Ctrl-C in the first seconds leaves a Python without it.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo '$(PYTHON) -m venv $(VENV)'; $(PYTHON) -m venv $(VENV); }
 	@$(if $(CPU_ONLY),awk '/^[a-z0-9]/ {cuda = /^(nvidia|cuda|triton)/} !cuda' requirements.lock > $(VENV)/cpu.lock)
 	@$(if $(CPU_ONLY),$(BIN)/python -c 'import torch; exit(torch.version.cuda is not None)' || { echo 'error: CPU_ONLY=1 needs a CPU build of torch in $(VENV) first; docs/install.md says how' >&2; exit 2; })
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
