@@ -50,7 +50,7 @@ def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | Non
     """
     _check_paths(job, workers, task, tasks)
     builder = BUILDERS[job.kind]
-    inputs = builder.check(job)
+    inputs = _inputs(job, builder)
     _same_job(job, inputs)
     remove_leftovers(job.work)
     if not (job.work / PLAN).exists() or missing_units(job.root, job.work):
@@ -61,6 +61,16 @@ def build(job: Job, workers: int, task: int, tasks: int) -> list[Manifest] | Non
     if tasks > 1:
         return None
     return finish_corpus(job.root, job.work)
+
+
+def _inputs(job: Job, builder: Builder) -> list[Path]:
+    """What the builder reads. The folder of all corpora is easily given for that of one."""
+    try:
+        return builder.check(job)
+    except UserError as error:
+        if not (own := job.raw / job.corpus).is_dir():
+            raise
+        raise UserError(f'{error} (or do you mean --raw {own}?)') from None
 
 
 def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int, unread: list[str]) -> None:

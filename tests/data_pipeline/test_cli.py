@@ -135,6 +135,8 @@ def test_wrong_corpus(capsys: pytest.CaptureFixture[str], tokenizer: Path, tmp_p
     assert 'holds no WIT file' in error(capsys, 'build', 'wit', '--raw', SAMPLE / 'cc100', *more)
     assert 'holds no <code>.txt.xz' in error(capsys, 'build', 'cc100', '--raw', SAMPLE / 'opus', *more)
     assert 'holds no bitext' in error(capsys, 'build', 'opus', '--raw', SAMPLE / 'cc100', *more)
+    for corpus in ('cc3m', 'cc12m', 'wit', 'cc100'):  # opus is found at any depth
+        assert error(capsys, 'build', corpus, '--raw', SAMPLE, *more).endswith(f' (or do you mean --raw {SAMPLE / corpus}?)')
 
 
 def test_build_verify_stats(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
