@@ -157,7 +157,8 @@ def _tar(shard: Shard, file: BinaryIO, licence: str, drops: Drops) -> Iterator[P
             return  # only the end mark is missing
         drops.add('truncated_tar', lost)
         told = 'an unknown number' if successes is None else lost
-        drops.warn(f'{shard.path} is truncated: {read} pictures can be read, {told} are lost; let img2dataset make it again to have them')
+        what = 'is truncated' if read else 'is truncated or no tar'
+        drops.warn(f'{shard.path} {what}: {read} pictures can be read, {told} are lost; let img2dataset make it again to have them')
 
 
 def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mapping[str, int] = MappingProxyType({})) -> Iterator[Picture]:

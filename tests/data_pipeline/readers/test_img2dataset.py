@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -99,6 +100,16 @@ def test_truncated_tar(tmp_path: Path, table: bool) -> None:
         assert (
             f'00000.tar is truncated: {number} pictures can be read, {727 - number if table else "an unknown number"} are lost' in warning
         )
+
+
+def test_what_is_no_tar(tmp_path: Path) -> None:
+    path = tmp_path / '00000.tar'
+    shutil.copy(TAR.with_suffix('.parquet'), tmp_path)
+    for content in (b'', gzip.compress(TAR.read_bytes(), 1)):
+        path.write_bytes(content)
+        pictures, drops = read(path)
+        assert not pictures and drops.counts == {'truncated_tar': 727}
+        assert drops.warnings[0].startswith(f'{path} is truncated or no tar: 0 pictures can be read, 727 are lost')
 
 
 def test_tar_without_end_mark_lost_nothing(tmp_path: Path) -> None:
