@@ -105,8 +105,9 @@ class Pretraining(Workload):
     def said(self, evaluation: Evaluation) -> list[str]:
         losses, retrieval = evaluation['heldout'], evaluation['retrieval']
         lines = [f'held-out loss at step {evaluation["step"]}: {_means(losses)}']
-        if (right := losses.get('itm', {}).get('accuracy')) is not None:
-            lines[0] += f'  accuracy of itm {right:.3f}'
+        right = {task: report['accuracy'] for task, report in losses.items() if report.get('accuracy') is not None}
+        if right:
+            lines[0] += '  accuracy: ' + '  '.join(f'{task} {share:.3f}' for task, share in right.items())
         if retrieval:
             recalls = '  '.join(f'{language} {recall["text_to_image"][2]:.2f}' for language, recall in retrieval.items())
             lines.append(f'zero-shot text->image R@10: {recalls}')

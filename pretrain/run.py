@@ -14,11 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # a script's own folder comes first on the path: pretrain/ must not be where `import data` or `import config` look
 
+from shards.errors import interruptible_imports, run_command  # noqa: E402
+
+interruptible_imports()
+
 from pretrain.config import dump_config, load_config  # noqa: E402
 from pretrain.config.help import settings_help  # noqa: E402
 from pretrain.mistakes import memory_told, said_once  # noqa: E402
 from shards.arguments import Parser  # noqa: E402
-from shards.errors import run_command  # noqa: E402
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

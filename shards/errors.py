@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 class UserError(Exception):
@@ -26,9 +29,24 @@ def continues() -> Iterator[None]:
         raise Continued from None
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    os.write(2, b'interrupted\n')
+    os._exit(130)
+
+
+def interruptible_imports() -> None:
+    """To be called before a program imports what takes seconds: Ctrl-C ends it with one line until `run_command` takes over. An exception
+    would end as whatever the module that is being imported makes of it, a stack trace in any case.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as by nohup and `&`
+        signal.signal(signal.SIGINT, _stop)
+
+
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, that of the
     UserError (2), 130 for Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return main() or 0
     except UserError as error:

@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from downstream.quickstart import figure, results
-from downstream.quickstart.steps import Step, Steps, clock
-from downstream.report import write_json, write_text
-from pretrain.config import Config, differences, load_config
-from pretrain.evaluation.multi30k import read_split
-from pretrain.ports import free_port, taken
-from pretrain.records import EVALUATION, METRICS, read_lines
-from shards.arguments import Parser
-from shards.errors import UserError, run_command
-from shards.schema import KINDS, SPECIAL_TOKENS
+from shards.errors import UserError, interruptible_imports, run_command
+
+interruptible_imports()
+
+from downstream.quickstart import figure, results  # noqa: E402
+from downstream.quickstart.steps import Step, Steps, clock  # noqa: E402
+from downstream.report import write_json, write_text  # noqa: E402
+from pretrain.config import Config, differences, load_config  # noqa: E402
+from pretrain.evaluation.multi30k import read_split  # noqa: E402
+from pretrain.ports import free_port, taken  # noqa: E402
+from pretrain.records import EVALUATION, METRICS, read_lines  # noqa: E402
+from shards.arguments import Parser  # noqa: E402
+from shards.schema import KINDS, SPECIAL_TOKENS  # noqa: E402
 
 RAW = Path('sample/raw')
 EVALUATED = [Path('sample/evaluation/multi30k_seen'), Path('sample/evaluation/multi30k_emoji')]

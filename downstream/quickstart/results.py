@@ -48,8 +48,8 @@ def _order(item: tuple[str, Any]) -> tuple[int, str]:
 
 
 def losses(evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """{task: {'before', 'after': mean over languages, 'languages': {language: [before, after]}, 'accuracy': [before, after] of ITM}} of the
-    first and the last evaluation.
+    """{task: {'before', 'after': mean over languages, 'languages': {language: [before, after]}, of some 'accuracy': [before, after]}} of
+    the first and the last evaluation.
     """
     first, last = evaluations[0], evaluations[-1]
     found = {}

@@ -24,7 +24,7 @@ def of_metrics(line: dict[str, Any]) -> Scalars:
 
 
 def of_evaluation(line: dict[str, Any]) -> Scalars:
-    """Of a line of evaluation.jsonl: `heldout/TASK`, `heldout_TASK/LANGUAGE`, `accuracy/itm`, `retrieval_r10/LANGUAGE` (text to
+    """Of a line of evaluation.jsonl: `heldout/TASK`, `heldout_TASK/LANGUAGE`, `accuracy/TASK`, `retrieval_r10/LANGUAGE` (text to
     image), `retrieval_i2t_r10/LANGUAGE` (image to text); of a fine-tuning `dev/LANGUAGE`.
     """
     found = {f'dev/{language}': score for language, score in line.get('dev', {}).items()}

@@ -13,7 +13,7 @@ from pretrain.engine.known_pairs import with_known_pairs
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
-from pretrain.tasks.contrastive import DEFAULT, Contrast, contrastive_loss
+from pretrain.tasks.contrastive import DEFAULT, Contrast, contrastive_loss, ranked_first
 from pretrain.tasks.forward import features, forward
 
 Report = dict[str, dict[str, Any]]
@@ -21,11 +21,12 @@ Report = dict[str, dict[str, Any]]
 
 @torch.no_grad()
 def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[TaskBatch]]]], contrast: Contrast = DEFAULT) -> Report:
-    """{task: {'mean': loss, 'languages': {language: loss}}}, of ITM also 'accuracy': the share of its pairs that it judges rightly.
-    `pools`: per task this rank's share, each item all samples of one language.
+    """{task: {'mean': loss, 'languages': {language: loss}}}, and 'accuracy' where it gives answers: the share of ITM's pairs that it judges
+    rightly, of a contrast that of the samples whose counterpart is the nearest in the pool, both ways. `pools`: per task this rank's share,
+    each item all samples of one language.
 
     A contrastive loss depends on the size of its pool: it compares runs, not languages. The mean is over languages, so that large ones do
-    not hide small ones; the accuracy is over pairs. None where there are no samples.
+    not hide small ones; the accuracy is over samples. None where there are no samples.
     """
     model: UniX2 = engine.module
     model.eval()
@@ -40,9 +41,9 @@ def heldout_losses(engine: Engine, pools: Mapping[str, Iterable[tuple[str, list[
         found = {language: judged for part in every for language, judged in part[task].items()}
         losses = {language: judged.loss for language, judged in sorted(found.items())}
         out[task] = {'mean': sum(losses.values()) / len(losses) if losses else None, 'languages': losses}
-        if task in SUMMED and SUMMED[task].matched:
-            pairs = sum(judged.pairs for judged in found.values())
-            out[task]['accuracy'] = sum(judged.right for judged in found.values()) / pairs if pairs else None
+        if task in CONTRASTIVE or SUMMED[task].matched:
+            answers = sum(judged.answers for judged in found.values())
+            out[task]['accuracy'] = sum(judged.right for judged in found.values()) / answers if answers else None
     return out
 
 
@@ -50,12 +51,12 @@ class Judged(NamedTuple):
     """What came of the samples of one task and language."""
 
     loss: float
-    right: int = 0  # of ITM's `pairs`
-    pairs: int = 0
+    right: int = 0  # of `answers`
+    answers: int = 0  # one a pair of ITM, two a sample of a contrast
 
 
 def judge(model: UniX2, task: str, batches: list[TaskBatch], device: torch.device, contrast: Contrast = DEFAULT) -> Judged:
-    """Loss of one task over all of `batches`, and how often ITM is right."""
+    """Loss of one task over all of `batches`, and how often it is right, where it gives an answer."""
     batches = [batch.to(device) for batch in batches]
     if task == 'itm':
         batches = with_known_pairs(batches, lambda own: own, device)
@@ -64,10 +65,12 @@ def judge(model: UniX2, task: str, batches: list[TaskBatch], device: torch.devic
         sides = [features(model, batch) for batch in batches]
         x, y = (torch.cat([pair[side] for pair in sides]) for side in (0, 1))
         keys = torch.cat([contrastive.keys(batch) for batch in batches])
-        return Judged(float(contrastive_loss(x, y, model.scale(), contrastive.positives(keys), model.logit_bias, contrast)))
+        positives = contrastive.positives(keys)
+        loss = contrastive_loss(x, y, model.scale(), positives, model.logit_bias, contrast)
+        return Judged(float(loss), ranked_first(x, y, positives), 2 * len(x))
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    right = pairs = 0
+    right = answers = 0
     for batch in batches:
         outcome = forward(model, {task: batch})
         for name, value in outcome.sums[task].items():
@@ -76,5 +79,5 @@ def judge(model: UniX2, task: str, batches: list[TaskBatch], device: torch.devic
             counts[name] = counts.get(name, 0) + count
         if batch.match is not None:
             right += int(((outcome.scores[task] > 0) == (batch.match > 0)).sum())
-            pairs += len(batch.match)
-    return Judged(sum(value / max(counts[name], 1) for name, value in sums.items()), right, pairs)
+            answers += len(batch.match)
+    return Judged(sum(value / max(counts[name], 1) for name, value in sums.items()), right, answers)

@@ -83,7 +83,7 @@ class Curves:
             self._tasks('losses', 'Training loss', 'nats', 'loss/'),
             self._tasks('losses', 'Held-out loss, mean over languages', 'nats', 'heldout/'),
             *(self._languages('losses', f'Held-out loss of {task}, by language', 'nats', name) for task, name in heldout.items()),
-            self._tasks('losses', 'Accuracy on held-out pairs', '', 'accuracy/'),
+            self._tasks('losses', 'Accuracy on held-out samples', '', 'accuracy/'),
             self._languages('retrieval', 'Zero-shot text to image, R@10', '', 'retrieval_r10/'),
             self._languages('retrieval', 'Zero-shot image to text, R@10', '', 'retrieval_i2t_r10/'),
             self._languages('retrieval', score, '', 'dev/'),

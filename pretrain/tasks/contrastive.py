@@ -56,6 +56,14 @@ def contrastive_loss(
     return (forward + backward) * contrast.factor
 
 
+def ranked_first(x: Tensor, y: Tensor, positives: Tensor) -> int:
+    """How many of the 2N rows, x's among y's and y's among x's, have a positive as their nearest; of equally near ones the first counts.
+    Arguments as `contrastive_loss` has them: by the scores alone, whatever the temperature."""
+    scores = x @ y.T
+    both = ((scores, positives), (scores.T, positives.T))
+    return sum(int(belongs.gather(1, near.argmax(1, keepdim=True)).sum()) for near, belongs in both)
+
+
 @dataclass(frozen=True)
 class FeatureGradient:
     """The loss of the global batch with its gradient by every feature, by the scale, and by the bias where there is one."""

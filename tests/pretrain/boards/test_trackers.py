@@ -105,7 +105,7 @@ def test_tensorboard(run: tuple[Path, str]) -> None:
         for task, report in line['heldout'].items():
             told(line['step'], {task: report['mean']}, 'heldout/')
             told(line['step'], report['languages'], f'heldout_{task}/')
-        told(line['step'], {'itm': line['heldout']['itm']['accuracy']}, 'accuracy/')
+        told(line['step'], {task: line['heldout'][task]['accuracy'] for task in ('cmcl', 'clcl', 'itm')}, 'accuracy/')
         told(line['step'], {'en': line['retrieval']['en']['text_to_image'][2]}, 'retrieval_r10/')
         told(line['step'], {'en': line['retrieval']['en']['image_to_text'][2]}, 'retrieval_i2t_r10/')
     for line in read_lines(out / EVENTS):

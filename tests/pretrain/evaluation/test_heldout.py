@@ -1,4 +1,4 @@
-"""Held-out losses and ITM's accuracy: over languages and ranks, against each pair judged by itself."""
+"""Held-out losses, and how often ITM and the contrasts are right: over languages and ranks, against each pair judged by itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pretrain.engine.distributed import init_distributed
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.heldout import heldout_losses, judge
 from pretrain.model.unix2 import UniX2
+from pretrain.tasks import CONTRASTIVE
+from pretrain.tasks.forward import features
 from tests.support.distributed import run_distributed
 from tests.support.synthetic import VOCABULARY, cut, task_batch, tiny_config
 
@@ -70,5 +72,20 @@ def test_a_language_in_several_micro_batches_is_one_language() -> None:
             whole = task_batch(task)
             parts = [cut(whole, 0, 5), cut(whole, 5, 8)]
             once, cut_up = judge(model, task, [whole], CPU), judge(model, task, parts, CPU)
-            assert once.pairs == cut_up.pairs == 0
+            assert once.answers == cut_up.answers == (16 if task in CONTRASTIVE else 0) and once.right == cut_up.right
             assert cut_up.loss == pytest.approx(once.loss, rel=1e-5), task
+
+
+def test_a_contrast_is_right_where_the_counterpart_is_the_nearest() -> None:
+    """Against one distance after another; two samples with the same text are each other's counterparts."""
+    model, batch = tiny_model().eval(), task_batch('clcl')
+    with torch.no_grad():
+        judged = judge(model, 'clcl', [batch], CPU)
+        x, y = features(model, batch)
+    belongs = CONTRASTIVE['clcl'].positives(CONTRASTIVE['clcl'].keys(batch)).tolist()
+    right = 0
+    for row in range(len(x)):
+        forth = [float((x[row] - other).norm()) for other in y]
+        back = [float((y[row] - other).norm()) for other in x]
+        right += belongs[row][forth.index(min(forth))] + belongs[row][back.index(min(back))]
+    assert (judged.right, judged.answers) == (right, 2 * len(x)) and 0 < right < 2 * len(x)

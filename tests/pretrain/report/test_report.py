@@ -87,7 +87,8 @@ def test_curves_are_those_of_the_run(browser: Any, real: Path) -> None:
     languages = evaluations[0]['heldout']['mlm']['languages']
     by_language = {language: [line['heldout']['mlm']['languages'][language] for line in evaluations] for language in languages}
     same('Held-out loss of mlm, by language', by_language, at)
-    same('Accuracy on held-out pairs', {'itm': [line['heldout']['itm']['accuracy'] for line in evaluations]}, at)
+    answered = ('cmcl', 'clcl', 'itm')
+    same('Accuracy on held-out samples', {task: [line['heldout'][task]['accuracy'] for line in evaluations] for task in answered}, at)
     click_tab(browser, 'retrieval')
     for title, way in (('text to image', 'text_to_image'), ('image to text', 'image_to_text')):
         recalls = {language: [line['retrieval'][language][way][2] for line in evaluations] for language in ('de', 'en')}
