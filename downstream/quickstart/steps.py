@@ -18,6 +18,8 @@ from downstream.launch import STOPS, run_group
 from downstream.report import write_json
 from shards.errors import UserError, continues
 
+PACKAGES = [Path(__file__).parents[2] / name for name in ('shards', 'data_pipeline', 'pretrain', 'downstream')]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -35,10 +37,7 @@ class Step:
 
     def key(self) -> str:
         """What the result depends on."""
-        digest = hashlib.sha256(json.dumps(self.command).encode())
-        for path in files(self.inputs):
-            digest.update(f'{path}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
-        return digest.hexdigest()
+        return digest(json.dumps(self.command), files(self.inputs))
 
     def words(self) -> list[str]:
         """The words of the command line."""
@@ -55,6 +54,14 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob('*')) if file.is_file())
 
 
+def digest(start: str, paths: Iterable[Path]) -> str:
+    """SHA-256 of a text and of what these files are called and hold."""
+    found = hashlib.sha256(start.encode())
+    for path in paths:
+        found.update(f'{path}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+    return found.hexdigest()
+
+
 class Steps:
     """The record of a demo's folder."""
 
@@ -67,16 +74,19 @@ class Steps:
         except ValueError as error:
             raise UserError(f'{self.path} cannot be read ({error}); delete it to run every step again') from None
         self.started = time.monotonic()
+        self.code = digest('', (path for path in files(PACKAGES) if path.suffix == '.py'))
 
     @continues()
     def run(self, steps: list[Step]) -> dict[str, float]:
         """Run what is not done; returns the seconds of each step, of earlier starts too. Raises UserError when a command fails."""
+        older = False  # whether other code did what is kept
         again = False  # once a step has run, those after it have new inputs
         for number, step in enumerate(steps, 1):
             known = self.record.get(step.name, {})
             same = known.get('key') == step.key()
             title = f'[{number}/{len(steps)}] {step.name}'
             if same and known.get('done') and step.output.exists() and not again:
+                older |= known.get('code') != self.code
                 print(f'{title}: done before, in {known["seconds"]:.0f} s', flush=True)
                 continue
             if step.output.exists() and not (same and (step.resumes or known.get('done'))):
@@ -90,10 +100,13 @@ class Steps:
                 done = again = True
             finally:
                 self._write(step, before + time.monotonic() - began, done)
+        if older:
+            print(f'What was done before was done by other code than is here now. Remove {self.path.parent} to do it again.', flush=True)
         return {step.name: self.record[step.name]['seconds'] for step in steps}
 
     def _write(self, step: Step, seconds: float, done: bool) -> None:
-        self.record[step.name] = {'key': step.key(), 'command': step.typed(), 'seconds': round(seconds, 1), 'done': done}
+        told = {'command': step.typed(), 'seconds': round(seconds, 1), 'done': done}
+        self.record[step.name] = {'key': step.key(), 'code': self.code, **told}
         write_json(self.path, self.record)
 
     def _execute(self, step: Step) -> None:

@@ -40,6 +40,18 @@ def test_a_second_start_has_nothing_to_do(tmp_path: Path, capfd: pytest.CaptureF
     assert (log(tmp_path, 'first'), log(tmp_path, 'second')) == ('a', 'b')
 
 
+def test_what_other_code_did_is_kept_and_said(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / 'package'
+    package.mkdir()
+    monkeypatch.setattr('downstream.quickstart.steps.PACKAGES', [package])
+    (package / 'module.py').write_text('a = 1')
+    for said, change in ((False, 'module.txt'), (False, 'module.py'), (True, 'module.txt')):
+        Steps(tmp_path).run([append(tmp_path, 'first', 'a')])
+        assert ('done by other code' in capfd.readouterr().out) is said
+        (package / change).write_text(f'a = {change}')
+    assert log(tmp_path, 'first') == 'a'
+
+
 def test_a_changed_command_starts_afresh_and_what_follows_runs_again(tmp_path: Path) -> None:
     Steps(tmp_path).run([append(tmp_path, 'first', 'a'), append(tmp_path, 'second', 'b')])
     Steps(tmp_path).run([append(tmp_path, 'first', 'A'), append(tmp_path, 'second', 'b')])
