@@ -30,6 +30,9 @@ help:
 	@echo 'make clean   remove caches   make clean-demo   remove $(DEMO_OUT)'
 
 setup: $(STAMP)
+	@# $(PYTHON) matters only where it is named: else any that fits would do
+	@test -z '$(filter command environment,$(firstword $(origin PYTHON)))' || test "$$($(PYTHON) -V)" = "$$($(BIN)/python -V)" || \
+		{ echo "error: $(VENV) has $$($(BIN)/python -V), not $$($(PYTHON) -V); remove it, or name another folder: VENV=DIR" >&2; exit 2; }
 
 demo: $(STAMP)
 	@$(BIN)/python -m downstream.quickstart --out '$(DEMO_OUT)' --seed $(SEED) $(if $(DEMO_STEPS),--steps $(DEMO_STEPS))
@@ -45,7 +48,7 @@ test-fast: $(STAMP) compiler
 # The tests compare our AdamW with DeepSpeed's, which is compiled first. A run on a CPU compiles nothing.
 compiler: $(STAMP)
 	@$(BIN)/python -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' || \
-		{ echo 'error: this Python has no headers, which the tests compile with (Debian: apt-get install python3-dev)' >&2; exit 2; }
+		echo "note: this Python has no headers (Debian: apt-get install python3-dev), so DeepSpeed's AdamW is not compiled and its tests are skipped" >&2
 	@command -v g++ >/dev/null || { echo 'error: g++ is missing, which the tests compile with (Debian: apt-get install g++)' >&2; exit 2; }
 
 # Hours: three seeds of pre-training, each then fine-tuned on everything. CORPORA and EVALUATION are laid out as shared/ is.

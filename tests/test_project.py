@@ -147,6 +147,14 @@ def test_make_names_an_unfit_python(tmp_path: Path) -> None:
     assert not (tmp_path / 'venv').exists()
 
 
+def test_make_says_when_the_environment_has_another_python(tmp_path: Path) -> None:
+    other = tmp_path / 'python'
+    other.write_text('#!/bin/sh\necho Python 3.12.99\n')
+    other.chmod(0o755)
+    made = subprocess.run(['make', 'setup', f'PYTHON={other}'], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 2 and '.venv has Python 3.' in made.stderr and 'not Python 3.12.99; remove it' in made.stderr
+
+
 def test_make_without_cuda_wants_a_cpu_build_of_torch(tmp_path: Path) -> None:
     """In a new environment, which has no torch: before anything is installed, and with a lock without CUDA's libraries. Its making was
     interrupted before pip was there.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +42,8 @@ def _lacks_apex(place: Place) -> str | None:
 
 def _lacks_deepspeed(place: Place) -> str | None:
     """DeepSpeed compiles it when it is first built, for GPUs and CPUs."""
+    if not Path(sysconfig.get_paths()['include'], 'Python.h').exists():
+        return 'this Python has no headers, which it is compiled with (Debian: apt-get install python3-dev)'
     from deepspeed.accelerator import get_accelerator
 
     builder: Any = get_accelerator().create_op_builder('FusedAdamBuilder')
