@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pretrain.config import Config
 from pretrain.doctor.finding import FAIL, NOTE, OK, Finding
-from pretrain.missing import lacking
 from shards.errors import UserError
 
 
 def data(config: Config) -> Iterator[Finding]:
     """Tokenizer and shards, as the run itself checks them before it starts; each that is not there by itself."""
     from pretrain.data.sources import check_data
+    from pretrain.missing import lacking
     from shards.tokenizer import Tokenizer
 
     missing = lacking(config)
