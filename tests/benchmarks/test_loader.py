@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
-from tests.support.launch import ROOT, run
+from tests.support.launch import ROOT, alone, run
 
 
 @pytest.mark.slow
@@ -16,7 +15,7 @@ def test_both_loaders_deliver_every_task(home: Path, tmp_path: Path, workers: in
     files = ['--shards', str(home / 'shards'), '--tokenizer', str(home / 'tokenizer')]
     small = ['batch={global: 4, micro: 2, tasks: {}}', 'data.block=64', 'data.shuffle_shards=2']
     amount = ['--workers', str(workers), '--steps', '3', '--rounds', '1']
-    done = run([sys.executable, str(ROOT / 'benchmarks/loader.py'), *files, *amount, *small], tmp_path)
+    done = run([*alone(), str(ROOT / 'benchmarks/loader.py'), *files, *amount, *small], tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result['workers'] == workers and result['ours'] > 0 and result['peer'] > 0

@@ -88,7 +88,7 @@ class Server:
         request = json.loads(content)
         job = Job(client)
         self.jobs.append(job)
-        for rank in range(request['world']):
+        for rank in range(max(1, request['world'])):
             process = os.fork()
             if process == 0:
                 self.forget()
@@ -143,7 +143,7 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     os.chdir(request['folder'])
     os.environ.clear()
     world = {'WORLD_SIZE': str(request['world']), 'RANK': str(rank), 'LOCAL_RANK': str(rank), 'MASTER_ADDR': '127.0.0.1'}
-    os.environ.update(request['environment'], **world, DS_ACCELERATOR='cpu')
+    os.environ.update(request['environment'], **(world if request['world'] else {}), DS_ACCELERATOR='cpu')
     try:
         return script(request['script']) if 'script' in request else call(rank, request['call'])
     except BaseException:

@@ -1,5 +1,6 @@
 """Asks the fork server to run a script in several ranks: `python -I warm.py SOCKET RANKS PORT SCRIPT ARGUMENT …`, for which `prewarmed`
-gives the first words. It prints what they print, passes signals on, and ends with their exit code. It imports nothing heavy.
+gives the first words; with 0 RANKS and PORT - in one process that belongs to no launcher (`alone`). It prints what they print, passes
+signals on, and ends with their exit code. It imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def answer(server: socket.socket) -> int:
 
 def main() -> int:
     place, ranks, port, *arguments = sys.argv[1:]
-    environment = {**os.environ, 'MASTER_PORT': port}
+    environment = {**os.environ, **({'MASTER_PORT': port} if int(ranks) else {})}
     with ask(place, {'world': int(ranks), 'environment': environment, 'folder': str(Path.cwd()), 'script': arguments}) as server:
         for number in PASSED_ON:
             signal.signal(number, lambda number, frame: server.sendall(bytes([number])))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from wandb.proto import wandb_internal_pb2 as messages
 from pretrain.boards.scalars import of_evaluation, of_metrics
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from tests.support.distributed import free_port
-from tests.support.launch import ROOT, Started, command, prewarmed, steps, succeed
+from tests.support.launch import ROOT, Started, alone, command, prewarmed, steps, succeed
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the run that made it
@@ -206,6 +205,14 @@ for step, value in ((1, 0.5), (2, 0.25), (None, None), (2, 0.125)):
 for board in boards:
     board.close(0)
 """
+
+
+def boards(folder: Path, *settings: str) -> list[str]:
+    """A process that tells what BOARDS says."""
+    (folder / 'boards.py').write_text(BOARDS)
+    return [*alone(PYTHONPATH=''), str(folder / 'boards.py'), *settings]
+
+
 NO_KEY = 'log.wandb: no key here (`wandb login`), so nothing is sent; '
 NO_ANSWER = 'the server of log.wandb does not answer, or refuses the key ('
 
@@ -222,9 +229,8 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
         monkeypatch.setenv('WANDB_API_KEY', key)
     out, store = tmp_path / 'run', tmp_path / 'mlruns'
     out.mkdir()
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))
     settings = ['log.wandb=tiny', f'log.mlflow={store}', 'log.tensorboard=false', f'out={out}']
-    printed = succeed([sys.executable, '-c', BOARDS, *settings], tmp_path)
+    printed = succeed(boards(tmp_path, *settings), tmp_path)
     later = f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'
     assert printed.startswith(said) and printed.endswith(later + '\n') and printed.count('\n') == 1, printed
     rows = []
@@ -241,9 +247,9 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
 
 
 def test_wandb_switched_off_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {'WANDB_MODE': 'disabled', 'HOME': str(tmp_path), 'PYTHONPATH': str(ROOT)}.items():
+    for name, value in {'WANDB_MODE': 'disabled', 'HOME': str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     out = tmp_path / 'run'
     out.mkdir()
-    assert succeed([sys.executable, '-c', BOARDS, 'log.wandb=tiny', 'log.tensorboard=false', f'out={out}'], tmp_path) == ''
+    assert succeed(boards(tmp_path, 'log.wandb=tiny', 'log.tensorboard=false', f'out={out}'), tmp_path) == ''
     assert not list(out.rglob('*.wandb'))

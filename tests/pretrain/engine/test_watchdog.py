@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from torch.distributed.flight_recorder.components.loader import read_dump
 
 from pretrain.engine.watchdog import EXIT_HUNG, Report, dump_flight, judge
 from tests.support.distributed import free_port
-from tests.support.launch import ROOT, environment
+from tests.support.launch import ROOT, alone, environment
 
 SCRIPT = """
-import sys, time
+import os, time
 import torch.distributed as dist
 from pretrain.engine.watchdog import Watchdog
+print(os.getpid(), flush=True)
 dist.init_process_group('gloo')
 watchdog = Watchdog(3.0, lambda verdict: (print('recorded:', verdict, flush=True), time.sleep(10_000)))
 watchdog.start()
@@ -32,21 +32,23 @@ for number in range(1000):
 """
 
 
-def started(rank: int, port: str) -> subprocess.Popen[str]:
+def started(rank: int, port: str, script: Path) -> subprocess.Popen[str]:
     variables = {'RANK': str(rank), 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'PYTHONPATH': str(ROOT)}
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
-    return subprocess.Popen([sys.executable, '-c', SCRIPT], env={**environment(), **variables}, text=True, **pipes)  # type: ignore[call-overload]
+    return subprocess.Popen([*alone(), str(script)], env={**environment(), **variables}, text=True, **pipes)  # type: ignore[call-overload]
 
 
 @pytest.mark.slow
 def test_a_stopped_process_is_named_by_the_others(tmp_path: Path) -> None:
-    port = free_port()
-    zero, one = started(0, port), started(1, port)
+    port, script = free_port(), tmp_path / 'script.py'
+    script.write_text(SCRIPT)
+    zero, one = started(0, port, script), started(1, port, script)
     assert zero.stdout and one.stdout
+    stopped = int(one.stdout.readline())
     for line in one.stdout:
         if line == 'beat\n':
             break
-    os.kill(one.pid, signal.SIGSTOP)
+    os.kill(stopped, signal.SIGSTOP)
     began = time.monotonic()
     try:
         printed = zero.communicate(timeout=60)[0]
