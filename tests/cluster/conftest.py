@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.downstream.conftest import export  # noqa: F401  (a fixture)
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
-from tests.support.launch import ROOT, tiny
+from tests.support.launch import ROOT, steps, tiny
 from tests.support.slurm import Cluster, kill, lacking, require, wait_for
+from tests.support.toy_benchmarks import write_xvnli
 
 # What every CPU job says in place of eight ranks with a GPU each: one rank a node.
 ONE_A_NODE = ['--ntasks-per-node=1', '--cpus-per-task=1']
@@ -41,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Started:
-    """A job of pretrain.sh: its run's folder, and its log."""
+    """A job of pretrain.sh or finetune.sh: its run's folder, and its log."""
 
     job: str
     out: Path
@@ -77,6 +79,30 @@ def dry(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
     options = ['--nodes=2', '--partition=high', '--gpus-per-node=1', *ONE_A_NODE]
     settings = [*tiny(home, place / 'run'), 'steps=2', 'tasks=[mlm, itm]', 'data.workers=0', '--dry-run']
     return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings], HEALTHCHECK='off')
+
+
+TUNED = [
+    'steps=200', 'batch.global=8', 'batch.micro=8', 'eval.every=200', 'checkpoint.every=200', 'optimizer.warmup=0', 'precision=fp32',
+    'data.workers=0', 'log.tensorboard=false',
+]  # fmt: skip
+
+
+@pytest.fixture(scope='session')
+def tuned(cluster: Cluster, export: Path, folder: Path) -> Started:  # noqa: F811
+    """Just submitted: a fine-tuning that Slurm tells to stop in its first steps, on the node that stays up, where nothing preempts it."""
+    place = folder / 'tuned'
+    write_xvnli(place / 'data', 2)
+    folders = ['--model', str(export), '--data', str(place / 'data'), '--out', str(place / 'out')]
+    options = [*ONE_A_NODE, '--partition=high', '--nodelist=n0', f'--output={place}/%x-%j.log']
+    job = cluster.submit(*options, 'slurm/finetune.sh', 'xvnli', 'finetune', *folders, '--ranks', '1', *TUNED, folder=ROOT)
+    started = Started(job, place / 'out', place / f'finetune-{job}.log')
+
+    def stop() -> None:
+        wait_for(lambda: steps(started.out) >= 5, 'the fine-tuning does not train', cluster.logs)
+        cluster.run('scancel', '--signal=USR1', job)
+
+    threading.Thread(target=stop, daemon=True).start()
+    return started
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Life:
 
 
 @pytest.fixture(scope='module')
-def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path, dry: Started) -> Life:
+def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path, dry: Started, tuned: Started) -> Life:
     place = folder / 'life'
     config = folder / 'life.yaml'  # read anew by each attempt
 

@@ -32,7 +32,7 @@ def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
 
     train_to(100_000)
     options = ['--nodes=1', '--nodelist=n1', '--gpus-per-node=1', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), *SETTINGS])
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), *SETTINGS], HEALTHCHECK='off')
     out, job = started.out, started.job
     until(lambda: steps(out) >= 2, 'the job does not train')
     rank, _ = cluster.rank(job, 0)
