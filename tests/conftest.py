@@ -59,6 +59,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault(SESSION, str(os.getpid()))  # of the first one, which starts the workers
+    gc.disable()  # among all that the tests import there is no garbage to look for
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,6 +68,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return FIRST.index(found) if found in FIRST else len(FIRST)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -23,10 +23,15 @@ from typing import Any
 
 import torch
 
+from pretrain.engine.distributed import import_deepspeed
+
 IMPORTED = (
     'deepspeed', 'deepspeed.runtime.zero.stage_1_and_2', 'deepspeed.module_inject.containers', 'deepspeed.moe.layer',
     'transformers.generation.utils',
     'streaming', 'torch.utils.tensorboard', 'pretrain.pretraining', 'pretrain.trainer', 'downstream.cli', 'downstream.finetune',
+    # What `deepspeed.initialize` imports.
+    'deepspeed.comm.mori', 'deepspeed.module_inject.auto_ep_layer', 'deepspeed.ops.op_builder.all_ops', 'deepspeed.ops.triton_ops',
+    'deepspeed.runtime.zero.muon.muon_optimizer', 'numpy.ctypeslib', 'setuptools',
 )  # fmt: skip
 LAST_WORDS = 30.0  # seconds that the other ranks have when one has failed: those of DeepSpeed's launcher
 
@@ -181,8 +186,11 @@ def call(rank: int, pickled: str) -> int:
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
+    gc.disable()
+    import_deepspeed()  # as every rank does it, before it imports more of DeepSpeed
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collector that looks at them would copy all of their pages in each rank
     server = Server(sys.argv[1], int(sys.argv[2]))
