@@ -11,7 +11,7 @@ import pytest
 from pretrain.engine.checkpoint import checkpoints
 from pretrain.evaluation.multi30k import read_split
 from pretrain.records import EVALUATION, METRICS, read_lines
-from tests.support.launch import ROOT, command, deepspeed, forked, prewarmed, reproducible, run, succeed
+from tests.support.launch import ROOT, command, forked, prewarmed, reproducible, run, succeed
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 SETTINGS = ['steps=2', 'data.workers=0', f'eval.retrieval={{data: {EMOJI}, languages: [en, de]}}']
@@ -35,7 +35,7 @@ def plain(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_good_run_makes_no_step_and_the_real_one_after_it_is_the_same(home: Path, plain: Path, tmp_path: Path) -> None:
     out = tmp_path / 'there' / 'run'
-    printed = succeed(command(deepspeed(2), home, out, *SETTINGS, 'data.workers=1', '--dry-run'), tmp_path)
+    printed = succeed(command(prewarmed(2), home, out, *SETTINGS, 'data.workers=1', '--dry-run'), tmp_path)
     assert not out.parent.exists() and not list(tmp_path.iterdir())
     assert 'Traceback' not in printed and printed.count('dry run: this run can start; no step was made') == 1
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))
