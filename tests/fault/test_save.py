@@ -42,10 +42,8 @@ class Saving:
 @pytest.fixture(scope='module')
 def saving(crash_library: Path) -> Iterator[Saving]:
     saving = Saving(crash_library)
-    yield saving
-    assert saving.process.stdin
-    saving.process.stdin.close()
-    saving.process.wait(60)
+    with saving.process:  # at its end both pipes are closed, which ends it
+        yield saving
 
 
 def operations(saving: Saving, folder: Path, log: Path, part: str = '', again: bool = False) -> list[tuple[str, str]]:

@@ -76,6 +76,7 @@ def fork_server(**variables: str) -> str:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
             _servers.append(process)
             assert process.stdout and process.stdout.readline() == READY
+            process.stdout.close()
     return str(place)
 
 
