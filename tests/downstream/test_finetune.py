@@ -48,22 +48,23 @@ def words(home: Path, out: str, *settings: str) -> list[str]:
     return ['xvnli', 'finetune', *folders, *SETTINGS, *settings]
 
 
-def command(home: Path, out: str, ranks: int, *settings: str) -> list[str]:
-    return [str(BIN / 'downstream'), *words(home, out, *settings), '--ranks', str(ranks)]
+def train_and_test(home: Path, out: str) -> None:
+    """What the command does with one rank, without its launcher."""
+    train_in_ranks(1, home, *words(home, out))
+    assert run(['xvnli', 'evaluate', '--model', str(home / out), '--data', str(home / 'data'), '--out', str(home / out)]) == 0
 
 
 @pytest.fixture(scope='module')
 def two(home: Path) -> Path:
-    """Two ranks."""
-    succeed(command(home, 'two', 2, 'batch.micro=16'), home)
+    """Two ranks, started by the command."""
+    succeed([str(BIN / 'downstream'), *words(home, 'two', 'batch.micro=16'), '--ranks', '2'], home)
     return home / 'two'
 
 
 @pytest.fixture(scope='module')
 def whole(home: Path) -> Path:
     """One rank, never stopped; then tested."""
-    train_in_ranks(1, home, *words(home, 'whole'))
-    assert run(['xvnli', 'evaluate', '--model', str(home / 'whole'), '--data', str(home / 'data'), '--out', str(home / 'whole')]) == 0
+    train_and_test(home, 'whole')
     return home / 'whole'
 
 
@@ -75,7 +76,7 @@ def killed(home: Path) -> Path:
     first.wait_for(lambda: steps(out) >= 100)
     first.kill()
     assert steps(out) < 150
-    succeed(command(home, 'killed', 1), home)
+    train_and_test(home, 'killed')
     return out
 
 

@@ -24,7 +24,7 @@ from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, deepspeed, forked, prewarmed, reproducible, steps
+from tests.support.launch import Started, command, forked, prewarmed, reproducible, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -60,7 +60,7 @@ FAULTY = Path(__file__).with_name('faulty.py')
 
 
 def train(home: Path, out: Path, faults: dict[str, Any]) -> Ended:
-    arguments = command(deepspeed(2), home, out, *SETTINGS, script=FAULTY)
+    arguments = command(prewarmed(2), home, out, *SETTINGS, script=FAULTY)
     started = Started(arguments, out.parent, FAULTS=json.dumps(faults))
     code = started.end()
     metrics = {line['step']: line for line in read_lines(out / METRICS)}
