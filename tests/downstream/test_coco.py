@@ -1,4 +1,4 @@
-"""COCO and COCO-CN from the command line to result.json, on one rank and under the deepspeed launcher."""
+"""COCO and COCO-CN from the command line to result.json, on one rank and on two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translation from the command line to result.json, on one rank and under the deepspeed launcher."""
+"""Translation from the command line to result.json, on one rank and on two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from downstream.multi30k_translation import show
 from pretrain.evaluation.multi30k import read_split
 from pretrain.model.load import load_model
 from shards.errors import UserError
-from tests.support.launch import ROOT, deepspeed, succeed
+from tests.support.launch import ROOT, prewarmed, succeed
 
 DATA = ROOT / 'sample' / 'evaluation' / 'multi30k_emoji'
 COUNT = 37
@@ -90,9 +90,9 @@ def test_table(evaluated: tuple[Path, dict[str, Any]]) -> None:
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_two_ranks_write_every_text_once(writer: Path, data: Path, evaluated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """37 texts, in batches of 32, by the real launcher."""
+    """37 texts, in batches of 32."""
     out, result = evaluated
-    command = [*deepspeed(2), str(ROOT / 'downstream/run.py'), *arguments(writer, data, tmp_path / 'out', '--languages', 'de')]
+    command = [*prewarmed(2), str(ROOT / 'downstream/run.py'), *arguments(writer, data, tmp_path / 'out', '--languages', 'de')]
     succeed(command, tmp_path)
     for way in ('with_picture', 'text_only'):
         assert lines(tmp_path / f'out/de.{way}.txt') == lines(out / f'de.{way}.txt')

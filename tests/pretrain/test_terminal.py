@@ -79,6 +79,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
         monkeypatch.setattr(terminal, 'PAUSE', 0.0)
         yield screen
         terminal._leave()
+    os.close(screen.ours)
 
 
 def test_the_panel_is_drawn_in_its_place_and_the_last_line_stays(screen: Screen) -> None:
@@ -131,11 +132,13 @@ def test_lines_fit_the_width() -> None:
 def test_a_run_of_the_launcher_on_a_terminal(home: Path, tmp_path: Path) -> None:
     """Its processes inherit the terminal: a header first, a panel meanwhile, and at the end lines alone."""
     screen, out = Screen(), tmp_path / 'run'
-    words = command(deepspeed(2), home, out, 'steps=3', 'tasks=[mlm, cmcl]', 'data.workers=0', 'log.tensorboard=true', 'log.every=1')
+    settings = ['steps=3', 'tasks=[mlm, cmcl]', 'data.workers=0', 'log.tensorboard=true', 'log.every=1', 'log.peak_tflops=null']
+    words = command(deepspeed(2), home, out, *settings)
     started = subprocess.Popen(words, cwd=tmp_path, env={**environment(), 'TERM': 'xterm'}, stdout=screen.theirs, stderr=screen.theirs)
     os.close(screen.theirs)
     while screen.read():
         pass
+    os.close(screen.ours)
     assert started.wait(SECONDS) == 0, '\n'.join(screen.rows)
     shown = [row.rstrip() for row in screen.rows if row.strip()]
     assert any(re.match(r'step [12]/3 \((33|67)%\)  ', row) for row in screen.seen), screen.seen  # a fast step's is not drawn
