@@ -39,7 +39,7 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
 def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of 30 steps."""
     out = tmp_path_factory.mktemp('unbroken') / 'run'
-    printed = succeed(command(prewarmed(2), home, out, f'steps={STEPS}', *EVALUATED, 'data.workers=1'), out.parent)
+    printed = succeed(command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED, 'data.workers=1'), out.parent)
     (out.parent / 'printed').write_text(printed)
     return out
 
