@@ -61,6 +61,9 @@ class Data(Section):
         le=1,
         description="smallest share of the largest square's area that a random crop keeps; 1: the centred square, no cropping",
     )
+    augment_aspect: float = Field(
+        0.1, ge=0, le=1, description="a random crop's sides differ by up to this share (to be exact, their ratio lies between e^-a and e^a)"
+    )
     augment_flip: float = Field(0.0, ge=0, le=1, description='probability of a mirror image (captions name left and right, so 0)')
     augment_colour: float = Field(
         0.0, ge=0, le=1, description='brightness and contrast vary by up to this share, each channel by half of it'

@@ -18,7 +18,6 @@ from shards.errors import UserError
 Picture = str | Path | bytes | Image.Image  # a file, what a file holds, or a decoded picture
 Box = tuple[float, float, float, float]
 
-ASPECT = 0.1  # a crop's sides differ by up to this share
 _BILINEAR = Image.Resampling.BILINEAR
 
 
@@ -59,7 +58,8 @@ def training_image(raw: bytes, size: int, options: Data, generator: np.random.Ge
         image = evaluation_image(raw, size)
     else:
         opened = _open(raw, round(size / math.sqrt(options.augment_min_scale)))
-        image = _tensor(_resized(opened, size, _crop(opened.width, opened.height, options.augment_min_scale, generator)))
+        box = _crop(opened.width, opened.height, options, generator)
+        image = _tensor(_resized(opened, size, box))
     if options.augment_flip and generator.random() < options.augment_flip:
         image = image.flip(2)
     if options.augment_colour:
@@ -92,11 +92,12 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def _crop(width: int, height: int, min_scale: float, generator: np.random.Generator) -> Box:
-    """A nearly square box of `min_scale` to 1 of the largest square's area, anywhere in the picture."""
+def _crop(width: int, height: int, options: Data, generator: np.random.Generator) -> Box:
+    """A nearly square box of `augment_min_scale` to 1 of the largest square's area, anywhere in the picture."""
     scale, aspect, across, down = generator.random(4).tolist()
+    min_scale = options.augment_min_scale
     side = min(width, height) * math.sqrt(min_scale + (1 - min_scale) * scale)
-    stretch = math.exp(ASPECT * (aspect - 0.5))
+    stretch = math.exp(options.augment_aspect * (aspect - 0.5))
     w, h = min(side * stretch, width), min(side / stretch, height)
     left, top = across * (width - w), down * (height - h)
     return left, top, left + w, top + h

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_crops_keep_the_share_and_reach_the_edges() -> None:
     widths = [int(crop.max()) - int(crop.min()) for crop in crops]
     assert 60 < min(widths) < 75 and 95 < max(widths) < 106
     assert min(int(crop.min()) for crop in crops) < 5 and max(int(crop.max()) for crop in crops) > 194
+
+
+def test_a_crops_sides_differ_by_the_share_asked() -> None:
+    """A square whose colours tell both places: red from left to right, green from the top."""
+    place = np.arange(200, dtype=np.uint8)
+    ramp = np.stack([np.tile(place, (200, 1)), np.tile(place[:, None], (1, 200)), np.zeros((200, 200), np.uint8)], 2)
+    raw = encoded(Image.fromarray(ramp))
+    for share in (0.0, 0.1, 0.5):
+        options = Data(augment_min_scale=0.3, augment_aspect=share)
+        crops = [training_image(raw, 50, options, generator(0, 'cmcl', i)).float() for i in range(200)]
+        ratios = [(float(crop[0].max() - crop[0].min()) / float(crop[1].max() - crop[1].min())) for crop in crops]
+        assert max(ratios) == pytest.approx(math.exp(share), rel=0.05) and min(ratios) == pytest.approx(math.exp(-share), rel=0.05)
 
 
 def test_flip_and_colour() -> None:
