@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pretrain.terminal import clear
 from shards.errors import UserError
 
 OTHERS = 30.0  # seconds until the first process of a machine, however busy that is, has met what this one has
@@ -20,6 +21,7 @@ def said_once(main: Callable[[], int]) -> int:
         return main()
     except UserError as error:
         if _first_to_say():
+            clear()  # the line that is printed of it stands by itself
             raise
         return error.code
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.boards import Board, of_evaluation, of_event, of_metrics
+from pretrain.terminal import say
 from shards.durable import replace, sync
 from shards.errors import UserError
 
@@ -116,7 +116,7 @@ class Lines:
         except OSError as error:
             if not self._told:
                 kept = 'its lines are kept until there is room'
-                print(f'{self.path} cannot be written to ({error.strerror}); {kept}', file=sys.stderr, flush=True)
+                say(f'{self.path} cannot be written to ({error.strerror}); {kept}')
             self._told = True
 
     def sync(self) -> None:

@@ -1,7 +1,7 @@
 """What rank 0 says to a person: lines, and on a terminal a panel below them that is drawn anew in its place.
 
-The cursor waits at the panel's first place. What others write there (another rank, a library) stands in the panel's stead and is never
-erased, though what was longer of the panel's line stays behind it, and the panel moves below it.
+The cursor waits at the panel's first place. Any rank takes the panel away before it says something. What a library writes stands in the
+panel's stead and is never erased, though what was longer of the panel's line stays behind it, and the panel moves below it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ _drawn = 0.0  # when the panel was drawn last; 0: it is not there
 
 
 def say(message: str) -> None:
-    """Print a line above the panel."""
+    """Print a line above the panel, whichever rank has drawn it."""
+    _clear(f'{message}\n')
+
+
+def clear() -> None:
+    """Take the panel away, if it is there: of this process or, on the terminal that ranks share, of another."""
+    _clear('')
+
+
+def _clear(then: str) -> None:
     global _drawn
-    print(f'{_erased()}{message}', file=sys.stderr, flush=True)
+    print(f'\r\033[J{then}' if is_live() else then, end='', file=sys.stderr, flush=True)
     _drawn = 0.0
 
 
@@ -59,14 +68,9 @@ def _width() -> int:
         return 80
 
 
-def _erased() -> str:
-    """What takes the panel away, if it is there."""
-    return '\r\033[J' if _drawn else ''
-
-
 def _leave() -> None:
     if _drawn:
-        print(_erased(), end='', file=sys.stderr, flush=True)
+        clear()
 
 
 atexit.register(_leave)

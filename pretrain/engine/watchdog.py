@@ -22,6 +22,7 @@ import torch.distributed as dist
 
 from pretrain.engine.distributed import cpu_group
 from pretrain.engine.saver import SAVING
+from pretrain.terminal import say
 
 EXIT_HUNG = 75  # EX_TEMPFAIL of sysexits.h: start again
 ANSWER = 30.0  # seconds, for a rank's watchdog: it runs whatever its rank does
@@ -82,7 +83,7 @@ class Watchdog:
         """Print what this rank does, collect what the others do, name the culprit, leave."""
         mine = self._report()
         state = f'waits for other ranks in {mine.doing}' if mine.waits else f'stands still in {mine.doing}'
-        print(f'rank {mine.rank} on {mine.host} {state}, for {mine.since:.0f} s; its stack:\n{mine.stack}', file=sys.stderr, flush=True)
+        say(f'rank {mine.rank} on {mine.host} {state}, for {mine.since:.0f} s; its stack:\n{mine.stack}')
         try:
             dist.monitored_barrier(self.group, timeout=self.answer, wait_all_ranks=True)
             reports: list[dict[str, Any]] = [{}] * dist.get_world_size()
@@ -92,9 +93,9 @@ class Watchdog:
             silent = re.findall(r'\d+', (re.findall(r'[Rr]anks? ([\d, ]+)', str(error)) or ['0'])[-1])
             verdict = f'rank {", ".join(silent)} holds the run up: it does not answer at all (stopped, or its machine is gone)'
             if silent == ['0']:  # which would have said it
-                print(verdict, file=sys.stderr, flush=True)
+                say(verdict)
         if mine.rank == 0:
-            print(verdict, file=sys.stderr, flush=True)
+            say(verdict)
             recording = threading.Thread(target=self.on_hang, args=(verdict,), daemon=True)
             recording.start()
             recording.join(RECORDING)

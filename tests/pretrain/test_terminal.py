@@ -112,6 +112,16 @@ def test_nothing_that_others_print_is_lost(screen: Screen) -> None:
     assert message.startswith('a message of another rank that is long enough') and own == 'our own'
 
 
+def test_what_another_rank_says_stands_by_itself(screen: Screen) -> None:
+    """It has drawn no panel, and takes away that of rank 0."""
+    for _ in range(2):
+        terminal.show(['x' * 50, 'y' * 50])
+        terminal._drawn = 0.0  # as it is in the other process
+        terminal.say('short')
+    screen.drain()
+    assert [row for row in screen.rows if row] == ['short', 'short']
+
+
 def test_no_panel_where_nobody_looks(screen: Screen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert terminal.is_live()
     monkeypatch.setenv('TERM', 'dumb')
