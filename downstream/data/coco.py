@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.evaluation.lines import STRIPPED
-from pretrain.evaluation.multi30k import Captions, Split
+from pretrain.evaluation.multi30k import Captions, Split, existing
 from shards.errors import UserError
 
 FILE = 'dataset_coco.json'
@@ -35,20 +35,15 @@ def read_coco(root: Path, split: str = 'test', images: Path | None = None) -> Sp
         captions.texts.extend(' '.join(text.split()) for text in texts)  # a few have line ends inside
         captions.rows.extend([at] * len(texts))
     names = [f'{row["filepath"]}/{row["filename"]}' for row in rows]
-    return Split(root, split, names, existing(names, images or root), {'en': captions})
+    return Split(root, split, names, coco_pictures(names, images or root), {'en': captions})
 
 
-def existing(names: list[str], folder: Path) -> list[Path]:
+def coco_pictures(names: list[str], folder: Path) -> list[Path]:
     """The pictures' paths. Raises UserError when one is missing or lies outside the folder."""
     for name in names:
         if name.startswith('/') or '..' in name.split('/'):
             raise UserError(f'{name!r} is no picture of COCO; take the files of the benchmark again from their source')
-    paths = [folder / name for name in names]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        more = f' and {len(missing) - 1} more of {len(paths)} are' if len(missing) > 1 else ' is'
-        raise UserError(f'picture {missing[0]}{more} missing; --images names the folder that holds train2014/ and val2014/')
-    return paths
+    return existing(names, folder, '--images names the folder that holds train2014/ and val2014/')
 
 
 def _json(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from downstream.data.coco import existing
+from downstream.data.coco import coco_pictures
 from pretrain.evaluation.lines import stripped_lines
 from pretrain.evaluation.multi30k import Captions, Split
 from shards.errors import UserError
@@ -52,7 +52,7 @@ def read_coco_cn(root: Path, split: str = 'test', images: Path | None = None, tr
         raise UserError(f'{root} has no caption of {without[0]}, which {path.name} names; take all files from one release of {SOURCE}')
     texts = [text for stem in stems for text in own[stem]]
     rows = [row for row, stem in enumerate(stems) for _ in own[stem]]
-    return Split(root, split, names, existing(names, images or root), {'zh': Captions('zh', texts, rows, files)})
+    return Split(root, split, names, coco_pictures(names, images or root), {'zh': Captions('zh', texts, rows, files)})
 
 
 def _lines(path: Path) -> list[str]:
