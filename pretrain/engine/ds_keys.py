@@ -4,48 +4,80 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from pretrain.engine.distributed import import_deepspeed
 from shards.errors import UserError
 
-NO_MODEL = {'data_types': {'grad_accum_dtype'}}  # sections that DeepSpeed reads without a model of their fields
+READ = ('activation_checkpointing', 'checkpoint', 'data_types', 'flops_profiler')  # sections that it reads key by key, without a model
 
 
 def check_keys(raw: dict[str, Any], path: object) -> None:
-    """Raises UserError for a key of the file `path` that DeepSpeed does not read, naming the nearest one that it does. Of sections, those
-    whose fields DeepSpeed has a model of are looked into.
+    """Raises UserError for a key of the file `path` that DeepSpeed does not read, naming the nearest one that it does. Looked into are the
+    sections, and those in them, whose fields DeepSpeed has a model of, and those of READ.
     """
     _check(raw, known_keys(), path, '')
-    sections = known_sections()
-    for name, part in raw.items():
-        if isinstance(part, dict) and name in sections:
-            _check(part, sections[name], path, f'{name}.')
+    for name, known in known_sections().items():
+        part: Any = raw
+        for key in name.split('.'):
+            part = part.get(key) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            _check(part, known, path, f'{name}.')
+
+
+def known_keys() -> set[str]:
+    """The keys at the top."""
+    return _asked().names
 
 
 @cache
-def known_keys() -> frozenset[str]:
-    """The keys at the top: those that DeepSpeed asks an empty configuration for."""
+def _asked() -> _Asked:
+    """What DeepSpeed asks a configuration for that is empty but for the sections of READ."""
     import_deepspeed()
     from deepspeed.runtime.config import DeepSpeedConfig
 
-    asked = _Asked({'train_batch_size': 1, 'train_micro_batch_size_per_gpu': 1, 'gradient_accumulation_steps': 1})
+    sizes = {'train_batch_size': 1, 'train_micro_batch_size_per_gpu': 1, 'gradient_accumulation_steps': 1}
+    asked = _Asked({**sizes, **{name: _Asked({}) for name in READ}})
     DeepSpeedConfig(asked)
-    return frozenset(asked.names)
+    return asked
 
 
 @cache
 def known_sections() -> dict[str, set[str]]:
-    """Section -> the fields that it may have."""
+    """Section, of one in another with a dot between them -> the fields that it may have."""
     import_deepspeed()
+    from deepspeed.comm.config import CommsLoggerConfig
     from deepspeed.monitor.config import DeepSpeedMonitorConfig
     from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
     models = {'zero_optimization': DeepSpeedZeroConfig, 'bf16': DeepSpeedBF16Config, 'fp16': DeepSpeedFP16Config}
-    models |= {name: field.annotation for name, field in DeepSpeedMonitorConfig.model_fields.items()}
-    named = {name: {field.alias or key for key, field in model.model_fields.items()} for name, model in models.items()}
-    return {**NO_MODEL, **named}
+    found = {name: dict.__getitem__(_asked(), name).names for name in READ}
+    for name, model in {**models, 'comms_logger': CommsLoggerConfig, **_parts(DeepSpeedMonitorConfig)}.items():
+        found |= _fields(name, model)
+    return found
+
+
+def _fields(name: str, model: type[BaseModel]) -> dict[str, set[str]]:
+    """Those of a section and of the sections in it; of a model that takes any field none."""
+    if model.model_config.get('extra') != 'forbid':
+        return {}
+    found = {name: {field.alias or key for key, field in model.model_fields.items()}}
+    for part, inner in _parts(model).items():
+        found |= _fields(f'{name}.{part}', inner)
+    return found
+
+
+def _parts(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The fields of a model that are models."""
+    return {
+        field.alias or key: part
+        for key, field in model.model_fields.items()
+        for part in (field.annotation, *get_args(field.annotation))
+        if isinstance(part, type) and issubclass(part, BaseModel)
+    }
 
 
 class _Asked(dict[str, Any]):
@@ -74,7 +106,7 @@ class _Asked(dict[str, Any]):
         return self
 
 
-def _check(part: dict[str, Any], known: frozenset[str] | set[str], path: object, prefix: str) -> None:
+def _check(part: dict[str, Any], known: set[str], path: object, prefix: str) -> None:
     for key in part:
         if key not in known:
             near = difflib.get_close_matches(key, sorted(known), 1, 0.4)

@@ -95,6 +95,11 @@ def test_equal_values_are_no_conflict(tmp_path: Path) -> None:
         ),
         ({'data_types__grad_acum_dtype': 'fp32'}, r'did you mean data_types\.grad_accum_dtype\?'),
         ({'tensorboard__enabld': True}, r'did you mean tensorboard\.enabled\?'),
+        ({'zero_optimization__offload_optimizer': {'devise': 'none'}}, r'did you mean zero_optimization\.offload_optimizer\.device\?'),
+        ({'activation_checkpointing__profil': True}, r'did you mean activation_checkpointing\.profile\?'),
+        ({'flops_profiler__enable': True}, r'did you mean flops_profiler\.enabled\?'),
+        ({'checkpoint__tag_validatoin': 'Warn'}, r'did you mean checkpoint\.tag_validation\?'),
+        ({'comms_logger__verbos': True}, r'did you mean comms_logger\.verbose\?'),
         ({'qqqq': 1}, r'DeepSpeed has no setting qqqq; remove it'),
         ({'bf16': True}, r'bf16 must be an object'),
         ({'zero_optimization': 2}, r'zero_optimization must be an object'),
@@ -109,6 +114,7 @@ def test_conflicts_are_errors(tmp_path: Path, changes: dict[str, Any], message: 
 
 def test_what_deepspeed_knows_and_the_shipped_file_has_not_may_be_set(tmp_path: Path) -> None:
     others = {'dump_state': True, 'prescale_gradients': False, 'memory_breakdown': True, 'timers': {}, 'activation_checkpointing': {}}
+    others |= {'data_types': {'grad_accum_dtype': 'fp32', 'param_dtype': 'bf16'}, 'flops_profiler': {'enabled': False, 'output_file': None}}
     path = written(tmp_path, **others, zero_optimization__offload_optimizer={'device': 'none'}, fp16__enabled=False, wandb__enabled=False)
     resolved = resolve_ds_config(path, Config(), 2, 'cuda')
     assert {key: resolved[key] for key in others} == others
