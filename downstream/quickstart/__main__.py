@@ -16,7 +16,7 @@ from downstream.quickstart.steps import Step, Steps, clock  # noqa: E402
 from downstream.report import write_json, write_text  # noqa: E402
 from pretrain.config import Config, differences, load_config  # noqa: E402
 from pretrain.evaluation.multi30k import read_split  # noqa: E402
-from pretrain.ports import free_port, taken  # noqa: E402
+from pretrain.ports import free_port  # noqa: E402
 from pretrain.records import EVALUATION, METRICS, read_lines  # noqa: E402
 from shards.arguments import Parser  # noqa: E402
 from shards.schema import KINDS, SPECIAL_TOKENS  # noqa: E402
@@ -30,7 +30,6 @@ FLOOR = Path('benchmarks/ridge_floor.py')
 PIECES = 8000
 HOLDOUT = 0.05  # the sample is small: the default share would leave single records to evaluate on
 PROCESSES = 2
-LAUNCHER_PORT = 29500  # the launcher's own choice
 
 
 def main() -> int:
@@ -82,7 +81,8 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     launch += ['--deepspeed', str(DS_CONFIG), '--config', str(CONFIG), *changed]
     # One thread a process: with more, the results would depend on the machine.
     environment = {} if accelerators else {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
-    own = ['--quiet', *([] if taken(LAUNCHER_PORT) is None else ['--master_port', str(free_port())])]  # without the launcher's own log
+    # Without the launcher's own log, and at a port that no other demo, which may be at an earlier step, is about to take.
+    own = ['--quiet', '--master_port', str(free_port())]
     found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, own))
     found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export)], export))
     for data in EVALUATED:

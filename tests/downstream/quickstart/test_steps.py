@@ -147,6 +147,9 @@ def test_plain_demo_types_the_documented_command(monkeypatch: pytest.MonkeyPatch
         'deepspeed --num_accelerators 2 pretrain/run.py --deepspeed ds_configs/zero2.json --config configs/sample.yaml'
     )
     assert training.environment == {'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1'}
+    other = {step.name: step for step in steps(Path('runs/demo'), config, overrides(config), 0)}['pre-training']
+    assert training.transient[:2] == ['--quiet', '--master_port'] and training.transient != other.transient, 'each demo has a port'
+    assert training.key() == other.key()
     assert {f'shards of {corpus}' for corpus in ('cc3m', 'cc12m', 'wit', 'cc100', 'opus')} < set(plan)
 
 
