@@ -33,7 +33,7 @@ class Checkpointing:
         self.workload, self.config, self.engine, self.manifests = workload, workload.config, engine, manifests
         self.recovery, self.control, self.journal = recovery, control, journal
         self.folder = Path(self.config.out) / CHECKPOINTS
-        self.saver = Saver(engine, self.folder, self.config, manifests, journal.sync)
+        self.saver = Saver(engine, self.folder, self.config, manifests, journal.sync, workload.tokenizer.fingerprint)
         self.saved = -1  # updates in the newest checkpoint
 
     def resume(self, initialised: bool) -> Resumed:
@@ -48,7 +48,7 @@ class Checkpointing:
                 raise UserError(f'the checkpoints in {self.folder} went away while this run started; start it again')
             return Resumed(found, None)
         self.control.beat(f'loading {found.path}')
-        trained_on = check_resumable(self.config, found.path)
+        trained_on = check_resumable(self.config, found.path, self.workload.tokenizer.fingerprint)
         removal = self.workload.check_same_data(trained_on, self.manifests, found.path)
         self.recovery.load(load_checkpoint(self.engine, found.path).get('recovery', {}))
         self.saved = step_of(found.path)

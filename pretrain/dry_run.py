@@ -91,7 +91,8 @@ def _start(workload: Workload, engine: Engine, control: Control, manifests: dict
     if path is None:
         return Start(0, 'a new run', [])
     control.beat(f'loading {path}')
-    removal = workload.check_same_data(check_resumable(config, path), manifests, path)
+    trained_on = check_resumable(config, path, workload.tokenizer.fingerprint)
+    removal = workload.check_same_data(trained_on, manifests, path)
     recovery = Recovery(config.recovery)
     recovery.load(load_checkpoint(engine, path).get('recovery', {}))
     words = f'goes on after step {step_of(path)} of {config.steps}' + (f'; {removal}' if removal else '')

@@ -70,13 +70,16 @@ def from_rank_0(function: Callable[[], Result]) -> Result:
     return result
 
 
-def check_resumable(config: Config, path: Path) -> dict[str, str]:
-    """The manifests (name -> sha256) of the data that the checkpoint was trained on.
+def check_resumable(config: Config, path: Path, tokenizer: str) -> dict[str, str]:
+    """The manifests (name -> sha256) of the data that the checkpoint was trained on. `tokenizer`: fingerprint of this run's.
 
-    Raises UserError when the run that wrote it was another one, or went further.
+    Raises UserError when the run that wrote it was another one, had another tokenizer, or went further.
     """
     state = read_state(path)
     check_same_run(config, state['config'], path)
+    if state.get('tokenizer') not in (None, tokenizer):  # none: of an earlier version
+        had = f'{path} was trained with tokenizer {state["tokenizer"]}, {config.data.tokenizer} is {tokenizer}'
+        raise UserError(f'{had}; set data.tokenizer to the one that it had, or choose another `out`')
     if state['step'] > config.steps:
         asked = config.steps
         raise UserError(f'{path} has {state["step"]} steps, the configuration asks for {asked}; raise `steps` or choose another `out`')

@@ -55,9 +55,12 @@ class Saver:
     """
 
     def __init__(
-        self, engine: Engine, folder: Path, config: Config, manifests: dict[str, str], before_publishing: Callable[[], None] = lambda: None
-    ):
+        self, engine: Engine, folder: Path, config: Config, manifests: dict[str, str], before_publishing: Callable[[], None] = lambda: None,
+        tokenizer: str | None = None,
+    ):  # fmt: skip
+        """manifests, tokenizer: the hashes of the data, and the fingerprint of the tokenizer, that the run trains with."""
         self.engine, self.folder, self.config, self.manifests, self.before_publishing = engine, folder, config, manifests, before_publishing
+        self.tokenizer = tokenizer
         self.group = cpu_group(PATIENCE)  # the threads' own: they never meet in the training's collectives
         self._thread: threading.Thread | None = None
         self._ended: Saved | None = None
@@ -141,6 +144,7 @@ class Saver:
                 'groups': [{'names': names, 'shapes': shapes} for names, shapes in zip(self.engine.names, self.engine.shapes, strict=True)],
                 'config': self.config.model_dump(by_alias=True, mode='json'),
                 'manifests': self.manifests,
+                'tokenizer': self.tokenizer,
                 'environment': environment(),
             }
             state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples

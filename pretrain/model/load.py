@@ -20,7 +20,7 @@ from pretrain.engine.checkpoint import CHECKPOINTS, STATE, newest_valid, read_st
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.hashes import file_sha256
-from shards.tokenizer import Tokenizer
+from shards.tokenizer import DESCRIPTION, Tokenizer
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
@@ -84,13 +84,25 @@ def find_model(folder: str | Path) -> Found:
 
 
 def find_checkpoint(path: Path) -> Found:
-    """The model of a checkpoint. Raises UserError when it is damaged, or of another version."""
+    """The model of a checkpoint. Raises UserError when it is damaged, of another version, or without the tokenizer of its run."""
     state = read_state(path)
     try:
         config = Config.model_validate(state['config'])
     except ValidationError as error:
         raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
+    _check_tokenizer(path, Path(config.data.tokenizer), state.get('tokenizer'))
     return Found(path, Path(config.data.tokenizer), config, file_sha256(path / STATE), state['step'], state['manifests'])
+
+
+def _check_tokenizer(path: Path, folder: Path, had: str | None) -> None:
+    """Raises UserError when the run's own tokenizer is not in its folder. had: its fingerprint; None: not known."""
+    try:
+        there = json.loads((folder / DESCRIPTION).read_text(encoding='utf8'))['fingerprint']
+    except (OSError, ValueError, KeyError, TypeError):
+        where = '' if folder.is_absolute() else ', or start in the folder in which the run was started'
+        raise UserError(f'{path} was trained with the tokenizer in {folder}, which is not there; put it back{where}') from None
+    if had not in (None, there):
+        raise UserError(f'{path} was trained with tokenizer {had}, and {folder} has {there} by now; put the one back that it had')
 
 
 def load_model(folder: str | Path) -> Loaded:

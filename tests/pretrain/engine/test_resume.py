@@ -10,7 +10,7 @@ import pytest
 
 from pretrain.config import Config
 from pretrain.engine.checkpoint import STATE
-from pretrain.engine.resume import changed_settings, check_same_run
+from pretrain.engine.resume import changed_settings, check_resumable, check_same_run
 from shards.errors import UserError
 
 HERE = Path('run/checkpoints/step-0000100')
@@ -42,6 +42,17 @@ def test_the_same_run_and_free_settings_continue() -> None:
 def test_another_run_is_refused_by_the_name_of_the_setting(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError, match=key.replace('.', r'\.') + ' = '):
         check_same_run(Config(), saved(**changes), HERE)
+
+
+@pytest.mark.parametrize(('had', 'refused'), [({}, False), ({'tokenizer': 'ours'}, False), ({'tokenizer': 'theirs'}, True)])
+def test_a_run_goes_on_with_its_own_tokenizer(had: dict[str, str], refused: bool, tmp_path: Path) -> None:
+    """A run of pictures alone has no shards that name it."""
+    (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': saved(), 'manifests': {'m': 'h'}, 'groups': [], 'files': {}, **had}))
+    if refused:
+        with pytest.raises(UserError, match=r'was trained with tokenizer theirs, data/tokenizer is ours; set data\.tokenizer to the one'):
+            check_resumable(Config(), tmp_path, 'ours')
+    else:
+        assert check_resumable(Config(), tmp_path, 'ours') == {'m': 'h'}
 
 
 def test_what_has_changed_since_a_checkpoint(tmp_path: Path) -> None:

@@ -170,6 +170,19 @@ def test_a_damaged_export_is_named(exported: Path, tmp_path: Path, damage: str) 
     assert words in message and str(folder) in message, message
 
 
+def test_a_run_is_not_read_with_another_tokenizer(run: Path, home: Path, tmp_path: Path) -> None:
+    folder, moved = Path(shutil.copytree(run, tmp_path / 'run')), tmp_path / 'tokenizer'
+    path = folder / 'checkpoints' / 'step-0000005' / STATE
+    state, fingerprint = read_state(path.parent), Tokenizer.load(home / 'tokenizer').fingerprint
+    state['config']['data']['tokenizer'] = str(moved)
+    path.write_text(json.dumps({**state, 'tokenizer': fingerprint}))
+    assert f'was trained with the tokenizer in {moved}, which is not there; put it back' in refusal(lambda: load_model(folder))
+    shutil.copytree(home / 'tokenizer', moved)
+    assert load_model(folder).tokenizer.fingerprint == fingerprint
+    path.write_text(json.dumps({**state, 'tokenizer': 'another'}))
+    assert f'was trained with tokenizer another, and {moved} has {fingerprint} by now' in refusal(lambda: load_model(folder))
+
+
 def test_a_damaged_run_is_named(run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run, tmp_path / 'run'))
     checkpoint = folder / 'checkpoints' / 'step-0000005'
