@@ -97,6 +97,10 @@ def _parse(setting: str, text: str) -> Any:
         value = yaml.load(text, Loader)
     except yaml.YAMLError:
         raise UserError(f'{setting!r}: the value is not valid YAML') from None
+    if isinstance(value, dict):
+        for name in (str(name) for name, part in value.items() if part is None and ':' in str(name)):  # {cmcl:4} is {'cmcl:4': null}
+            same = f'{setting.partition("=")[0]}.{"=".join(name.split(":", 1))}'
+            raise UserError(f'{setting!r}: in YAML a space follows a colon; {same} says the same without one')
     if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
         try:
             return float(value)

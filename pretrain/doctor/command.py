@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pretrain.config import Config
 from pretrain.doctor.finding import FAIL, Finding
-from pretrain.doctor.inputs import data, evaluation, weights
+from pretrain.doctor.inputs import data, earlier, evaluation, weights
 from pretrain.doctor.machine import compilers, disk, machine
 from pretrain.doctor.software import fused, launch, trackers, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS: dict[str, Callable[[Config], Iterator[Finding]]] = {
     'versions': versions, 'trackers': trackers, 'machine': machine, 'compilers': compilers, 'kernels': fused, 'launch': launch,
-    'disk': disk, 'data': data, 'weights': weights, 'evaluation': evaluation,
+    'disk': disk, 'checkpoints': earlier, 'data': data, 'weights': weights, 'evaluation': evaluation,
 }  # fmt: skip
 
 

@@ -39,6 +39,21 @@ def data(config: Config) -> Iterator[Finding]:
     yield Finding('data', f'shards: {config.data.shards}', OK, found)
 
 
+def earlier(config: Config) -> Iterator[Finding]:
+    """What the run's folder holds, as the run itself looks at it before it starts."""
+    from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints
+    from pretrain.preflight import check_newest_checkpoint
+
+    try:
+        check_newest_checkpoint(config)
+    except UserError as error:
+        yield Finding('checkpoints', f'out: {config.out}', FAIL, 'holds another run', str(error))
+        return
+    found = checkpoints(Path(config.out) / CHECKPOINTS)
+    said = f'the run goes on after {found[-1].name}, if that is whole' if found else 'no checkpoints: a new run'
+    yield Finding('checkpoints', f'out: {config.out}', OK, said)
+
+
 def weights(config: Config) -> Iterator[Finding]:
     """Published weights that the run starts from: a folder, the hub's cache, or a download at the start."""
     from huggingface_hub import try_to_load_from_cache

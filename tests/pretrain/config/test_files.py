@@ -168,6 +168,7 @@ def test_overrides() -> None:
         ('task.mask_ratio=1.5', ['task.mask_ratio', 'less than 1']),
         ('steps.more=1', ['steps.more: steps is a single value']),
         ('data.shards=[', ["'data.shards=['", 'not valid YAML']),
+        ('batch.tasks={mt:8}', ["'batch.tasks={mt:8}': in YAML a space follows a colon; batch.tasks.mt=8 says the same"]),
         ('out=3', ['out = 3', 'string']),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from pretrain.doctor.inputs import data, evaluation, weights
+from pretrain.doctor.inputs import data, earlier, evaluation, weights
+from pretrain.engine.checkpoint import KEYS, STATE
 from tests.pretrain.data.small_shards import make_config
 from tests.support.exported import SAMPLE
 
@@ -21,6 +23,21 @@ def test_everything_that_is_missing_is_a_line_with_its_command(home: Path, tmp_p
     for corpus in ('cc12m', 'wit', 'cc100', 'opus'):
         assert found[str(tmp_path / corpus / 'train')].remedy.startswith(f'data_pipeline build {corpus} ')
     assert [finding.state for finding in data(make_config(home))] == ['ok', 'ok']
+
+
+def test_what_the_folder_of_the_run_holds(home: Path, tmp_path: Path) -> None:
+    def found(**changes: object) -> tuple[str, str, str]:
+        (finding,) = earlier(make_config(home, out=str(tmp_path), **changes))
+        return finding.state, finding.found, finding.remedy
+
+    assert found() == ('ok', 'no checkpoints: a new run', '')
+    folder = tmp_path / 'checkpoints' / 'step-0000004'
+    folder.mkdir(parents=True)
+    saved = make_config(home, out=str(tmp_path)).model_dump(by_alias=True, mode='json')
+    (folder / STATE).write_text(json.dumps({**dict.fromkeys(KEYS), 'config': saved}))
+    assert found()[:2] == ('ok', 'the run goes on after step-0000004, if that is whole')
+    state, said, remedy = found(seed=5)
+    assert (state, said) == ('FAIL', 'holds another run') and 'seed' in remedy and 'choose another `out`' in remedy
 
 
 def test_initial_weights(home: Path, published: dict[str, tuple[object, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
