@@ -117,11 +117,14 @@ class UniX2Processor(ProcessorMixin):
 
     def __call__(  # type: ignore[override]
         self, images: Picture | Sequence[Picture] | None = None, text: str | Sequence[str] | None = None, language: str | None = None,
-        target: str | None = None,
+        target: str | None = None, *, return_tensors: str = 'pt', padding: bool | str = True, truncation: bool = True,
     ) -> BatchFeature:  # fmt: skip
-        """Tensors by name. Texts are cut to the length of captions in training. Raises UserError for a language that the model has no code
-        for, and for what is no picture.
+        """Tensors by name. Texts are cut to the length of captions in training; what other processors of transformers are asked for by
+        return_tensors='pt', padding=True, truncation=True is always done. Raises UserError for other values of these, for a language that
+        the model has no code for, and for what is no picture.
         """
+        if return_tensors != 'pt' or padding not in (True, 'longest') or truncation is not True:
+            raise UserError("this processor gives padded, cut tensors of PyTorch alone: return_tensors='pt', padding=True, truncation=True")
         tokenizer, features = self.tokenizer, BatchFeature()
         if images is not None:
             features.update(self.image_processor(images))

@@ -56,7 +56,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 pictures, texts, out = json.loads(sys.argv[1])
 assert not model.training and model.dtype == torch.float32
 with torch.no_grad():
-    inputs = processor(images=pictures, text=texts, language='en', target='fr')
+    inputs = processor(images=pictures, text=texts, language='en', target='fr', return_tensors='pt', padding=True, truncation=True)
     rows = {'decoder_input_ids': inputs['input_ids'], 'decoder_attention_mask': inputs['attention_mask']}
     answers = model(**{**inputs, **rows})
     found = {
