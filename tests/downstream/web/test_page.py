@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from selenium.webdriver.common.keys import Keys
 
 from downstream.api import Model, load
 from tests.support.browser import errors, wait_for
@@ -98,6 +99,16 @@ def write(browser: Any, name: str, text: str) -> None:
     wait_for(browser, lambda: [box for box in all_of(browser, f'#{name} textarea') if box.is_displayed()])[0].send_keys(text)
 
 
+def choose(browser: Any, name: str, code: str) -> None:
+    """A language in a list, which shows what fits the letters that were typed."""
+    box = wait_for(browser, lambda: [box for box in all_of(browser, f'#{name} input') if box.is_displayed()])[0]
+    box.click()
+    box.send_keys(Keys.CONTROL, 'a', Keys.NULL, code)
+    offered = wait_for(browser, lambda: [item for item in all_of(browser, '[role=option]') if item.get_attribute('aria-label') == code])
+    offered[0].click()
+    box.send_keys(Keys.TAB)  # closes the list, which stays open for more
+
+
 def all_wide(widths: list[int]) -> list[int]:
     """The widths when every picture has been loaded, else none."""
     return widths if all(widths) else []
@@ -134,6 +145,26 @@ def test_a_text_finds_pictures(page: Any, model: Model) -> None:
     # The pictures themselves are shown.
     widths = wait_for(page, lambda: all_wide([picture.get_property('naturalWidth') for picture in all_of(page, '#found img')]))
     assert len(widths) >= 8
+
+
+def test_languages_that_are_chosen(page: Any, model: Model) -> None:
+    """Captions in one that there are no texts in; pictures for a text in another than the first."""
+    choose(page, 'languages', 'fr')
+    upload(page, 'picture', PICTURES[7])
+    click(page, 'describe')
+    wait_for(page, lambda: rows(page, 'nearest'))
+    raw = PICTURES[7].read_bytes()
+    assert rows(page, 'captions') == [[code, ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de', 'fr')]
+    assert {row[0] for row in rows(page, 'nearest')} == {'en', 'de'}
+    tab(page, 'Text to pictures')
+    write(page, 'query', GERMAN[0])
+    choose(page, 'query-language', 'de')
+    click(page, 'search')
+    shown = wait_for(page, lambda: [item.text for item in all_of(page, '#found .caption-label')])
+    cosines = (model.embed_images(PICTURES) @ model.embed_texts(GERMAN[:1], 'de')[0]).tolist()
+    assert cosines != (model.embed_images(PICTURES) @ model.embed_texts(GERMAN[:1], 'en')[0]).tolist()
+    best = sorted(zip(cosines, [path.name for path in PICTURES], strict=True), reverse=True)[:8]
+    assert [re.split(r'\s+', text) for text in shown] == [[name, f'{cosine:.3f}'] for cosine, name in best]
 
 
 def test_a_text_is_translated_with_and_without_a_picture(page: Any, model: Model) -> None:
