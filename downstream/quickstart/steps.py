@@ -37,7 +37,7 @@ class Step:
 
     def key(self) -> str:
         """What the result depends on."""
-        return digest(json.dumps(self.command), files(self.inputs))
+        return digest(json.dumps(self.command), {str(path): path for path in files(self.inputs)})
 
     def words(self) -> list[str]:
         """The words of the command line."""
@@ -54,11 +54,11 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob('*')) if file.is_file())
 
 
-def digest(start: str, paths: Iterable[Path]) -> str:
+def digest(start: str, named: Mapping[str, Path]) -> str:
     """SHA-256 of a text and of what these files are called and hold."""
     found = hashlib.sha256(start.encode())
-    for path in paths:
-        found.update(f'{path}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
+    for name, path in named.items():
+        found.update(f'{name}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n'.encode())
     return found.hexdigest()
 
 
@@ -74,7 +74,8 @@ class Steps:
         except ValueError as error:
             raise UserError(f'{self.path} cannot be read ({error}); delete it to run every step again') from None
         self.started = time.monotonic()
-        self.code = digest('', (path for path in files(PACKAGES) if path.suffix == '.py'))
+        modules = {str(path.relative_to(package.parent)): path for package in PACKAGES for path in files([package]) if path.suffix == '.py'}
+        self.code = digest('', modules)
 
     @continues()
     def run(self, steps: list[Step]) -> dict[str, float]:

@@ -49,6 +49,11 @@ def test_what_other_code_did_is_kept_and_said(tmp_path: Path, capfd: pytest.Capt
         Steps(tmp_path).run([append(tmp_path, 'first', 'a')])
         assert ('done by other code' in capfd.readouterr().out) is said
         (package / change).write_text(f'a = {change}')
+    (package / 'module.py').write_text('a = 1')
+    package.parent.joinpath('elsewhere').mkdir()
+    monkeypatch.setattr('downstream.quickstart.steps.PACKAGES', [package.rename(tmp_path / 'elsewhere' / 'package')])
+    Steps(tmp_path).run([append(tmp_path, 'first', 'a')])
+    assert 'done by other code' not in capfd.readouterr().out, 'the folder of the repository may move'
     assert log(tmp_path, 'first') == 'a'
 
 
