@@ -45,7 +45,8 @@ TUNED = {
     'coco': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
     'coco-cn': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
 }
-IMAGES = {'coco-cn': 'coco'}  # whose pictures a set has that comes without its own
+# Whose pictures a set has that comes without its own.
+IMAGES = {'coco-cn': 'coco', 'xvnli': 'multi30k/images', 'xgqa': 'multi30k/images'}
 FOLDERS = {'multi30k-retrieval': 'multi30k', 'multi30k-translation': 'multi30k'}  # of the evaluation; others are named as their task
 
 

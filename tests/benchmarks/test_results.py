@@ -59,8 +59,8 @@ def test_every_benchmark_is_evaluated_and_tuned() -> None:
     assert '--master_port' in whole[0].words(), 'the port of the launcher may be taken'
     assert commands[0][0] == 'deepspeed' and 'seed=3' in commands[0] and (ROOT / commands[0][commands[0].index('--config') + 1]).is_file()
     assert all(command[-1] == 'finetune.epochs=1' and '3' in command for command in commands[1:] if command[2] == 'finetune')
-    pictures = [command[command.index('--images') + 1] for command in commands if '--images' in command]
-    assert pictures == ['e/coco'] * 2, 'COCO-CN comes without its pictures'
+    pictures = {command[1]: command[command.index('--images') + 1] for command in commands if '--images' in command}
+    assert pictures == {'coco-cn': 'e/coco', 'xvnli': 'e/multi30k/images', 'xgqa': 'e/multi30k/images'}, 'they come without pictures'
     evaluated = {command[1] for command in commands[1:] if command[2] == 'evaluate'}
     tuned = {command[1] for command in commands[1:] if command[2] == 'finetune'}
     assert evaluated == {'multi30k-retrieval', 'tatoeba', 'multi30k-translation', 'coco', 'coco-cn'}
