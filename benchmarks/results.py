@@ -15,7 +15,6 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
-from benchmarks.ridge_floor import ngrams
-from downstream.data.tatoeba import read_tatoeba
-from downstream.metrics.captions import Tokens, cider
+from benchmarks.text_floors import ngram_accuracy, one_caption, text_only
 from downstream.metrics.tokens import jieba_words, words
 from downstream.quickstart.steps import Step, Steps, clock
 from downstream.report import percent, write_text
+from downstream.xgqa import XGQA
+from downstream.xvnli import XVNLI
 from shards.errors import continues, run_command
 from shards.tables import table
 
@@ -121,6 +120,7 @@ def collect(options: argparse.Namespace) -> dict[Key, Row]:
     """Every row, with the values of all seeds."""
     floors = {name: floor(options.out, name) for name in SETS}
     alike = ngram_accuracy(options.evaluation / 'tatoeba')
+    texts = {kind.name: text_only(kind, options.evaluation / kind.name) for kind in (XVNLI, XGQA)}
     rows: dict[Key, Row] = {}
 
     def add(key: Key, value: float, lowest: float, kind: str) -> None:
@@ -137,16 +137,16 @@ def collect(options: argparse.Namespace) -> dict[Key, Row]:
             add(key, found['text_to_image']['R@10'], floors['multi30k'][language], 'ridge')
         for language, found in read(out / 'zero-shot-tatoeba')['languages'].items():
             add(('tatoeba, zero-shot', 'accuracy into English', language), found['to_english'], alike[language], 'n-grams')
-        for task in ('xvnli', 'xgqa'):
+        for task, floor_of in texts.items():
             for language, found in read(out / f'tuned-{task}')['languages'].items():
-                add((f'{task}, fine-tuned on en', 'accuracy', language), found['accuracy'], found['majority'], 'majority')
+                add((f'{task}, fine-tuned on en', 'accuracy', language), found['accuracy'], floor_of[language], 'text only')
         for language, found in read(out / 'tuned-multi30k-translation')['languages'].items():
             ours, blinded = (found[way]['sacrebleu']['score'] / 100 for way in ('with_picture', 'text_only'))
             add(('multi30k, fine-tuned', 'sacreBLEU from English', language), ours, blinded, 'without the picture')
         for task, language, cut in (('coco', 'en', words), ('coco-cn', 'zh', jieba_words)):
             result = read(out / f'tuned-{task}')
             value = next(iter(result['captioning']['tokens'].values()))['CIDEr']
-            add((f'{task}, fine-tuned', 'CIDEr', language), value, blind(out / f'tuned-{task}', cut), 'one caption for all')
+            add((f'{task}, fine-tuned', 'CIDEr', language), value, one_caption(out / f'tuned-{task}', cut), 'one caption for all')
     return rows
 
 
@@ -154,23 +154,6 @@ def read(folder: Path) -> dict[str, Any]:
     """A result."""
     content: dict[str, Any] = json.loads((folder / 'result.json').read_text(encoding='utf8'))
     return content
-
-
-def ngram_accuracy(data: Path) -> dict[str, float]:
-    """Language -> how many sentences have their translation as the nearest by character n-grams: names, numbers, shared words."""
-    found = {}
-    for language, pairs in read_tatoeba(data).items():
-        scores = np.stack(list(map(ngrams, pairs.texts))) @ np.stack(list(map(ngrams, pairs.english))).T
-        found[language] = float((scores.argmax(1) == np.arange(len(pairs.texts))).mean())
-    return found
-
-
-def blind(folder: Path, cut: Callable[[Sequence[str]], list[str]]) -> float:
-    """CIDEr of the best single caption for all pictures, among those that the references have. cut: into words."""
-    lines = [json.loads(line) for line in (folder / 'captions.jsonl').read_text(encoding='utf8').splitlines()]
-    references = [line['references'] for line in lines]
-    simple = Tokens('words', cut)
-    return max(cider([text] * len(lines), references, simple) for text in {text for own in references for text in own})
 
 
 def counted(rows: dict[Key, Row]) -> dict[str, Any]:
