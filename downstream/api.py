@@ -18,7 +18,7 @@ from downstream.embed import embed_distinct_pictures, embed_distinct_texts
 from downstream.generate import Example, generate
 from pretrain.data.images import Picture
 from pretrain.generation import Decoding
-from pretrain.model.load import Loaded, load_model
+from pretrain.model.load import Found, Loaded, find_model, load_found
 from shards.errors import UserError
 from shards.languages import canonical
 
@@ -30,7 +30,12 @@ def load(folder: str | Path) -> Model:
 
     Raises UserError for a folder that is neither, or damaged.
     """
-    loaded = load_model(folder)
+    return opened(find_model(folder))
+
+
+def opened(found: Found) -> Model:
+    """As `load`, of a model that was found already. Raises UserError for damaged weights."""
+    loaded = load_found(found)
     loaded.model.to(ranks.join())
     return Model(loaded)
 

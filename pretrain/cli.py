@@ -35,6 +35,8 @@ def run(arguments: list[str]) -> int:
     export_parser = commands.add_parser('export', help="write a run's model as a folder that transformers loads", description=EXPORT)
     export_parser.add_argument('run', type=Path, help='folder of the run (`out`)')
     export_parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    text = "results of `downstream` for the model card, besides those below the run's folder and --out"
+    export_parser.add_argument('--results', type=Path, nargs='+', default=[], metavar='DIR', help=text)
     plan_parser = commands.add_parser(
         'plan', help='memory, FLOPs, time, communication and reading of a run, without running it', description=PLAN,
         epilog='Exit code 1: it does not fit the memory. Memory is for sequences of full length, FLOPs and times for those of mean length.',
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
 
     from pretrain.export import export  # imports torch, which --help need not wait for
 
-    print(f'exported {options.run} to {export(options.run, options.out)}')
+    print(f'exported {options.run} to {export(options.run, options.out, options.results)}')
     return 0
 
 

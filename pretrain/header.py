@@ -38,12 +38,13 @@ def told(workload: Workload, engine: Engine, manifests: dict[str, str]) -> dict[
     config, model = workload.config, workload.config.model
     hosts: list[str] = [''] * engine.world
     dist.all_gather_object(hosts, socket.gethostname())
+    machines = len(set(hosts))
     layers = f'layers text {model.text_layers}, cross {model.cross_layers}, decoder {model.decoder_layers}, width {model.dim}'
     visual = f'{model.visual.name} at {model.visual.image_size} pixels'
     micro = f'micro-batches of {config.batch.micro}' + (', all tasks together' if config.batch.together else '')
     drawn = '' if config.batch.merge == 'all' else f', of which a step draws {config.batch.draws or len(config.tasks)}'
     return {
-        'processes': f'{engine.world} on {len(set(hosts))} machines, {engine.device.type}',
+        'processes': f'{engine.world} on {machines} machine{"s" if machines > 1 else ""}, {engine.device.type}',
         'model': f'{sum(engine.group_sizes):,} parameters, {config.precision}; {layers}; {visual}',
         'tasks': '  '.join(f'{task} {config.batch.size(task)}' for task in config.tasks) + f'  samples a step{drawn}; {micro}',
         'data': f'{workload.amount(manifests)}; tokenizer of {workload.tokenizer.vocabulary:,} ids',

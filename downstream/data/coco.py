@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.evaluation.lines import STRIPPED
-from pretrain.evaluation.multi30k import Captions, Split, existing
+from pretrain.evaluation.multi30k import Captions, Split
+from pretrain.evaluation.picture_files import existing
 from shards.errors import UserError
 
 FILE = 'dataset_coco.json'

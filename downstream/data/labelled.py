@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pretrain.evaluation.picture_files import REMEDY, refuse_missing
 from shards.errors import UserError
 
 Target = tuple[tuple[int, float], ...]  # (class, how true it is), the truest first
@@ -61,16 +62,13 @@ class Pictures:
             with os.scandir(folder) as entries:
                 self._sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f'{folder} is no folder; put the pictures there, or name their folder with --images') from None
+            raise UserError(f'{folder} is no folder; {REMEDY}') from None
 
     def check(self, rows: Labelled) -> None:
         """Raises UserError naming a picture that rows are about and that is not there."""
         wanted = dict.fromkeys(rows.pictures)
-        missing = [name for name in wanted if name not in self._sizes]
-        if missing:
-            more = f' and {len(missing) - 1} more of {len(wanted)} are' if len(missing) > 1 else ' is'
-            remedy = 'put the pictures there, or name their folder with --images'
-            raise UserError(f'picture {self.folder / missing[0]}, which {rows.source} names,{more} missing; {remedy}')
+        missing = [self.folder / name for name in wanted if name not in self._sizes]
+        refuse_missing(missing, len(wanted), source=rows.source)
 
     def read(self, name: str) -> bytes:
         """The file of a picture. Raises UserError when it cannot be read."""

@@ -1,4 +1,4 @@
-"""The page: a picture -> captions and the nearest texts; a text -> the nearest pictures; a text -> translations. Needs gradio."""
+"""The page: a picture -> captions and the nearest texts; a text -> the nearest pictures; a text -> translations. Needs gradio and babel."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from downstream.api import Model
 from downstream.web.collection import Pictures, Texts, nearest
+from downstream.web.languages import choices, named
 from shards.errors import UserError
 
 NEAREST_TEXTS = 3  # a language
@@ -20,13 +21,14 @@ ONE_AT_A_TIME: dict[str, Any] = {'concurrency_id': 'model', 'concurrency_limit':
 THEME = gr.themes.Base(font=['system-ui', 'sans-serif'], font_mono=['system-ui', 'sans-serif'])  # the default one fetches its fonts
 
 
-def build(model: Model, pictures: Pictures, texts: Texts, name: str) -> gr.Blocks:
-    """The page of a model, called `name`, with what it searches."""
+def build(model: Model, pictures: Pictures, texts: Texts, name: str, trained: list[str]) -> gr.Blocks:
+    """The page of a model, called `name` and trained on these languages, with what it searches."""
     answers = Answers(model, pictures, texts)
     chosen = [code for code in FIRST if code in texts.languages] or texts.languages[:1]
-    codes = [*texts.languages, *sorted(model.loaded.tokenizer.languages.keys() - set(texts.languages))]
+    codes = choices(model.loaded.tokenizer.languages, trained, texts.languages, mark=model.loaded.config.finetune is None)
+    spoken_of = ', '.join(map(named, texts.languages)) if len(texts.languages) <= len(FIRST) else f'{len(texts.languages)} languages'
     with gr.Blocks(title='ERNIE-UniX2', analytics_enabled=False) as page:
-        gr.Markdown(f'# ERNIE-UniX2\n`{name}`: {len(pictures.paths)} pictures and {len(texts.rows)} texts in {" ".join(texts.languages)}')
+        gr.Markdown(f'# ERNIE-UniX2\n`{name}`: {len(pictures.paths)} pictures and {len(texts.rows)} texts in {spoken_of}')
         with gr.Tab('Picture to text'), gr.Row():
             with gr.Column():
                 picture = _upload('Picture', 'picture')
@@ -69,12 +71,12 @@ class Answers:
             raise UserError('give a picture and at least one language')
         raw = _bytes(picture)
         (query,) = self.model.embed_images([raw])
-        captions = [[code, *self.model.caption([raw], code)] for code in languages]
+        captions = [[named(code), *self.model.caption([raw], code)] for code in languages]
         rows: list[list[str]] = []
         for code in [code for code in languages if code in self.texts.languages] or self.texts.languages:
             own = [place for place, (language, _) in enumerate(self.texts.rows) if language == code]
             close = nearest(query, self.texts.vectors[own], NEAREST_TEXTS)
-            rows += [[code, f'{cosine:.3f}', self.texts.rows[own[place]][1]] for place, cosine in close]
+            rows += [[named(code), f'{cosine:.3f}', self.texts.rows[own[place]][1]] for place, cosine in close]
         return captions, rows
 
     def search(self, text: str, language: str, count: int) -> list[tuple[Image.Image, str]]:

@@ -23,10 +23,10 @@ LOCAL = ('127.0.0.1', '::1', 'localhost')
 def serve(model: Path, images: Path | None, texts: Path | None, host: str, port: int) -> None:
     """Load a model, embed what is searched, and serve the page until Ctrl-C or SIGTERM.
 
-    Raises UserError without gradio, for a taken port, for a folder without a model, pictures or texts.
+    Raises UserError without gradio and babel, for a taken port, for a folder without a model, pictures or texts.
     """
-    if find_spec('gradio') is None:
-        raise UserError("the page needs gradio: pip install -e '.[demo]' in the folder of this repository")
+    if lacking := [name for name in ('gradio', 'babel') if find_spec(name) is None]:
+        raise UserError(f"the page needs {' and '.join(lacking)}: pip install -e '.[demo]' in the folder of this repository")
     check_port(host, port)  # before the model is loaded: mistakes are said at once
     with tempfile.TemporaryDirectory(prefix='ernie-unix2-demo-') as uploads:
         # gradio reads these when it is imported. Nothing is counted or sent anywhere, and nothing that was uploaded outlives the page.
@@ -35,16 +35,19 @@ def serve(model: Path, images: Path | None, texts: Path | None, host: str, port:
 
 
 def _serve(model: Path, images: Path | None, texts: Path | None, host: str, port: int) -> None:
-    from downstream.api import load
+    from downstream.api import opened
     from downstream.web.collection import embed_pictures, embed_texts, find_pictures, find_texts
+    from pretrain.export.data import trained_languages
+    from pretrain.model.load import find_model
 
     paths = find_pictures(images)
-    loaded = load(model)
+    found = find_model(model)
+    loaded = opened(found)
     rows = find_texts(texts, loaded.loaded.config)
     warnings.filterwarnings('ignore', module=r'gradio\.')  # of its own use of Starlette, once a click
     from downstream.web.page import THEME, build
 
-    page = build(loaded, embed_pictures(loaded, paths), embed_texts(loaded, rows), str(model))
+    page = build(loaded, embed_pictures(loaded, paths), embed_texts(loaded, rows), str(model), trained_languages(found))
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from pretrain.config.mistakes import Layer, explain
 from pretrain.config.root import Config
 from shards.errors import UserError
 
@@ -33,9 +35,12 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     A file may name another one, relative to itself, as its `base`, and then holds only what differs. Raises UserError that names the key,
     the file and the valid choices.
     """
-    raw: dict[str, Any] = {} if path is None else _read(Path(path).expanduser(), ())
+    layers = [] if path is None else _read(Path(path).expanduser(), ())
+    raw: dict[str, Any] = {}
+    for _, settings in layers:
+        raw = _merged(raw, deepcopy(settings))  # arguments change it
     override(raw, overrides or [])
-    return validated(raw, path)
+    return validated(raw, [*layers, ('on the command line', _alone(overrides or []))] if layers else ())
 
 
 def override(raw: dict[str, Any], settings: list[str]) -> None:
@@ -47,12 +52,14 @@ def override(raw: dict[str, Any], settings: list[str]) -> None:
         _assign(raw, key.split('.'), _parse(setting, value))
 
 
-def validated(raw: dict[str, Any], path: str | Path | None = None) -> Config:
-    """The configuration of settings that came from the file `path`, and the command line. Raises UserError naming key and valid choices."""
+def validated(raw: dict[str, Any], layers: Sequence[Layer] = ()) -> Config:
+    """The configuration of settings. Raises UserError naming key and valid choices and, with the layers that `raw` was put together from,
+    where the mistake is.
+    """
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_explain(error, path)) from None
+        raise UserError(explain(error, layers)) from None
 
 
 def dump_config(config: Config) -> str:
@@ -60,8 +67,8 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(by_alias=True, mode='json'), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """The settings of a file on top of those of its `base`; `above` are the files that led here."""
+def _read(path: Path, above: tuple[Path, ...]) -> list[Layer]:
+    """The settings of a file, after those of its `base`; `above` are the files that led here."""
     try:
         raw = yaml.load(path.read_text(encoding='utf8'), Loader) or {}
     except FileNotFoundError:
@@ -73,14 +80,21 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f'configuration {path} is not valid YAML: {" ".join(str(error).split())}') from None
     if not isinstance(raw, dict):
         raise UserError(f'configuration {path} must be a mapping of settings')
-    base = raw.pop('base', None)
+    base, own = raw.pop('base', None), [(f'in {path}', raw)]
     if base is None:
-        return raw
+        return own
     if not isinstance(base, str):
         raise UserError(f'configuration {path}: base = {base!r} must be the path of another configuration, relative to this one')
     if path.resolve() in {file.resolve() for file in above}:
         raise UserError(f'configuration {path} is, over `base`, its own base; take one of these out')
-    return _merged(_read(path.parent / Path(base).expanduser(), (*above, path)), raw)
+    return _read(path.parent / Path(base).expanduser(), (*above, path)) + own
+
+
+def _alone(overrides: list[str]) -> dict[str, Any]:
+    """What arguments say, without what they lie on."""
+    raw: dict[str, Any] = {}
+    override(raw, overrides)
+    return raw
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -117,42 +131,3 @@ def _assign(raw: dict[str, Any], keys: list[str], value: Any) -> None:
         if not isinstance(raw, dict):
             raise UserError(f'{".".join(keys)}: {key} is a single value, it has no parts')
     raw[keys[-1]] = value
-
-
-def _explain(error: ValidationError, path: str | Path | None) -> str:
-    """The first problem of a validation, in one line."""
-    problems = error.errors()
-    first = next((problem for problem in problems if problem['type'] == 'extra_forbidden'), problems[0])  # others may follow from it
-    where = '.'.join(str(part) for part in first['loc'])
-    source = f' (in {path} or on the command line)' if path else ''
-    if first['type'] == 'extra_forbidden':
-        near = _nearest(where, _keys(Config))
-        return f'unknown setting {where}{source}' + (f'; did you mean {near}?' if near else '')
-    if first['type'] == 'value_error':  # of settings that do not fit together: the message names them
-        return f'{where or "configuration"}{source}: {first["ctx"]["error"]}'
-    said = f'{where} = {first["input"]!r}{source}: {first["msg"]}'
-    if first['type'] == 'literal_error':  # one of some words
-        alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
-        said += f'; did you mean {alike[0]}?' if alike else ''
-        if ',' in str(first['input']) and isinstance(first['loc'][-1], int):  # `tasks=mlm,mt`
-            said += f'; a list is written {where.rpartition(".")[0]}=[{first["input"]}]'
-    return said
-
-
-def _nearest(key: str, known: list[str]) -> str | None:
-    """The setting that is meant by an unknown one: that of the same name in another section, else the one that is spelt most like it."""
-    name = key.rpartition('.')[2]
-    elsewhere = [other for other in known if other.rpartition('.')[2] == name]
-    near = difflib.get_close_matches(key, elsewhere or known, 1, 0.0 if elsewhere else 0.3)
-    return near[0] if near else None
-
-
-def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
-    names = []
-    for name, field in model.model_fields.items():
-        key = prefix + (field.alias or name)
-        names.append(key)
-        for part in (field.annotation, *get_args(field.annotation)):  # a section, or one that may be none
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                names += _keys(part, key + '.')
-    return names

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain.evaluation.lines import STRIPPED, stripped_lines, text_lines
+from pretrain.evaluation.picture_files import existing
 from shards.errors import UserError
 from shards.languages import canonical
 
 SOURCE = 'github.com/multi30k/dataset'
-REMEDY = 'put the pictures there, or name their folder with --images'
 
 # Task 2 names the Flickr test set of 2016 without its source, and has no other test set.
 TASK2_SPLITS = {'train': 'train', 'val': 'val', 'test_2016_flickr': 'test_2016'}
@@ -95,7 +95,7 @@ def read_split(
     if not wanted:
         raise UserError(f'{root / "data/task1/raw"} has no {split}.<language>.gz; --split names the split')
     captions = {language: _captions(root, split, language, found[language], names) for language in wanted}
-    return Split(root, split, names, existing(names, images or root / 'images', REMEDY) if pictures else [], captions)
+    return Split(root, split, names, existing(names, images or root / 'images') if pictures else [], captions)
 
 
 def _names(path: Path, root: Path) -> list[str]:
@@ -162,16 +162,6 @@ def _captions(root: Path, split: str, language: str, paths: list[Path], names: l
         texts += lines
         rows += order
     return Captions(language, texts, rows, [str(path.relative_to(root)) for path in paths])
-
-
-def existing(names: list[str], folder: Path, remedy: str) -> list[Path]:
-    """The paths of pictures in a folder. Raises UserError, which ends with the remedy, when one is missing."""
-    paths = [folder / name for name in names]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        more = f' and {len(missing) - 1} more of {len(paths)} are' if len(missing) > 1 else ' is'
-        raise UserError(f'picture {missing[0]}{more} missing; {remedy}')
-    return paths
 
 
 def _gunzip(path: Path) -> bytes:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from pretrain.config import Config
 from pretrain.evaluation.retrieval import KS
+from pretrain.export.data import manifests_of, trained_languages
+from pretrain.export.results import Result, model_index, tables
 from pretrain.model.load import Found
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
-from shards.schema import KINDS, MANIFEST, Manifest, read_manifest
-from shards.storage import location
+from shards.schema import KINDS, Manifest
 from shards.tables import markdown
 
 CARD = 'README.md'
@@ -23,16 +24,16 @@ PACKAGES = ('numpy', 'pillow', 'pydantic', 'safetensors', 'sentencepiece', 'simp
 UNKNOWN = 'unknown: not recorded'
 
 
-def card(name: str, found: Found, parameters: int, run: Path) -> str:
-    """The text of the card; `name` is the folder's, `run` the run whose records it quotes."""
+def card(name: str, found: Found, parameters: int, run: Path, results: Sequence[Result] = ()) -> str:
+    """The text of the card; `name` is the folder's, `run` the run whose records it quotes, `results` what `downstream` measured."""
     config = found.config
-    manifests, lacking = _manifests(found)
-    trained = {code for manifest in manifests for code in manifest.languages} if config.finetune is None else config.finetune.languages
-    codes = sorted(code for code in trained if code.isalpha())  # ISO's: the Hub takes no others
+    manifests, lacking = manifests_of(found)
+    codes = [code for code in trained_languages(found) if code.isalpha()]  # ISO's: the Hub takes no others
     values = {
         'mark': MARK,
         'name': name,
         'languages': ''.join(['language:\n', *(f'- {code}\n' for code in codes)]) if codes else '',
+        'index': model_index(name, results),
         'packages': ' '.join(PACKAGES),
         'parameters': f'{parameters:,}',
         'step': 'an unknown number of' if found.step is None else str(found.step),
@@ -41,26 +42,10 @@ def card(name: str, found: Found, parameters: int, run: Path) -> str:
         'sizes': _sizes(config),
         'classes': _classes(config),
         'data': _data(manifests, lacking) if config.finetune is None else _finetuned(config),
-        'metrics': _metrics(run, found.step),
+        'metrics': _metrics(run, found.step, results),
     }
     template = Template((Path(__file__).parent / 'card.md').read_text(encoding='utf8'))
     return template.substitute(values)
-
-
-def _manifests(found: Found) -> tuple[list[Manifest], list[str]]:
-    """Of the streams that a pre-training read, and the names of those whose manifests are not here any more, or not as they were."""
-    manifests: list[Manifest] = []
-    lacking: list[str] = []
-    for name, digest in sorted({} if found.config.finetune else found.data.items()):
-        stream = location(found.config.data.shards) / name
-        try:
-            if hashlib.sha256((stream / MANIFEST).read_bytes()).hexdigest() == digest:
-                manifests.append(read_manifest(stream))
-                continue
-        except (UserError, OSError):
-            pass
-        lacking.append(name)
-    return manifests, lacking
 
 
 def _data(manifests: list[Manifest], lacking: list[str]) -> str:
@@ -111,14 +96,19 @@ def _classes(config: Config) -> str:
     return f'\n`model(**processor(images=…, text=…, language=…)).class_logits` scores the {config.model.labels} classes: {named}.\n'
 
 
-def _metrics(run: Path, step: int | None) -> str:
-    """The evaluation in training of the step that is exported."""
+def _metrics(run: Path, step: int | None, results: Sequence[Result]) -> str:
+    """What `downstream` measured, and the evaluation in training of the step that is exported."""
+    parts = [part for part in (tables(results), _in_training(run, step)) if part]
+    return '\n\n'.join(parts) or 'None was recorded. `downstream` measures the model on seven benchmarks.'
+
+
+def _in_training(run: Path, step: int | None) -> str:
     try:
         lines = [line for line in read_lines(run / EVALUATION) if step is not None and line['step'] <= step]
     except UserError:
         lines = []
     if not lines:
-        return 'None was recorded. `downstream` measures the model on seven benchmarks.'
+        return ''
     line: dict[str, Any] = lines[-1]
     parts = [f'Evaluation in training, at step {line["step"]}; none is a test on data that nothing was chosen by.']
     if line.get('dev'):

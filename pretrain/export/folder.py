@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from safetensors.torch import save_file
 
 from pretrain.config import Config
 from pretrain.export.card import CARD, MARK, card
+from pretrain.export.data import trained_languages
+from pretrain.export.results import find_results
 from pretrain.export.sources import sources
 from pretrain.model.load import CONFIG, FORMAT, WEIGHTS, Found, find_model, load_found
 from shards.errors import UserError
@@ -17,13 +20,18 @@ from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, MODEL
 
 
-def export(run: str | Path, out: str | Path) -> Path:
-    """Write the model of a run. Raises UserError when there is none, or `out` has another README.md than an export's."""
-    return write_export(find_model(run), Path(out), Path(run))
+def export(run: str | Path, out: str | Path, results: Sequence[Path] = ()) -> Path:
+    """Write the model of a run, with what `downstream` measured of it: below `run`, `out` and the folders `results`.
+
+    Raises UserError when there is no model, one of `results` has no result of it, or `out` has another README.md than an export's.
+    """
+    return write_export(find_model(run), Path(out), Path(run), (Path(run), Path(out)), results)
 
 
-def write_export(found: Found, out: Path, run: Path) -> Path:
-    """Write a model, with the records of `run` in its card. `config.json` comes last: a folder that has it is whole."""
+def write_export(found: Found, out: Path, run: Path, below: Sequence[Path] = (), named: Sequence[Path] = ()) -> Path:
+    """Write a model, with the records of `run` and the results in `below` and `named` in its card. `config.json` comes last: a folder that
+    has it is whole.
+    """
     if (out / CARD).exists() and MARK not in (out / CARD).read_text(encoding='utf8', errors='replace'):
         raise UserError(f'{out / CARD} is no model card of an export and would be overwritten; choose another --out')
     loaded = load_found(found)
@@ -35,7 +43,9 @@ def write_export(found: Found, out: Path, run: Path) -> Path:
     for name, text in sources().items():
         (out / name).write_text(text, encoding='utf8')
     parameters = sum(tensor.numel() for tensor in weights.values())
-    (out / CARD).write_text(card(out.resolve().name, found, parameters, run), encoding='utf8')
+    sha256 = file_sha256(out / WEIGHTS)
+    results = find_results((loaded.sha256, sha256), below, named)
+    (out / CARD).write_text(card(out.resolve().name, found, parameters, run, results), encoding='utf8')
     description = {
         'model_type': 'unix2',
         'architectures': ['UniX2Model'],
@@ -43,9 +53,10 @@ def write_export(found: Found, out: Path, run: Path) -> Path:
         'format': FORMAT,
         'vocabulary': loaded.tokenizer.vocabulary,
         'checkpoint_sha256': loaded.sha256,
-        'weights_sha256': file_sha256(out / WEIGHTS),
+        'weights_sha256': sha256,
         'step': found.step,
         'data': found.data,
+        'languages': trained_languages(found),
         'run': loaded.config.model_dump(by_alias=True, mode='json'),
     }
     for name, content in {**_processing(found.config), CONFIG: description}.items():

@@ -53,6 +53,7 @@ class Found:
     sha256: str  # as in `Loaded`
     step: int | None = None  # optimizer steps that it was trained for; None in an export of an earlier version
     data: dict[str, str] = field(default_factory=dict)  # what it was trained on (of shards: stream -> sha256 of its manifest)
+    languages: tuple[str, ...] = ()  # canonical, of what it was trained on, as an export notes them
 
     def weights(self) -> dict[str, Tensor]:
         """Every parameter by name. Raises UserError for a damaged file."""
@@ -145,7 +146,8 @@ def _find_export(folder: Path) -> Found:
         raise _not_whole(folder, error) from None
     if description.get('weights_sha256', sha256) != sha256:  # safetensors itself notices only a wrong length
         raise UserError(f'{folder / WEIGHTS} does not have the hash that {CONFIG} names; make it again with `pretrain export`')
-    return Found(folder, folder, config, sha256, description.get('step'), description.get('data', {}))
+    languages = tuple(description.get('languages', ()))
+    return Found(folder, folder, config, sha256, description.get('step'), description.get('data', {}), languages)
 
 
 def _not_whole(folder: Path, error: Exception) -> UserError:

@@ -203,7 +203,7 @@ def test_a_dry_run_starts_every_rank_on_its_node_and_writes_nothing(cluster: Clu
     assert (shown['NodeList'], shown['Restarts']) == ('n[0-1]', '0')
     printed = dry.attempt(1)
     # All nodes of this cluster have one host name.
-    assert re.search(r'^0: +processes +2 on 1 machines, cpu$', printed, re.MULTILINE), printed
+    assert re.search(r'^0: +processes +2 on 1 machine, cpu$', printed, re.MULTILINE), printed
     assert re.search(r'^0: +losses +mlm \d.*itm \d|^0: +losses +itm \d.*mlm \d', printed, re.MULTILINE), printed
     assert f'0: dry run: this run can start; no step was made, nothing was written to {dry.out}' in printed and not dry.out.exists()
     assert 'attempt 1: done' in dry.log.read_text()

@@ -50,7 +50,7 @@ def test_a_good_one_makes_no_step_and_the_real_one_begins_with_its_losses(export
     assert files(export, data) == before and not list(tmp_path.iterdir())
     assert printed.count(f'{CAN_START}{out}') == 1 and 'Traceback' not in printed
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))
-    assert told['processes'] == '2 on 1 machines, cpu' and re.fullmatch(r'18 examples; tokenizer of [\d,]+ ids', told['data'])
+    assert told['processes'] == '2 on 1 machine, cpu' and re.fullmatch(r'18 examples; tokenizer of [\d,]+ ids', told['data'])
     assert re.fullmatch(r'accuracy of en [01]\.\d{3}  \(.* s\)', told['evaluated'])
     assert told['evaluation'] == 'development set: 18 rows' and told['model'].endswith('; a new run')
     assert 'can be written' in told['checkpoints'] and ' GB a process' in told['memory']

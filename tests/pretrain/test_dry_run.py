@@ -39,7 +39,7 @@ def test_a_good_run_makes_no_step_and_the_real_one_after_it_is_the_same(home: Pa
     assert not out.parent.exists() and not list(tmp_path.iterdir())
     assert 'Traceback' not in printed and printed.count('dry run: this run can start; no step was made') == 1
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))
-    assert told['processes'] == '2 on 1 machines, cpu' and re.fullmatch(
+    assert told['processes'] == '2 on 1 machine, cpu' and re.fullmatch(
         r'\d+ streams, \d+ shards, [\d,]+ samples; tokenizer of [\d,]+ ids', told['data']
     )
     losses = {task: float(loss) for task, loss in re.findall(r'(\w+) ([\d.]+)', told['losses'])}

@@ -155,7 +155,7 @@ def test_a_run_of_the_launcher_on_a_terminal(home: Path, tmp_path: Path) -> None
     lines = [row for row in shown if row.startswith('step ')]
     assert len(lines) == 1 and lines[0].startswith('step 3/3  loss ') and 'utilisation' in lines[0] and 'trained 3 steps' in shown
     header = dict(re.findall(r'^  (\w+) +(.*)$', '\n'.join(shown), re.MULTILINE))
-    assert header['run'] == f'{out}: 3 steps; a new run' and header['processes'] == '2 on 1 machines, cpu'
+    assert header['run'] == f'{out}: 3 steps; a new run' and header['processes'] == '2 on 1 machine, cpu'
     assert re.fullmatch(r'[\d,]+ parameters, bf16; layers text 1, cross 1, decoder 1, width 32; \w+ at 32 pixels', header['model'])
     assert header['tasks'] == 'mlm 8  cmcl 8  samples a step; micro-batches of 2'
     assert re.fullmatch(r'\d+ streams, \d+ shards, [\d,]+ samples; tokenizer of [\d,]+ ids', header['data'])

@@ -116,6 +116,9 @@ def test_missing_pictures_are_named(root: Path) -> None:
     (root / 'images/train1.jpg').unlink()
     with pytest.raises(UserError, match=r'train1.jpg, which en/train.jsonl names, is missing; .*--images'):
         Pictures(root / 'images').check(rows)
+    (root / 'images/train0.jpg').unlink()
+    with pytest.raises(UserError, match=r'train0.jpg, which en/train.jsonl names, and 1 more of \d+ are missing; .*--images'):
+        Pictures(root / 'images').check(rows)
     with pytest.raises(UserError, match=r'pictures is no folder; put the pictures there, or name their folder with --images'):
         Pictures(root / 'pictures')
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from downstream.api import Model, load
+from downstream.web.languages import named
 from tests.support.browser import errors, wait_for
 from tests.support.distributed import free_port
 from tests.support.exported import SAMPLE
@@ -25,6 +28,7 @@ from tests.support.launch import BIN, ROOT, Started, environment, run
 PICTURES = sorted((SAMPLE / 'multi30k_emoji' / 'images').iterdir())[:20]
 EVIL = '<img src="http://127.0.0.1:9/x" onerror="document.title=1"><b>bold</b>'
 TEXTS = ['a red apple', 'two dogs on a beach', EVIL]
+TRAINED = ['de', 'en', 'fr', 'sw']
 GERMAN = ['ein roter Apfel', 'zwei Hunde']
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -48,8 +52,10 @@ def served(writer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     (folder / 'pictures' / 'broken.png').write_bytes(b'no picture')
     (folder / 'texts').write_text('\n'.join([*TEXTS, *(f'de\t{text}' for text in GERMAN)]), encoding='utf8')
     (folder / 'tmp').mkdir()
+    model = shutil.copytree(writer, folder / 'model')
+    (model / 'config.json').write_text(json.dumps(json.loads((model / 'config.json').read_text()) | {'languages': TRAINED}))
     port = free_port()
-    command = [str(BIN / 'downstream'), 'demo', '--model', str(writer), '--images', 'pictures', '--texts', 'texts', '--port', port]
+    command = [str(BIN / 'downstream'), 'demo', '--model', 'model', '--images', 'pictures', '--texts', 'texts', '--port', port]
     started = Started(command, folder, TMPDIR=str(folder / 'tmp'))
     try:
         started.wait_for(lambda: 'the page is at' in started.log.read_text())
@@ -99,12 +105,18 @@ def write(browser: Any, name: str, text: str) -> None:
     wait_for(browser, lambda: [box for box in all_of(browser, f'#{name} textarea') if box.is_displayed()])[0].send_keys(text)
 
 
-def choose(browser: Any, name: str, code: str) -> None:
-    """A language in a list, which shows what fits the letters that were typed."""
+def opened(browser: Any, name: str) -> Any:
+    """The box of a list of languages, which is open."""
     box = wait_for(browser, lambda: [box for box in all_of(browser, f'#{name} input') if box.is_displayed()])[0]
     box.click()
-    box.send_keys(Keys.CONTROL, 'a', Keys.NULL, code)
-    offered = wait_for(browser, lambda: [item for item in all_of(browser, '[role=option]') if item.get_attribute('aria-label') == code])
+    return box
+
+
+def choose(browser: Any, name: str, language: str) -> None:
+    """A language in a list, which shows what fits the letters that were typed."""
+    box = opened(browser, name)
+    box.send_keys(Keys.CONTROL, 'a', Keys.NULL, language)
+    offered = wait_for(browser, lambda: [item for item in all_of(browser, '[role=option]') if item.get_attribute('aria-label') == language])
     offered[0].click()
     box.send_keys(Keys.TAB)  # closes the list, which stays open for more
 
@@ -125,11 +137,11 @@ def test_a_picture_gets_captions_and_texts(page: Any, model: Model) -> None:
     click(page, 'describe')
     wait_for(page, lambda: rows(page, 'nearest'))
     raw = PICTURES[7].read_bytes()
-    assert rows(page, 'captions') == [[code, ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de')]
+    assert rows(page, 'captions') == [[named(code), ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de')]
     expected = []
     for code, texts in (('en', TEXTS), ('de', GERMAN)):
         cosines = (model.embed_texts(texts, code) @ model.embed_images([raw])[0]).tolist()
-        expected += [[code, f'{cosine:.3f}', text] for cosine, text in sorted(zip(cosines, texts, strict=True), reverse=True)]
+        expected += [[named(code), f'{cosine:.3f}', text] for cosine, text in sorted(zip(cosines, texts, strict=True), reverse=True)]
     assert rows(page, 'nearest') == expected, 'markup is text'
     assert page.title == 'ERNIE-UniX2'
 
@@ -149,22 +161,32 @@ def test_a_text_finds_pictures(page: Any, model: Model) -> None:
 
 def test_languages_that_are_chosen(page: Any, model: Model) -> None:
     """Captions in one that there are no texts in; pictures for a text in another than the first."""
-    choose(page, 'languages', 'fr')
+    choose(page, 'languages', 'Albanian (sq), not trained on')
     upload(page, 'picture', PICTURES[7])
     click(page, 'describe')
     wait_for(page, lambda: rows(page, 'nearest'))
     raw = PICTURES[7].read_bytes()
-    assert rows(page, 'captions') == [[code, ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de', 'fr')]
-    assert {row[0] for row in rows(page, 'nearest')} == {'en', 'de'}
+    assert rows(page, 'captions') == [[named(code), ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de', 'sq')]
+    assert {row[0] for row in rows(page, 'nearest')} == {'English (en)', 'German (de)'}
     tab(page, 'Text to pictures')
     write(page, 'query', GERMAN[0])
-    choose(page, 'query-language', 'de')
+    choose(page, 'query-language', 'German (de)')
     click(page, 'search')
     shown = wait_for(page, lambda: [item.text for item in all_of(page, '#found .caption-label')])
     cosines = (model.embed_images(PICTURES) @ model.embed_texts(GERMAN[:1], 'de')[0]).tolist()
     assert cosines != (model.embed_images(PICTURES) @ model.embed_texts(GERMAN[:1], 'en')[0]).tolist()
     best = sorted(zip(cosines, [path.name for path in PICTURES], strict=True), reverse=True)[:8]
     assert [re.split(r'\s+', text) for text in shown] == [[name, f'{cosine:.3f}'] for cosine, name in best]
+
+
+def test_languages_have_names_and_those_of_the_training_come_first(page: Any, model: Model) -> None:
+    tab(page, 'Text to pictures')
+    box = opened(page, 'query-language')
+    offered = wait_for(page, lambda: [item.get_attribute('aria-label') for item in all_of(page, '[role=option]')])
+    assert offered[:5] == ['English (en)', 'German (de)', 'French (fr)', 'Swahili (sw)', 'Abkhazian (ab), not trained on']
+    assert len(offered) == len(model.loaded.tokenizer.languages)
+    box.send_keys(Keys.TAB)
+    assert '20 pictures and 5 texts in German (de), English (en)' in page.find_element('css selector', 'body').text
 
 
 def test_a_text_is_translated_with_and_without_a_picture(page: Any, model: Model) -> None:

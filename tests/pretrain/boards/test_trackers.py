@@ -5,7 +5,8 @@ those of metrics.jsonl, evaluation.jsonl and events.jsonl.
 from __future__ import annotations
 
 import json
-import struct
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.proto import wandb_internal_pb2 as messages
 
 from pretrain.boards.scalars import of_evaluation, of_metrics
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from tests.support.distributed import free_port
-from tests.support.launch import ROOT, Started, alone, command, prewarmed, steps, succeed
+from tests.support.launch import BIN, ROOT, Started, alone, command, prewarmed, steps, succeed
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the run that made it
@@ -26,31 +26,20 @@ ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the ru
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 
-def logged(path: Path) -> Iterator[bytes]:
-    """The entries of a file of wandb's: LevelDB's log format (blocks of 32 KiB; checksum, length and kind before each piece) behind seven
-    bytes of its own.
-    """
-    data, at, entry = path.read_bytes(), 7, b''
-    assert data[:4] == b':W&B'
-    while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:  # what is too short for a header is filled with zeros
-            at += left
-            continue
-        _, length, kind = struct.unpack_from('<IHB', data, at)
-        entry += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or its last piece
-            yield entry
-            entry = b''
-
-
-def wandb_records(out: Path) -> Iterator[tuple[Path, Any]]:
-    """(file, record) of every offline run."""
+def wandb_records(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(file, record) of every offline run, as wandb's own reader gives them."""
     for path in sorted((out / 'wandb').glob('offline-run-*/run-*.wandb')):
-        for data in logged(path):
-            record: Any = messages.Record()  # type: ignore[attr-defined]
-            record.ParseFromString(data)
-            yield path, record
+        done = wandb('leet', 'inspect', '--json', str(path))
+        for line in done.splitlines():
+            yield path, json.loads(line)
+
+
+def wandb(*arguments: str) -> str:
+    """The output of wandb's own command, which asks no server for anything."""
+    told = {**os.environ, 'WANDB_ERROR_REPORTING': 'false'}
+    done = subprocess.run([BIN / 'wandb', *arguments], capture_output=True, text=True, check=False, env=told)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -123,20 +112,31 @@ def test_wandb(run: tuple[Path, str], lines: dict[int, dict[str, float]]) -> Non
     found: dict[int, dict[str, float]] = {}
     ids, files, projects, codes = set(), set(), set(), []
     for path, record in wandb_records(run[0]):
-        kind = record.WhichOneof('record_type')
-        if kind == 'run':
-            ids.add(record.run.run_id)
-            projects.add(record.run.project)
+        if record['type'] == 'run':
+            ids.add(record['run']['run_id'])
+            projects.add(record['run']['project'])
             files.add(path)
-        elif kind == 'exit':
-            codes.append(record.exit.exit_code)
-        elif kind == 'history':
-            row = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            assert record['run']['config']['update']['optimizer.lr'] == 0.003
+        elif record['type'] == 'exit':
+            codes.append(record['exit'].get('exit_code', 0))
+        elif record['type'] == 'history':
+            row = record['history']['item']
             found.setdefault(row['step'], {}).update(row)
     assert len(files) == 2 and len(ids) == 1 and projects == {'tiny'} and codes == [0, 0], 'one run, in the files of two starts'
     for step, figures in lines.items():
         assert {name: found[step][name] for name in figures} == pytest.approx(figures)
     assert {step: row['attempt'] for step, row in sorted(found.items())} == ATTEMPTS
+
+
+def test_wandb_would_send_what_is_kept(run: tuple[Path, str]) -> None:
+    """The command that a run without a key names, short of sending; and the state that its reader shows of the last start."""
+    kept = sorted((run[0] / 'wandb').glob('offline-run-*'))
+    told = wandb('sync', '--dry-run', *map(str, kept))
+    assert 'Would sync 2 run(s)' in told and all(folder.name in told for folder in kept)
+    shown = json.loads(wandb('leet', 'inspect', '--summary', '--json', str(kept[-1])))
+    last = read_lines(run[0] / METRICS)[-1]
+    assert (shown['state'], shown['exit_code'], shown['name'], shown['project']) == ('finished', 0, 'run', 'tiny')
+    assert shown['summary']['step'] == 6 and shown['summary']['loss/mt'] == pytest.approx(last['loss']['mt'])
 
 
 def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_them_with_the_run(home: Path, tmp_path: Path, monkeypatch: 
     last = steps(out)
     assert tracked.info.status == 'KILLED'
     assert client.get_metric_history(tracked.info.run_id, 'loss/mt')[-1].step == last
-    exits = [record.exit.exit_code for _, record in wandb_records(out) if record.WhichOneof('record_type') == 'exit']
+    exits = [record['exit']['exit_code'] for _, record in wandb_records(out) if record['type'] == 'exit']
     assert exits == [130]
     printed = started.log.read_text()
     assert 'no more figures' not in printed and 'Traceback' not in printed
@@ -235,8 +235,8 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
     assert printed.startswith(said) and printed.endswith(later + '\n') and printed.count('\n') == 1, printed
     rows = []
     for _, record in wandb_records(out):
-        if record.WhichOneof('record_type') == 'history':
-            row = {item.key or '.'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        if record['type'] == 'history':
+            row = record['history']['item']
             rows.append((row['step'], row['loss/mt'], row['attempt']))
     assert rows == [(1, 0.5, 1), (2, 0.25, 1), (2, 0.125, 2)]
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')

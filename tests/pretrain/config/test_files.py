@@ -220,11 +220,40 @@ def test_mistakes_in_a_file(tmp_path: Path) -> None:
     path.write_text('- steps')
     assert f'{path} must be a mapping' in refusal(path)
     path.write_text('sets: 1')
-    assert f'unknown setting sets (in {path} or on the command line); did you mean steps?' in refusal(path)
+    assert f'unknown setting sets (in {path}); did you mean steps?' in refusal(path, 'seed=2')
     path.write_text('1: 2')
     assert '1' in refusal(path)
     path.write_text('optimizer: {lr: fast}')
-    assert f"optimizer.lr = 'fast' (in {path} or on the command line)" in refusal(path)
+    assert f"optimizer.lr = 'fast' (in {path}): " in refusal(path, 'optimizer.warmup=7')
+
+
+def test_a_mistake_says_where_it_stands(tmp_path: Path) -> None:
+    below, path = tmp_path / 'below.yaml', tmp_path / 'run.yaml'
+    below.write_text('optimizer: {lr: fast}')
+    path.write_text('base: below.yaml\nsteps: 5\noptimizer: {warmup: 3}')
+    assert f"optimizer.lr = 'fast' (in {below}): " in refusal(path)
+    assert "optimizer.lr = 'slow' (on the command line): " in refusal(path, 'optimizer.lr=slow')
+    assert 'unknown setting optimizer.sped (on the command line)' in refusal(path, 'optimizer.sped=1')
+    assert "tasks.1 = 'nt' (on the command line): " in refusal(path, 'optimizer.lr=1e-4', 'tasks=[mt,nt]')
+
+
+def test_settings_that_do_not_fit_together_are_found_where_they_stand(tmp_path: Path) -> None:
+    below, path = tmp_path / 'below.yaml', tmp_path / 'run.yaml'
+    below.write_text('model: {dim: 64}\nsteps: 7\ndata: {caption_tokens: 6000}')
+    path.write_text('base: below.yaml\nmodel: {heads: 5}')
+    assert f'model (in {below} and in {path}): heads=5 must divide dim=64' in refusal(path, 'steps=3')
+    assert f'model (in {below} and on the command line): heads=7 must divide dim=64' in refusal(path, 'model.heads=7')
+    path.write_text('base: below.yaml')
+    assert f'configuration (in {below}): data.caption_tokens=6000 is more than model.max_positions=' in refusal(path, 'steps=3')
+    assert '(on the command line): batch.draws=2 counts' in refusal(path, 'batch.draws=2', 'data.caption_tokens=50')
+    assert refusal(None, 'steps=x').startswith("steps = 'x': "), 'there is but one place'
+
+
+def test_arguments_leave_the_layers_as_they_are(tmp_path: Path) -> None:
+    """A section that a file and an argument both set."""
+    path = tmp_path / 'run.yaml'
+    path.write_text('optimizer: {lr: fast}')
+    assert f"optimizer.lr = 'fast' (in {path}): " in refusal(path, 'optimizer.warmup=x')
 
 
 def test_empty_sections_are_filled(tmp_path: Path) -> None:

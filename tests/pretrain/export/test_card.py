@@ -84,6 +84,8 @@ def test_what_cannot_be_known_is_said(found: Found, run: Path) -> None:
     text = card('model', replace(found, config=config), 1, run)
     assert 'cc12m/train, cc3m/train' in text.partition('were gone or had changed when this card was written: ')[2]
     assert 'text from `a/b`' in text and 'language:' not in text.split('---\n')[1]
+    kept = card('model', replace(found, config=config, languages=('de', 'en', 'zh-TW')), 1, run)
+    assert yaml.safe_load(kept.split('---\n')[1])['language'] == ['de', 'en'], 'an export that is exported again'
     text = card('model', replace(found, data={**found.data, 'wit/train': '0' * 64}), 1, run)
     assert 'had changed when this card was written: wit/train.' in text and '| wit |' not in text and '| cc3m |' in text
     assert 'Not recorded.' in card('model', replace(found, data={}), 1, run)

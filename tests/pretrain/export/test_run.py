@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pretrain.export.card import CARD
+from pretrain.model.load import CONFIG, find_model
 from pretrain.records import EVALUATION, read_lines
 from tests.support.exported import SAMPLE
 from tests.support.launch import BIN, command, prewarmed, run, succeed
@@ -35,6 +37,8 @@ def test_a_run_its_card_and_the_cards_example(home: Path, tmp_path: Path) -> Non
         and 'unknown: not recorded' in card
         and '\n- de\n' in card
     )
+    noted = json.loads((tmp_path / 'unix2' / CONFIG).read_text())['languages']
+    assert {'de', 'en', 'zh'} <= set(noted) and noted == sorted(noted) and find_model(tmp_path / 'unix2').languages == tuple(noted)
     last = read_lines(out / EVALUATION)[-1]
     assert last['step'] == 2 and f'| mlm | {last["heldout"]["mlm"]["mean"]:.3f} |' in card
     recalls = [100 * value for way in ('text_to_image', 'image_to_text') for value in last['retrieval']['de'][way]]
