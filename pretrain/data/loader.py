@@ -22,7 +22,7 @@ from pretrain.data.order import TaskOrder, data_step, merged, rank_positions
 from pretrain.data.packing import Packed, StepData, pack, unpack
 from pretrain.data.parts import Parts
 from pretrain.data.rng import generator
-from pretrain.data.shared_order import SharedOrder, task_order
+from pretrain.data.shared_order import SharedOrder, task_orders
 from pretrain.data.step_pictures import StepPictures
 from pretrain.data.streams import Catalog
 from shards.errors import UserError
@@ -43,7 +43,7 @@ class StepBatches(Dataset[Packed | str]):
         self.config, self.skip = config, merged(skip)
         self.positions: dict[str, range] = {task: rank_positions(config, task, rank, world) for task in config.tasks}
         self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
-        self.orders: dict[str, TaskOrder | SharedOrder] = {task: task_order(config, self.catalog, task) for task in config.tasks}
+        self.orders: dict[str, TaskOrder | SharedOrder] = task_orders(config, self.catalog)
         self.parts = Parts(config)
         self.examples = Examples(config, tokenizer)
 

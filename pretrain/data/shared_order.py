@@ -23,10 +23,23 @@ PURPOSE = 'pictures'
 BILINGUAL, OTHER = 'bilingual', 'other'
 
 
-def task_order(config: Config, catalog: Catalog, task: str) -> TaskOrder | SharedOrder:
-    """The order of a task's records under this configuration. Raises UserError naming what the task lacks."""
-    shares = config.mixture.share_images and REGISTRY[task].share(config, PURPOSE) if PURPOSE in REGISTRY[task].corpora else 0
-    return SharedOrder(config, catalog, task) if shares else TaskOrder(config, catalog, task)
+def task_orders(config: Config, catalog: Catalog) -> dict[str, TaskOrder | SharedOrder]:
+    """The order of every task's records. Raises UserError naming what a task lacks."""
+    orders: dict[str, TaskOrder | SharedOrder] = {}
+    pictures: Walk | None = None
+    for task in config.tasks:
+        kind = REGISTRY[task]
+        if config.mixture.share_images and PURPOSE in kind.corpora and kind.share(config, PURPOSE):
+            pictures = pictures or picture_walk(config, catalog, task)  # one for all: it knows the number of every picture
+            orders[task] = SharedOrder(config, catalog, task, pictures)
+        else:
+            orders[task] = TaskOrder(config, catalog, task)
+    return orders
+
+
+def picture_walk(config: Config, catalog: Catalog, task: str) -> Walk:
+    """The sequence of pictures, the same for every task of a configuration. Raises UserError naming what the task lacks."""
+    return Walk(config, PURPOSE, cells(config, catalog, task))
 
 
 class SharedOrder:
@@ -34,13 +47,13 @@ class SharedOrder:
     so have the same positions in a step.
     """
 
-    def __init__(self, config: Config, catalog: Catalog, task: str) -> None:
+    def __init__(self, config: Config, catalog: Catalog, task: str, pictures: Walk) -> None:
         self.task, self.size = task, config.batch.size(task)
         kind = REGISTRY[task]
         strata = config.task.mlm_pictures.denominator
         taken = strata if len(kind.corpora) == 1 else round(strata * kind.share(config, PURPOSE))
-        self.rule = [_Rule(source, kind.bilingual, strata, taken) for source in cells(config, catalog, task)]
-        self.pictures = Walk(config, PURPOSE, [rule.source for rule in self.rule])
+        self.pictures = pictures
+        self.rule = [_Rule(source, kind.bilingual, strata, taken) for source in pictures.sources]
         own = [source for source in train_sources(config, catalog, task) if kind.bilingual or source.stream.kind != 'pictures']
         self.own = Walk(config, f'{task}/own', own) if own else None
 
@@ -96,7 +109,7 @@ class _Rule:
 
 
 def cells(config: Config, catalog: Catalog, task: str) -> list[Source]:
-    """The sources of the shared sequence: the same for every task of a configuration. Raises UserError naming what the task lacks."""
+    """The sources of the sequence of pictures. Raises UserError naming what the task lacks."""
     strata, found = config.task.mlm_pictures.denominator, []
     for source in picture_sources(config, catalog, task, bilingual=False):
         two = source.stream.multilingual()

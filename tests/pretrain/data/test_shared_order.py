@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pretrain.config import Config
 from pretrain.data.order import Located, TaskOrder
-from pretrain.data.shared_order import SharedOrder, task_order
+from pretrain.data.shared_order import SharedOrder, picture_walk, task_orders
 from pretrain.data.streams import Catalog
 from shards.tokenizer import Tokenizer
 from tests.pretrain.data.small_shards import make_config
@@ -30,6 +30,10 @@ def sharing(home: Path) -> Config:
     return make_config(home, **SHARE)
 
 
+def shared_order(config: Config, catalog: Catalog, task: str) -> SharedOrder:
+    return SharedOrder(config, catalog, task, picture_walk(config, catalog, task))
+
+
 def names(order: TaskOrder | SharedOrder, step: int) -> list[tuple[str, int, int]]:
     return [(located.stream.name, located.record, located.epoch) for located in order.batch(step)]
 
@@ -39,16 +43,19 @@ def languages(located: Located) -> int:
 
 
 def test_only_tasks_with_pictures_share(home: Path, sharing: Config, config: Config, catalog: Catalog) -> None:
-    shared = [task for task in sharing.tasks if isinstance(task_order(sharing, catalog, task), SharedOrder)]
-    assert shared == ['cmcl', 'itm', 'mlm', 'vplm', 'mmmt']
-    assert not any(isinstance(task_order(config, catalog, task), SharedOrder) for task in config.tasks)
-    texts = make_config(home, task={'mlm_text_share': 1.0}, **SHARE)
-    assert isinstance(task_order(texts, catalog, 'mlm'), TaskOrder)
+    def shared(config: Config) -> list[str]:
+        orders = task_orders(config, catalog)
+        assert list(orders) == config.tasks
+        return [task for task, order in orders.items() if isinstance(order, SharedOrder)]
+
+    assert shared(sharing) == ['cmcl', 'itm', 'mlm', 'vplm', 'mmmt']
+    assert shared(make_config(home, task={'mlm_text_share': 1.0}, **SHARE)) == ['cmcl', 'itm', 'vplm', 'mmmt']
+    assert shared(config) == []
 
 
 @pytest.mark.parametrize('step', [0, 7, 41_327])
 def test_at_every_position_tasks_have_the_same_record_or_one_that_suits_them(sharing: Config, catalog: Catalog, step: int) -> None:
-    batches = {task: list(SharedOrder(sharing, catalog, task).batch(step)) for task in TASKS}
+    batches = {task: list(shared_order(sharing, catalog, task).batch(step)) for task in TASKS}
     base = batches['cmcl']
     assert batches['itm'] == batches['vplm'] == base
     for task in ('mmmt', 'vtlm'):
@@ -61,18 +68,18 @@ def test_at_every_position_tasks_have_the_same_record_or_one_that_suits_them(sha
 
 @pytest.mark.parametrize('task', TASKS)
 def test_a_step_does_not_depend_on_the_earlier_ones(home: Path, sharing: Config, tokenizer: Tokenizer, catalog: Catalog, task: str) -> None:
-    walked = SharedOrder(sharing, catalog, task)
+    walked = shared_order(sharing, catalog, task)
     batches = [names(walked, step) for step in range(41_320, 41_330)]
-    direct = SharedOrder(sharing, Catalog(home / 'shards', tokenizer), task)
+    direct = shared_order(sharing, Catalog(home / 'shards', tokenizer), task)
     assert names(direct, 41_327) == batches[7]
-    assert names(SharedOrder(make_config(home, seed=4, **SHARE), catalog, task), 41_327) != batches[7]
+    assert names(shared_order(make_config(home, seed=4, **SHARE), catalog, task), 41_327) != batches[7]
 
 
 @pytest.mark.parametrize(('task', 'text_share'), [*((task, 0.5) for task in TASKS), ('mlm', 0.25), ('mlm', 0.6), ('mlm', 0.0)])
 def test_nothing_is_lost_and_nothing_comes_twice(home: Path, catalog: Catalog, task: str, text_share: float) -> None:
     """Draws of a source, in the order in which the task comes by them: every pass over its records is a permutation of them."""
     config = make_config(home, task={'mlm_text_share': text_share}, **SHARE)
-    order = SharedOrder(config, catalog, task)
+    order = shared_order(config, catalog, task)
     steps = 160
     found: dict[int, list[tuple[str, int]]] = {}
     for step in range(steps):
@@ -95,13 +102,13 @@ def test_nothing_is_lost_and_nothing_comes_twice(home: Path, catalog: Catalog, t
 
 @pytest.mark.parametrize('text_share', [0.5, 0.25, 0.6])
 def test_mlm_keeps_its_share_of_texts(home: Path, catalog: Catalog, text_share: float) -> None:
-    order = SharedOrder(make_config(home, task={'mlm_text_share': text_share}, **SHARE), catalog, 'mlm')
+    order = shared_order(make_config(home, task={'mlm_text_share': text_share}, **SHARE), catalog, 'mlm')
     texts = Counter(located.stream.corpus == 'cc100' for step in range(400) for located in order.batch(step))
     assert texts[True] / texts.total() == pytest.approx(text_share, abs=0.02)
 
 
 def test_corpora_keep_their_shares(sharing: Config, catalog: Catalog) -> None:
-    drawn = Counter(located.stream.name for step in range(400) for located in SharedOrder(sharing, catalog, 'cmcl').batch(step))
+    drawn = Counter(located.stream.name for step in range(400) for located in shared_order(sharing, catalog, 'cmcl').batch(step))
     assert {name: number / drawn.total() for name, number in drawn.items()} == pytest.approx(
         {'cc3m/train': 130 / 225, 'cc12m/train': 60 / 225, 'wit/train': 35 / 225}, abs=0.02
     )
@@ -109,7 +116,7 @@ def test_corpora_keep_their_shares(sharing: Config, catalog: Catalog) -> None:
 
 def test_a_task_of_another_size_has_its_own_pace(home: Path, catalog: Catalog) -> None:
     config = make_config(home, batch={'tasks': {'itm': 8}}, **SHARE)
-    itm, cmcl = SharedOrder(config, catalog, 'itm'), SharedOrder(config, catalog, 'cmcl')
+    itm, cmcl = shared_order(config, catalog, 'itm'), shared_order(config, catalog, 'cmcl')
     assert names(itm, 6) + names(itm, 7) == names(cmcl, 3)
 
 
