@@ -5,8 +5,10 @@
     python benchmarks/step.py                                      fp32
     python benchmarks/step.py --bf16 --vocab 250027 --batch 8      mBART's vocabulary
 
-Each run is a process of its own; ours and the peer's alternate. Before anything is timed, both must have the same tasks, pictures, tokens,
-threads and dropout. Ends with one JSON line: `ratio` of the medians of samples a second, and what it compares.
+Each run is a process of its own; the peer's, ours, and ours with `mixture.share_images` alternate. Before anything is timed, all must have
+the same tasks, tokens, threads and dropout, and as many pictures a task; with sharing on, the tasks have the same ones. Ends with one JSON
+line: `ratio` of the medians of samples a second without sharing, what it compares, and `share_images`, the same ratio of ours with sharing
+to ours without it.
 """
 
 from __future__ import annotations
@@ -45,13 +47,20 @@ def main() -> int:
         return 2
     print(f'peer: {PEER.relative_to(ROOT)}, sha256 {digest}')
     flags = flags_of(a)
-    check_equal(run(PEER, [*flags, '--steps', '1']), run(OURS, [*flags, '--steps', '1']))
-    found: dict[str, list[dict[str, Any]]] = {'peer': [], 'ours': []}
+    programs: dict[str, list[Path | str]] = {'peer': [PEER], 'ours': [OURS], 'shared': [OURS, '--share-images']}
+    peer, ours, shared = (run(program, [*flags, '--steps', '1']) for program in programs.values())
+    for result in (ours, shared):
+        same = check_equal(peer, result)
+    print('equal: ' + ', '.join(same))
+    print(f'parameters: peer {peer["parameters"]:,}, ours {ours["parameters"]:,}')
+    print(f'distinct pictures a step: {ours["distinct_pictures"]}, shared {shared["distinct_pictures"]}')
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
     for number in range(a.runs):
-        for name, script in (('peer', PEER), ('ours', OURS)):
-            result = run(script, [*flags, '--steps', str(a.steps)])
+        for name, program in programs.items():
+            result = run(program, [*flags, '--steps', str(a.steps)])
             found[name].append(result)
-            print(f'run {number + 1}/{a.runs}  {name}  {result["samples_per_s"]:7.2f} samples/s  {result["peak_rss_mb"]} MB', flush=True)
+            said = f'{result["samples_per_s"]:7.2f} samples/s  {result["peak_rss_mb"]} MB'
+            print(f'run {number + 1}/{a.runs}  {name:6}  {said}', flush=True)
     report(a, found)
     return 0
 
@@ -63,18 +72,18 @@ def flags_of(a: argparse.Namespace) -> list[str]:
     return values + ['--bf16'] * a.bf16
 
 
-def run(script: Path, flags: list[str]) -> dict[str, Any]:
-    """The JSON line that a process of `script` prints last."""
+def run(program: list[Path | str], flags: list[str]) -> dict[str, Any]:
+    """The JSON line that a process of `program`, a script and flags of its own, prints last."""
     environment = {**os.environ, 'DS_ACCELERATOR': 'cpu'}
-    done = subprocess.run([sys.executable, str(script), *flags], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *map(str, program), *flags], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def check_equal(peer: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Ends the program where the two would not do the same work."""
+def check_equal(peer: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """What the two have in common, in words. Ends the program where they would not do the same work."""
     source = PEER.read_text(encoding='utf8')
     tasks, dropout = re.search(r"TASKS = '([a-z ]+)'", source), re.search(r'dropout=([0-9.]+)', source)
     assert tasks and dropout
@@ -83,8 +92,7 @@ def check_equal(peer: dict[str, Any], ours: dict[str, Any]) -> None:
     for name, (theirs, own) in same.items():
         if theirs != own:
             raise SystemExit(f'error: {name} differ: the peer has {theirs}, ours {own}')
-    print('equal: ' + ', '.join(f'{name} {own if not isinstance(own, list) else " ".join(own)}' for name, (_, own) in same.items()))
-    print(f'parameters: peer {peer["parameters"]:,}, ours {ours["parameters"]:,}')
+    return [f'{name} {own if not isinstance(own, list) else " ".join(own)}' for name, (_, own) in same.items()]
 
 
 def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> None:
@@ -95,11 +103,15 @@ def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> Non
     seconds, flops, peak = (statistics.median(result[key] for result in ours) for key in ('step_s', 'gflop', 'gemm_gflop_per_s'))
     used = flops / seconds / peak
     print(f'ours: {flops:.0f} GFLOP of matrix products a step, {used:.0%} of the {peak:.0f} GFLOP/s of one large matrix product')
+    gain, needed = speed['shared'] / speed['ours'], statistics.median(result['gflop'] for result in found['shared'])
+    print(f'with shared pictures: {speed["shared"]:.2f} samples/s, {gain:.2f} times what it is without; {needed:.0f} GFLOP a step')
     print(f'peak memory: ours {memory["ours"]} MB, peer {memory["peer"]} MB: {memory["ours"] / memory["peer"]:.2f} of it')
     print(json.dumps({
         'ratio': round(speed['ours'] / speed['peer'], 3),
         'ours': speed['ours'],
         'peer': speed['peer'],
+        'shared': speed['shared'],
+        'share_images': round(gain, 3),
         'what': 'samples/s of one training step of all eight tasks; peer: padded Hugging Face mBART parts and a timm ViT, eager PyTorch',
         'utilisation': round(used, 3),
         'memory_ratio': round(memory['ours'] / memory['peer'], 3),

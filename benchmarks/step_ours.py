@@ -24,7 +24,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.step_arguments import parser  # noqa: E402
 from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual  # noqa: E402
+from pretrain.config.tasks import Mixture  # noqa: E402
 from pretrain.data.batch import TaskBatch, Texts  # noqa: E402
+from pretrain.data.packing import StepData  # noqa: E402
 from pretrain.engine.distributed import init_distributed, local_device  # noqa: E402
 from pretrain.engine.host import attention_kernel, keep_memory  # noqa: E402
 from pretrain.engine.step import train_step  # noqa: E402
@@ -74,6 +76,20 @@ def task_batch(generator: torch.Generator, a: argparse.Namespace, task: str) -> 
     return batch
 
 
+def step_data(generator: torch.Generator, a: argparse.Namespace) -> StepData:
+    """The peer's batches of all tasks. With --share-images each row has, in every image-text task, the picture that it has in CMCL: as the
+    loader gives them when every record has captions in two languages and MLM takes no texts.
+    """
+    data = {task: [task_batch(generator, a, task)] for task in TASKS}
+    for task in IMAGE if a.share_images else ():
+        data[task][0].images, data[task][0].image_keys = data['cmcl'][0].images, torch.arange(a.batch)
+    return data
+
+
+def batches_of(data: StepData) -> list[TaskBatch]:
+    return [batch for batches in data.values() for batch in batches]
+
+
 def tokens(batch: TaskBatch) -> int:
     """Real tokens, as the peer counts them."""
     parts = (batch.text, batch.other, batch.decoder_input)
@@ -91,12 +107,14 @@ def make_config(a: argparse.Namespace, out: str) -> Config:
     )  # fmt: skip
     batch = Batch(**{'global': a.batch}, micro=a.batch, together=True)
     precision: Any = 'bf16' if a.bf16 else 'fp32'
-    return Config(out=out, precision=precision, model=model, data=Data(workers=0), batch=batch, optimizer=Optimizer(lr=1e-4, warmup=0))
+    optimizer, mixture = Optimizer(lr=1e-4, warmup=0), Mixture(share_images=a.share_images)
+    return Config(out=out, precision=precision, model=model, data=Data(workers=0), mixture=mixture, batch=batch, optimizer=optimizer)
 
 
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument('--profile', action='store_true', help='also print where the time of one step goes')
+    arguments.add_argument('--share-images', action='store_true', help='the tasks have their pictures in common (mixture.share_images)')
     a = arguments.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -111,8 +129,8 @@ def main() -> int:
         generator = torch.Generator().manual_seed(1)
         times, counts = [], []
         for step in range(a.steps + 1):
-            data = {task: [task_batch(generator, a, task)] for task in TASKS}
-            counts.append(sum(tokens(batch) for group in data.values() for batch in group))
+            data = step_data(generator, a)
+            counts.append(sum(map(tokens, batches_of(data))))
             began = time.perf_counter()
             result = train_step(engine, config, data, step, 1e-4)
             assert result is not None  # no `point` asks to stop
@@ -122,13 +140,15 @@ def main() -> int:
         with FlopCounterMode(display=False) as counter:
             train_step(engine, config, data, a.steps + 1, 1e-4)
         if a.profile:
-            profile(engine, config, {task: [task_batch(generator, a, task)] for task in TASKS})
+            profile(engine, config, step_data(generator, a))
     seconds = statistics.median(times)
+    pictures = [batch.images for batch in batches_of(data) if batch.images is not None]
     print(json.dumps({
         'step_s': round(seconds, 4),
         'samples_per_s': round(len(TASKS) * a.batch / seconds, 2),
         'tokens': round(statistics.mean(counts)),
-        'pictures': sum(len(batch.images) for group in data.values() for batch in group if batch.images is not None),
+        'pictures': sum(map(len, pictures)),
+        'distinct_pictures': len({image.numpy().tobytes() for images in pictures for image in images}),
         'tasks': list(data),
         'dropout': config.model.dropout,
         'peak_rss_mb': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),

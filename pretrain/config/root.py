@@ -13,7 +13,7 @@ from pretrain.config.init import Init
 from pretrain.config.kernels import Kernels
 from pretrain.config.model import Model
 from pretrain.config.section import Folder, Section
-from pretrain.config.tasks import Batch, FineTuneTask, PaperTask, Task, TaskOptions
+from pretrain.config.tasks import Batch, FineTuneTask, Mixture, PaperTask, Task, TaskOptions
 from pretrain.config.training import Checkpoint, Eval, Log, Optimizer
 
 
@@ -36,6 +36,7 @@ class Config(Section):
     init: Init = Init()
     data: Data = Data()
     task: TaskOptions = TaskOptions()
+    mixture: Mixture = Mixture()
     batch: Batch = Batch()
     optimizer: Optimizer = Optimizer()
     kernels: Kernels = Kernels()
@@ -63,6 +64,16 @@ class Config(Section):
             raise ValueError(f'{downstream[0]} is no task of pre-training; `downstream TASK finetune` trains it')
         if self.batch.draws is not None and self.batch.merge == 'all':
             raise ValueError(f'batch.draws={self.batch.draws} counts the batches of merge: drawn; set batch.merge=drawn, or leave it out')
+        if self.mixture.share_images and self.batch.merge == 'drawn':
+            raise ValueError(
+                'mixture.share_images needs batch.merge=all: drawn tasks are each at another place of the order; set one of them back'
+            )
+        pictures = float(self.task.mlm_pictures)
+        if self.mixture.share_images and 'mlm' in self.tasks and abs(pictures + self.task.mlm_text_share - 1) > 1e-6:
+            share, near = self.task.mlm_text_share, round(1 - pictures, 6)
+            raise ValueError(
+                f'mixture.share_images cannot divide pictures by task.mlm_text_share={share}; the nearest that it can is {near}'
+            )
         for name, tokens in (('caption_tokens', self.data.caption_tokens), ('text_tokens', self.data.text_tokens)):
             if tokens > self.model.max_positions:
                 raise ValueError(f'data.{name}={tokens} is more than model.max_positions={self.model.max_positions}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal, get_args
 
 from pydantic import Field, PositiveInt
@@ -50,6 +51,19 @@ class TaskOptions(Section):
     )
     lexicon_records: int = Field(
         4096, gt=0, description='records of each picture corpus from which is counted which words translate each other (VTLM, code_switch)'
+    )
+
+    @property
+    def mlm_pictures(self) -> Fraction:
+        """Share of MLM samples with a picture, as the nearest fraction of at most sixteenths."""
+        return Fraction(1 - self.mlm_text_share).limit_denominator(16)
+
+
+class Mixture(Section):
+    share_images: bool = Field(
+        False,
+        description='the image-text tasks of a step take the same records, one augmented picture each, as far as their sizes and needs '
+        'allow, and the visual encoder runs once for every picture of a micro-batch; needs batch.merge=all',
     )
 
 

@@ -33,6 +33,7 @@ class Example:
     language: str
     text: NDArray[np.int64]
     image: Tensor | None = None  # (3, H, W) uint8
+    image_key: int | None = None  # of pictures that tasks share: the same for the same pixels
     other: NDArray[np.int64] | None = None
     decoder_input: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
@@ -60,6 +61,7 @@ class TaskBatch:
     text: Texts  # encoder input
     images: Tensor | None = None  # (Bi, 3, H, W) uint8
     image_rows: Tensor | None = None  # (Bi,) int64, the row of `text` that image i belongs to; stays on the host
+    image_keys: Tensor | None = None  # (Bi,) int64, with mixture.share_images: equal for the same pixels within a step; stays on the host
     other: Texts | None = None  # clcl: the other side
     decoder_input: Texts | None = None  # plm vplm mt mmmt
     labels: Tensor | None = None  # (T_dec,) int64, aligned with decoder_input.ids; every position is a target
@@ -91,7 +93,7 @@ class TaskBatch:
         moved: dict[str, Any] = {}
         for name in (part.name for part in fields(self)):
             value = getattr(self, name)
-            if isinstance(value, Tensor) and name != 'image_rows':
+            if isinstance(value, Tensor) and name not in ('image_rows', 'image_keys'):
                 moved[name] = value.to(device, non_blocking=True)
             elif isinstance(value, Texts):
                 moved[name] = value.to(device)
@@ -113,6 +115,7 @@ def collate(task: str, examples: Sequence[Example]) -> TaskBatch:
         text=text,
         images=torch.stack([image for _, image in with_image]) if with_image else None,
         image_rows=torch.tensor([row for row, _ in with_image]) if with_image else None,
+        image_keys=_numbers(examples, 'image_key', torch.int64),
         other=_texts(_present(examples, 'other')),
         decoder_input=_texts(_present(examples, 'decoder_input')),
         labels=_joined(_present(examples, 'labels')),

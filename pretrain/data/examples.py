@@ -16,6 +16,7 @@ from pretrain.data.images import evaluation_image, training_image
 from pretrain.data.lexicon import Lexicon, words
 from pretrain.data.order import Located
 from pretrain.data.sequences import Ids, Sequences, prefix_length
+from pretrain.data.step_pictures import StepPictures
 from pretrain.data.streams import RecordStream
 from pretrain.tasks import REGISTRY
 from shards.errors import UserError
@@ -35,14 +36,16 @@ class Examples:
         self._lexicons: dict[str, Lexicon] = {}
 
     def make(
-        self, task: str, pool: Sequence[Located], position: int, generator: np.random.Generator, language: str | None = None
-    ) -> Example:
+        self, task: str, pool: Sequence[Located], position: int, generator: np.random.Generator, language: str | None = None,
+        pictures: StepPictures | None = None,
+    ) -> Example:  # fmt: skip
         """The example of `pool[position]`. ITM draws its negatives from the whole pool.
 
         language: the one that the example must have (of the text; of the target for mt and mmmt); None draws it.
+        pictures: those that the tasks of a step share; None augments the picture for this example alone.
         Raises UserError naming the stream and the record of a picture that cannot be decoded.
         """
-        return REGISTRY[task].example(Draw(self, pool, position, generator, language))
+        return REGISTRY[task].example(Draw(self, pool, position, generator, language, pictures))
 
     def language_weights(self, stream: RecordStream) -> dict[str, float]:
         """n^alpha of every language of a picture stream, n being its captions."""
@@ -62,9 +65,11 @@ class Draw:
     """A record of a pool, and what tasks draw from it: captions, texts, pairs, pictures, and the fields of an example."""
 
     def __init__(
-        self, examples: Examples, pool: Sequence[Located], position: int, generator: np.random.Generator, language: str | None
-    ) -> None:
+        self, examples: Examples, pool: Sequence[Located], position: int, generator: np.random.Generator, language: str | None,
+        pictures: StepPictures | None = None,
+    ) -> None:  # fmt: skip
         self.examples, self.pool, self.position, self.generator, self.language = examples, pool, position, generator, language
+        self.pictures = pictures
         self.config, self.sequences = examples.config, examples.sequences
         self.located = pool[position]
         self.record = self.located.stream.record(self.located.record)
@@ -72,7 +77,7 @@ class Draw:
     def elsewhere(self) -> Draw:
         """The record of another position of the pool, drawn uniformly; it shares this one's generator."""
         position = int(self.generator.integers(len(self.pool) - 1))
-        return Draw(self.examples, self.pool, position + (position >= self.position), self.generator, self.language)
+        return Draw(self.examples, self.pool, position + (position >= self.position), self.generator, self.language, self.pictures)
 
     def caption(self, other_than: str | None = None) -> tuple[str, str]:
         """(language, caption): the language by temperature among the record's, unless it is given, then one of its captions uniformly."""
@@ -128,12 +133,24 @@ class Draw:
         """Decoder fields of a text that is to be written."""
         return {'decoder_input': self.sequences.decoder_input(ids, language), 'labels': self.sequences.labels(ids, language)}
 
-    def image(self) -> Tensor:
-        """The record's picture, (3, H, W) uint8."""
+    @property
+    def sample_id(self) -> int:
+        """int64 that no other record of any stream has."""
+        return self.located.stream.sample_id(self.located.record)
+
+    def picture(self) -> dict[str, Any]:
+        """Fields of the record's picture, (3, H, W) uint8, and of what tells it apart where tasks share it."""
+        if self.pictures is None:
+            return {'image': self._image()}
+        return {'image': self._image(), 'image_key': self.sample_id}
+
+    def _image(self) -> Tensor:
         size = self.config.model.visual.image_size
         try:
             if self.examples.evaluation:
                 return evaluation_image(self.record['image'], size)
+            if self.pictures is not None:
+                return self.pictures.image(self.sample_id, self.record['image'])
             return training_image(self.record['image'], size, self.config.data, self.generator)
         except OSError as error:
             stream = self.located.stream
@@ -144,7 +161,7 @@ class Draw:
             ) from None
 
     def example(self, language: str, text: Ids, **parts: Any) -> Example:
-        return Example(self.located.stream.sample_id(self.located.record), language, text, **parts)
+        return Example(self.sample_id, language, text, **parts)
 
     def _trimmed(self, column: str) -> Ids:
         return self.sequences.trimmed(self.record[column], self.config.data.text_tokens)

@@ -48,6 +48,14 @@ class Interleave:
             parts.append(tuple(table[inside] for table in self._block(block)))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
+    def before(self, position: int) -> Ints:
+        """(S,) positions of every stream before `position`."""
+        block, offset = divmod(position, self.block)
+        cycle, row = divmod(block, self.cycle)
+        _, earlier = self._cycles.get(cycle, lambda: self._make_cycle(cycle))
+        counted: Ints = cycle * self.quotas + earlier[row] + np.bincount(self._block(block)[0][:offset], minlength=len(self.quotas))
+        return counted
+
     def _block(self, block: int) -> tuple[Ints, Ints]:
         return self._blocks.get(block, lambda: self._make_block(block))
 

@@ -22,6 +22,8 @@ from pretrain.data.order import TaskOrder, data_step, merged, rank_positions
 from pretrain.data.packing import Packed, StepData, pack, unpack
 from pretrain.data.parts import Parts
 from pretrain.data.rng import generator
+from pretrain.data.shared_order import SharedOrder, task_orders
+from pretrain.data.step_pictures import StepPictures
 from pretrain.data.streams import Catalog
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
@@ -41,22 +43,25 @@ class StepBatches(Dataset[Packed | str]):
         self.config, self.skip = config, merged(skip)
         self.positions: dict[str, range] = {task: rank_positions(config, task, rank, world) for task in config.tasks}
         self.catalog = Catalog(config.data.shards, tokenizer, config.data.cache)
-        self.orders: dict[str, TaskOrder] = {task: TaskOrder(config, self.catalog, task) for task in config.tasks}
+        self.orders: dict[str, TaskOrder | SharedOrder] = task_orders(config, self.catalog)
         self.parts = Parts(config)
         self.examples = Examples(config, tokenizer)
 
-    def batches(self, task: str, batch: int) -> list[TaskBatch]:
-        """The rank's micro-batches of one global batch of a task."""
+    def batches(self, task: str, batch: int, pictures: StepPictures | None = None) -> list[TaskBatch]:
+        """The rank's micro-batches of one global batch of a task, with the `pictures` that the tasks share, if they do."""
         pool = self.orders[task].batch(batch)
         made = []
         for position in self.positions[task]:
-            made.append(self.examples.make(task, pool, position, generator(self.config.seed, f'{task}/example', batch, position)))
+            drawn = generator(self.config.seed, f'{task}/example', batch, position)
+            made.append(self.examples.make(task, pool, position, drawn, pictures=pictures))
         micro = self.config.batch.micro
         return [collate(task, made[first : first + micro]) for first in range(0, len(made), micro)]
 
     def step_data(self, step: int) -> StepData:
         """The rank's micro-batches of every part of a step."""
-        return {part.name: self.batches(part.task, part.batch) for part in self.parts.at(data_step(step, self.skip))}
+        number = data_step(step, self.skip)
+        pictures = StepPictures(self.config, number) if self.config.mixture.share_images else None
+        return {part.name: self.batches(part.task, part.batch, pictures) for part in self.parts.at(number)}
 
     def __getitem__(self, step: int) -> Packed | str:
         try:

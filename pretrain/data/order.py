@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pretrain.config import Config
-from pretrain.data.interleave import Interleave
+from pretrain.data.interleave import Interleave, Ints
 from pretrain.data.shuffle import Shuffle
-from pretrain.data.sources import train_sources
+from pretrain.data.sources import Source, train_sources
 from pretrain.data.streams import Catalog, RecordStream
 from shards.errors import UserError
 
@@ -22,21 +22,23 @@ class Located(NamedTuple):
     epoch: int
 
 
-class TaskOrder:
-    """The endless sequence of records of one task; step t takes the positions t * size ... (t + 1) * size - 1."""
+class Walk:
+    """The endless sequence of the records of some sources, each of them shuffled anew in every epoch."""
 
-    def __init__(self, config: Config, catalog: Catalog, task: str) -> None:
-        self.task, self.size = task, config.batch.size(task)
-        self.sources = train_sources(config, catalog, task)
-        self._mix = Interleave(config.seed, f'{task}/mix', [source.weight for source in self.sources], config.data.block)
+    def __init__(self, config: Config, purpose: str, sources: Sequence[Source]) -> None:
+        self.sources = list(sources)
+        self._mix = Interleave(config.seed, f'{purpose}/mix', [source.weight for source in sources], config.data.block)
         self._shuffles = [
-            Shuffle(config.seed, f'{task}/{source.stream.name}', source.sizes(), config.data.shuffle_shards) for source in self.sources
+            Shuffle(config.seed, f'{purpose}/{source.name}', source.sizes(), config.data.shuffle_shards) for source in sources
         ]
 
-    def batch(self, step: int) -> GlobalBatch:
-        """The global batch of a step of data, located lazily."""
-        sources, draws = self._mix.locate_range(step * self.size, (step + 1) * self.size)
-        return GlobalBatch(self, sources.tolist(), draws.tolist())
+    def places(self, first: int, last: int) -> tuple[Ints, Ints]:
+        """Source and draw at the positions first..last-1: (n,) each."""
+        return self._mix.locate_range(first, last)
+
+    def before(self, position: int) -> Ints:
+        """(sources,) draws of every source before a position."""
+        return self._mix.before(position)
 
     def locate(self, source: int, draw: int) -> Located:
         """The draw-th record of a source."""
@@ -45,10 +47,30 @@ class TaskOrder:
         return Located(self.sources[source].stream, index if subset is None else int(subset[index]), epoch)
 
 
+class TaskOrder(Walk):
+    """The endless sequence of records of one task; step t takes the positions t * size ... (t + 1) * size - 1."""
+
+    def __init__(self, config: Config, catalog: Catalog, task: str) -> None:
+        super().__init__(config, task, train_sources(config, catalog, task))
+        self.task, self.size = task, config.batch.size(task)
+
+    def batch(self, step: int) -> GlobalBatch:
+        """The global batch of a step of data, located lazily."""
+        sources, draws = self.places(step * self.size, (step + 1) * self.size)
+        return GlobalBatch(self, sources.tolist(), draws.tolist())
+
+
+class Order(Protocol):
+    """Records by place: the number of a source, and the number of a draw of it."""
+
+    def locate(self, source: int, draw: int) -> Located:
+        """The draw-th record of a source."""
+
+
 class GlobalBatch(Sequence[Located]):
     """Records by position in a global batch. A rank locates only those it needs: its slice, and the negatives it draws."""
 
-    def __init__(self, order: TaskOrder, sources: list[int], draws: list[int]) -> None:
+    def __init__(self, order: Order, sources: list[int], draws: list[int]) -> None:
         self._order, self._sources, self._draws = order, sources, draws
 
     def __len__(self) -> int:

@@ -22,6 +22,15 @@ class Source:
     stream: RecordStream
     weight: float
     subset: NDArray[np.int64] | None = None
+    part: str = ''  # what the subset is, where a stream is several sources
+
+    @property
+    def name(self) -> str:
+        """Tells the sources of a sequence apart."""
+        return f'{self.stream.name}/{self.part}' if self.part else self.stream.name
+
+    def __len__(self) -> int:
+        return len(self.stream) if self.subset is None else len(self.subset)
 
     def sizes(self) -> list[int]:
         """Qualifying records per shard."""
@@ -60,21 +69,24 @@ def train_sources(config: Config, catalog: Catalog, task: str) -> list[Source]:
         share = REGISTRY[task].share(config, group)
         if share == 0:
             continue
-        part = _pictures(config, catalog, task) if group == 'pictures' else _texts(config, catalog, task, group)
+        bilingual = REGISTRY[task].bilingual
+        part = picture_sources(config, catalog, task, bilingual) if group == 'pictures' else _texts(config, catalog, task, group)
         total = sum(source.weight for source in part)
         sources += [Source(source.stream, share * source.weight / total, source.subset) for source in part]
     return sources
 
 
-def _pictures(config: Config, catalog: Catalog, task: str) -> list[Source]:
-    """Picture corpora, p proportional to n^corpus_alpha, n being the records that the task can use."""
+def picture_sources(config: Config, catalog: Catalog, task: str, bilingual: bool) -> list[Source]:
+    """Picture corpora, p proportional to n^corpus_alpha, n being the records that can be used: all, or those with two languages. Raises
+    UserError naming what the task lacks.
+    """
     sources = []
     for corpus in config.data.pictures:
         found = catalog.streams(corpus, 'train')
         if not found:
             raise _missing(config, catalog, task, corpus)
         for stream in found:
-            subset = stream.multilingual() if REGISTRY[task].bilingual else None
+            subset = stream.multilingual() if bilingual else None
             size = len(stream if subset is None else subset)
             if size:
                 sources.append(Source(stream, size**config.data.corpus_alpha, subset))

@@ -7,7 +7,7 @@ gradient into the towers, run again with the same dropout where no graph was kep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +19,7 @@ from pretrain.engine.counts import task_of
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE
 from pretrain.tasks.contrastive import Contrast, FeatureGradient, feature_gradient
-from pretrain.tasks.forward import Pair, features
+from pretrain.tasks.forward import Pair, Shown, features
 
 if TYPE_CHECKING:
     from pretrain.engine.step import Dropout
@@ -35,13 +35,14 @@ class Contrasted:
         self.before = [sum(map(len, self.batches[:number])) for number in range(len(self.batches))]  # samples before each micro-batch
         self.gradient: FeatureGradient | None = None
 
-    def cache(self, dropout: Dropout) -> None:
-        """Find the gradient from features of all micro-batches, which are not kept."""
+    def cache(self, dropout: Dropout, shown: Callable[[int], Shown | None]) -> None:
+        """Find the gradient from features of all micro-batches, which are not kept. `shown` gives what a micro-batch shares."""
         pairs = []
         for micro, batch in enumerate(self.batches):
-            dropout.seed(micro)
             with torch.no_grad():
-                pairs.append(features(self.model, batch.to(self.engine.device)))
+                states = shown(micro)
+                dropout.seed(micro)
+                pairs.append(features(self.model, batch.to(self.engine.device), states))
         self._find(pairs)
 
     def surrogate(self, pair: Pair, micro: int) -> tuple[Tensor, Tensor]:

@@ -73,9 +73,10 @@ class Flops:
         self.pixels = 2 * patch.num_patches * patch.proj.weight.numel()
         self.picture = 2 * self.states * weights + attention
 
-    def of(self, batches: Iterable[TaskBatch]) -> int:
-        """Forward and backward of micro-batches, whether they run together or one by one."""
-        return sum(self._batch(batch) for batch in batches)
+    def of(self, batches: Iterable[TaskBatch], spared: int = 0) -> int:
+        """Forward and backward of micro-batches, whether they run together or one by one; so many of their pictures are not encoded, as
+        another is the same."""
+        return sum(self._batch(batch) for batch in batches) - spared * ((1 + BACKWARD) * self.picture + 2 * self.pixels)
 
     def _batch(self, batch: TaskBatch) -> int:
         pictures = 0 if batch.images is None else len(batch.images)

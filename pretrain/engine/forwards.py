@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
 from pretrain.engine.counts import task_of
-from pretrain.tasks import CONTRASTIVE
+from pretrain.tasks import CONTRASTIVE, REGISTRY
 
 TOGETHER = 'all tasks'
 
@@ -20,6 +21,22 @@ class Forward:
     batches: dict[str, TaskBatch]  # by part
     micro: int  # of each of these parts, counted from 0
     cached: bool = False  # the first of several micro-batches of a contrastive part: its features are to be known first
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a task of it has pictures; a micro-batch may have none."""
+        return any('pictures' in REGISTRY[batch.task].corpora for batch in self.batches.values())
+
+
+def grouped(found: Sequence[Forward], share_images: bool) -> list[list[Forward]]:
+    """The same forwards; where pictures are shared, those of image-text tasks by the number of their micro-batches, any other by itself.
+    It depends on the tasks, not on what a batch holds, so it is the same on all ranks.
+    """
+    groups: dict[tuple[bool, int], list[Forward]] = {}
+    for number, forward in enumerate(found):
+        shares = share_images and forward.pictured
+        groups.setdefault((shares, forward.micro if shares else number), []).append(forward)
+    return list(groups.values())
 
 
 def forwards(data: StepData, together: bool) -> list[Forward]:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pretrain.data.batch import KEEP, TEXT, TaskBatch, Texts
+from pretrain.data.batch import KEEP, PICTURE, TEXT, TaskBatch, Texts
 from pretrain.data.rng import generator
 from pretrain.engine.collectives import gather
 from pretrain.engine.known_pairs import all_captions
@@ -34,12 +34,14 @@ def replace_hard(model: UniX2, batches: list[TaskBatch], seed: int, step: int, n
     chosen = choose(x, y, model.scale().float().cpu(), keys, captions, marks, draws, own)  # (share,) global rows, -1: nothing is replaced
     pictures, texts = _fetched(batches, chosen, marks[own.start : own.stop])
     shown = _shown(keys, chosen, marks, own).to(batches[0].text.ids.device)
+    keyed = _keyed(batches, torch.where(marks[own.start : own.stop] == PICTURE, chosen, -1), own)
     out, row = [], 0
     for batch in batches:
         rows = slice(row, row := row + len(batch))
         match = (chosen[rows] < 0).float().to(batch.text.ids.device)
         images, text = torch.stack(pictures[rows]), _texts(texts[rows])
-        out.append(replace(batch, images=images, text=text, match=match, image_ids=shown[rows, 0], text_ids=shown[rows, 1]))
+        batch = replace(batch, images=images, image_keys=None if keyed is None else keyed[rows])
+        out.append(replace(batch, text=text, match=match, image_ids=shown[rows, 0], text_ids=shown[rows, 1]))
     return out
 
 
@@ -48,6 +50,15 @@ def _shown(keys: Tensor, chosen: Tensor, marks: Tensor, own: range) -> Tensor:
     rows = torch.arange(own.start, own.stop)
     other, text = torch.where(chosen < 0, rows, chosen), marks[rows] == TEXT
     return torch.stack([keys[torch.where(text, rows, other), 0], keys[torch.where(text, other, rows), 1]], 1)
+
+
+def _keyed(batches: list[TaskBatch], pictures: Tensor, own: range) -> Tensor | None:
+    """(len(own),) image_keys of every row of `own` with the global rows (-1: none) whose `pictures` replace its own; None without keys."""
+    keys = [batch.image_keys for batch in batches if batch.image_keys is not None]
+    if not keys:
+        return None
+    every = gather(torch.cat(keys).to(batches[0].text.ids.device)).cpu()
+    return every[torch.where(pictures < 0, torch.arange(own.start, own.stop), pictures)]
 
 
 def choose(x: Tensor, y: Tensor, scale: Tensor, keys: Tensor, captions: Tensor, marks: Tensor, draws: Tensor, own: range) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -18,13 +18,15 @@ from pretrain.engine.collectives import gather
 from pretrain.engine.contrasted import Contrasted
 from pretrain.engine.counts import Counts, global_counts, summed, task_of
 from pretrain.engine.flops import Flops
-from pretrain.engine.forwards import Forward, forwards
+from pretrain.engine.forwards import Forward, forwards, grouped
 from pretrain.engine.hard_negatives import replace_hard
 from pretrain.engine.known_pairs import with_known_pairs
+from pretrain.engine.shared_pictures import shared_pictures
 from pretrain.engine.zero import Engine
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE
 from pretrain.tasks.contrastive import Contrast
+from pretrain.tasks.forward import Shown
 from pretrain.tasks.forward import forward as run_forward
 
 
@@ -76,20 +78,29 @@ def train_step(
         if config.task.itm_negatives == 'hard':
             batches = replace_hard(model, [batch.to(engine.device) for batch in batches], config.seed, step, part)
         data = {**data, part: with_known_pairs(batches, gather, engine.device)}
-    counted = global_counts(data, engine.device, Flops(model).of(batch for batches in data.values() for batch in batches))
+    groups = grouped(forwards(data, config.batch.together), config.mixture.share_images)
+    seen = Dropout(config.seed, step, 'pictures', engine.rank)
+    shared = shared_pictures(model, groups, engine.device, seen.seed) if config.mixture.share_images else {}
+    flops = Flops(model).of((batch for batches in data.values() for batch in batches), sum(group.spared for group in shared.values()))
+    counted = global_counts(data, engine.device, flops)
     counts = counted.terms
     weights = {part: config.weight(task) / len(data) for part, task in tasks.items()}
     contrasts = {part: Contrasted(engine, model, data[part], Contrast.of(config)) for part, task in tasks.items() if task in CONTRASTIVE}
     losses = {part: torch.zeros((), device=engine.device) for part in data}
     with engine.accumulate():
-        for forward in forwards(data, config.batch.together):
-            if forward.micro == 0 and point(forward.name, True):
-                return None
-            dropout = Dropout(config.seed, step, forward.name, engine.rank)
-            if forward.cached:
-                contrasts[forward.name].cache(dropout)
-            dropout.seed(forward.micro)
-            backward(engine, model, forward, weights, counts, contrasts, losses)
+        for group in groups:
+            for forward in group:
+                if forward.micro == 0 and point(forward.name, True):
+                    return None
+                dropout = Dropout(config.seed, step, forward.name, engine.rank)
+                pictures = shared.get(forward.micro) if forward.pictured else None
+                if forward.cached:
+                    contrasts[forward.name].cache(dropout, lambda micro: shared[micro].encoded() if micro in shared else None)
+                shown = None if pictures is None else pictures.shown()
+                dropout.seed(forward.micro)
+                backward(engine, model, forward, weights, counts, contrasts, losses, shown)
+            if pictures is not None:  # of the group
+                pictures.backward()
         if point('the update', False):
             return None
     means = {part: float(loss) for part, loss in zip(losses, share_losses(losses), strict=True)}
@@ -115,14 +126,15 @@ def mean_by_task(means: dict[str, float], tasks: dict[str, str]) -> dict[str, fl
 
 def backward(
     engine: Engine, model: UniX2, forward: Forward, weights: dict[str, float], counts: Counts, contrasts: dict[str, Contrasted],
-    losses: dict[str, Tensor],
+    losses: dict[str, Tensor], shown: Shown | None = None,
 ) -> None:  # fmt: skip
     """Forward and backward of some micro-batches. Adds to `losses` this rank's shares of the tasks' losses, by part."""
-    batches = {part: batch.to(engine.device) for part, batch in forward.batches.items()}
+    batches = forward.batches if shown is None else {part: replace(batch, images=None) for part, batch in forward.batches.items()}
+    batches = {part: batch.to(engine.device) for part, batch in batches.items()}
     # A term without a target anywhere (count 0) is an empty sum: 0, not 0 / 0.
     share = {part: {name: 1 / max(count, 1) for name, count in counts.get(part, {}).items()} for part in batches}
     factors = {part: {name: weights[part] * value for name, value in terms.items()} for part, terms in share.items()}
-    outcome = run_forward(model, batches, factors)
+    outcome = run_forward(model, batches, factors, shown)
     total = outcome.total
     for part, sums in outcome.sums.items():
         losses[part] += torch.stack([value * share[part][name] for name, value in sums.items()]).sum()

@@ -129,6 +129,12 @@ def take(x: Tensor, index: Tensor, total: int | None = None) -> Tensor:
     return out
 
 
+def repeat(x: Tensor, index: Tensor) -> Tensor:
+    """x[index] for indices (N,), on the CPU, of which some may be the same."""
+    out: Tensor = _Repeat.apply(x, index)
+    return out
+
+
 class _Scatter(torch.autograd.Function):
     """out[index] = x[:N] for N distinct indices. Autograd's own index operations accumulate, which is slow and, on a GPU, not
     deterministic."""
@@ -158,6 +164,37 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad[: len(index)]), None, None
+
+
+class _Repeat(torch.autograd.Function):
+    """out = x[index] for N indices, not all distinct. The backward adds up, in fp32, one set of distinct indices after the other, so that
+    the order of the sum is fixed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.index, ctx.size = index, len(x)
+        return x.index_select(0, index.to(x.device, non_blocking=True))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        total = grad.new_zeros(ctx.size, *grad.shape[1:], dtype=torch.float32)
+        for uses in _distinct(ctx.index):
+            at = ctx.index[uses].to(grad.device, non_blocking=True)
+            total.index_add_(0, at, grad.index_select(0, uses.to(grad.device, non_blocking=True)).float())
+        return total.to(grad.dtype), None
+
+
+def _distinct(index: Tensor) -> list[Tensor]:
+    """Places of `index` (N,) in as few groups as possible, none of which has the same value twice."""
+    groups: list[list[int]] = []
+    met: dict[int, int] = {}
+    for where, value in enumerate(index.tolist()):
+        times = met.get(value, 0)
+        met[value] = times + 1
+        if times == len(groups):
+            groups.append([])
+        groups[times].append(where)
+    return [torch.tensor(group) for group in groups]
 
 
 def select(x: Tensor, index: Tensor, rows: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch, Texts
-from pretrain.tasks import REGISTRY, ContrastiveTask, SumTask
+from pretrain.tasks import REGISTRY, ContrastiveTask, SumTask, Task
 
 SPECIAL = 3  # <s>, </s> and the language's code
 
@@ -72,6 +72,8 @@ def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: st
     if pictured := part(kind.pictured(config)):
         batch.images = torch.zeros(pictured, 3, size, size, dtype=torch.uint8, device=device)
         batch.image_rows = torch.arange(pictured)
+        if config.mixture.share_images:
+            batch.image_keys = _keys(config, kind, rows, pictured)
     if isinstance(kind, SumTask):
         if kind.written:
             batch.decoder_input = texts(target - 1)  # the shifted sequence has no <s>
@@ -87,6 +89,18 @@ def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: st
         batch.other = texts(lengths)
     batch.image_ids, batch.text_ids, batch.other_ids = (torch.arange(rows, device=device) for _ in range(3))
     return batch
+
+
+def _keys(config: Config, kind: Task, rows: int, pictured: int) -> Tensor:
+    """(pictured,) which pictures tasks of one size share: those of the same rows, if every record has captions in two languages. Of ITM's
+    replaced ones so many are from elsewhere as the global batch is on other ranks and in other micro-batches.
+    """
+    size = config.batch.size(kind.name)
+    keys = torch.arange(pictured) + 2 * size * size
+    if isinstance(kind, SumTask) and kind.matched:
+        elsewhere = round(rows * config.task.itm_negative_share / 2 * (1 - rows / size))
+        keys[:elsewhere] += size
+    return keys
 
 
 def masks(length: int, ratio: float) -> int:

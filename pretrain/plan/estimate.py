@@ -17,10 +17,10 @@ class Estimate:
     """One optimizer step of one rank."""
 
     parameters: int
-    traces: dict[str, Trace]  # by task
+    traces: dict[str, Trace]  # by task, as if it had its pictures for itself
     flops: int  # of the matrix products of the step
     memory: Memory  # at the highest moment of all
-    moments: dict[str, Memory]  # of the reduction, and of each task's backward, or of that of all together
+    moments: dict[str, Memory]  # of the reduction, and of each task's backward, or of all, if together or with shared pictures
 
 
 def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_config: dict[str, Any], gpu: bool) -> Estimate:
@@ -30,7 +30,7 @@ def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_confi
     traces: dict[str, Trace] = {task: tracer.task(batches, world) for task, batches in data.items()}
     held = max(trace.workspace for trace in traces.values())  # a step's other tasks have it too
     traces = {task: replace(trace, logits=trace.logits + held - trace.workspace) for task, trace in traces.items()}
-    ran = {TOGETHER: tracer.step(data, world)} if config.batch.together else traces
+    ran = {TOGETHER: tracer.step(data, world)} if config.batch.together or config.mixture.share_images else traces
     largest = max(parameter.numel() for parameter in tracer.model.parameters())
     moments: dict[str, Memory] = {
         name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits) for name, trace in ran.items()

@@ -59,6 +59,7 @@ def make_plan(
     return {
         'parameters': full.parameters, 'vocabulary': vocabulary, 'cluster': asdict(cluster), 'assumed': asdict(assumed),
         'recompute': config.model.recompute, 'micro': config.batch.micro, 'precision': config.precision,
+        'share_images': config.mixture.share_images,
         'memory': full.memory.as_dict(), 'memory_reduction': full.moments['reduction'].as_dict(),
         'fits': full.memory.total <= cluster.usable_bytes,
         'tasks': {task: _task(config, task, full, typical, cluster) for task in config.tasks},

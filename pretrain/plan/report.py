@@ -62,6 +62,11 @@ def render(plan: dict[str, Any]) -> str:
         'Assumed: ' + ', '.join(f'{name} {value:g}' for name, value in plan['assumed'].items()),
         'Counted on the model itself, without running it. Nothing of this was measured on a GPU.',
     ]
+    if plan['share_images']:
+        lines.append(
+            'Tasks of one size share pictures, as if every record had captions in two languages: in memory and time a picture is encoded '
+            'once, in the table by task for each by itself, and reading counts a record for each.'
+        )
     return '\n'.join(lines)
 
 

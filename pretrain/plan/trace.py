@@ -16,15 +16,16 @@ from pretrain import kernels
 from pretrain.config import Config
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
-from pretrain.engine.forwards import Forward, forwards
+from pretrain.engine.forwards import Forward, forwards, grouped
 from pretrain.engine.host import plain_visual_attention
+from pretrain.engine.shared_pictures import shared_pictures
 from pretrain.kernels.attention import padded, ragged
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
 from pretrain.plan.counters import FlashAttention, MemoryCounter
 from pretrain.tasks import token_loss
 from pretrain.tasks.contrastive import FeatureGradient, feature_gradient
-from pretrain.tasks.forward import features
+from pretrain.tasks.forward import Shown, features
 from pretrain.tasks.forward import forward as run_forward
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -66,12 +67,19 @@ class Tracer:
         memory.ignore(tensor for tensor in known if tensor is not None)
         with self._kernels(flash), flops, memory:
             gradients: dict[str, FeatureGradient] = {}
-            for forward in forwards(data, self.config.batch.together):
-                if forward.cached:
-                    with torch.no_grad():
-                        for batch in data[forward.name]:
-                            features(self.model, batch)
-                self._backward(forward, data, world, gradients)
+            share = self.config.mixture.share_images
+            groups = grouped(forwards(data, self.config.batch.together), share)
+            shared = shared_pictures(self.model, groups, torch.device('meta')) if share else {}
+            for group in groups:
+                pictures = shared.get(group[0].micro) if group[0].pictured else None
+                for forward in group:
+                    if forward.cached:
+                        with torch.no_grad():
+                            for micro, batch in enumerate(data[forward.name]):
+                                features(self.model, batch, shared[micro].encoded() if shared else None)
+                    self._backward(forward, data, world, gradients, None if pictures is None else pictures.shown())
+                if pictures is not None:
+                    pictures.backward()
         workspace, token_loss._workspace = token_loss._workspace.nbytes(), Workspace()
         counted = flops.get_total_flops() + flash.flops
         return Trace(counted, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'], workspace)
@@ -80,9 +88,9 @@ class Tracer:
         """`step` with one task alone."""
         return self.step({batches[0].task: batches}, world)
 
-    def _backward(self, forward: Forward, data: StepData, world: int, gradients: dict[str, FeatureGradient]) -> None:
+    def _backward(self, forward: Forward, data: StepData, world: int, gradients: dict[str, FeatureGradient], shown: Shown | None) -> None:
         """As pretrain/engine/step.py does it; `gradients` of contrastive parts are taken once a step."""
-        outcome = run_forward(self.model, forward.batches)
+        outcome = run_forward(self.model, forward.batches, shown=shown)
         total = outcome.total
         for part, pair in outcome.features.items():
             if part not in gradients:

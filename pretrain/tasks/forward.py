@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch, Texts
-from pretrain.model.packed import Encoded, take
+from pretrain.model.packed import Encoded, repeat, take
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.base import SumTask
@@ -26,6 +26,14 @@ from pretrain.tasks.token_loss import Segment, token_loss
 Batches = Mapping[str, TaskBatch]  # by part of a step (pretrain/data/parts.py)
 Factors = Mapping[str, Mapping[str, float]]  # part -> loss term -> what its sum is multiplied by
 Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """States of the pictures that some parts share, which were encoded before."""
+
+    states: Tensor  # (U, 1 + P, visual D)
+    rows: Mapping[str, Tensor]  # part -> (Bi,) int64 on the CPU: place in `states` of each of its pictures
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,15 @@ class Outcome:
     scores: dict[str, Tensor]  # part with a sum over [MM_CLS] -> what the head says: (B,) logits of ITM, (B, classes) otherwise
 
 
-def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> Outcome:
-    """Run `batches` (one at least) together. Without `factors` they are all 1."""
+def forward(model: UniX2, batches: Batches, factors: Factors | None = None, shown: Shown | None = None) -> Outcome:
+    """Run `batches` (one at least) together. Without `factors` they are all 1. With `shown` no picture is encoded here."""
     # The decoder's rows first, then the others of the cross encoder, then those only contrasted: each stage takes a head of the rows.
     order = sorted(batches, key=lambda part: _stage(batches[part].task))
     fused = [part for part in order if batches[part].task in SUMMED]
     contrasted = order[len(fused) :]
     rows = _Rows(order, batches)
     text = model.encode_texts(rows.texts, whole=rows.before[len(fused)])
-    visual = _encoded_pictures(model, batches, fused, contrasted)
+    visual = _encoded_pictures(model, batches, fused, contrasted) if shown is None else _repeated(shown, fused, contrasted)
     features = _features(model, batches, contrasted, rows, text, visual)
     if not fused:
         return Outcome(text.states.new_zeros((), dtype=torch.float32), {}, features, {})
@@ -62,9 +70,9 @@ def forward(model: UniX2, batches: Batches, factors: Factors | None = None) -> O
     return Outcome(torch.stack([total for total in totals if total is not None]).sum(), terms.sums, features, terms.scores)
 
 
-def features(model: UniX2, batch: TaskBatch) -> Pair:
-    """The two sides of one micro-batch of a contrastive task."""
-    return forward(model, {batch.task: batch}).features[batch.task]
+def features(model: UniX2, batch: TaskBatch, shown: Shown | None = None) -> Pair:
+    """The two sides of one micro-batch of a contrastive task, which is also the name of the part in `shown`."""
+    return forward(model, {batch.task: batch}, shown=shown).features[batch.task]
 
 
 def _stage(task: str) -> int:
@@ -126,6 +134,14 @@ def _encoded_pictures(model: UniX2, batches: Batches, fused: Sequence[str], cont
     every = [image for images in groups.values() for image in images]
     states = model.encode_images(every[0] if len(every) == 1 else torch.cat(every))
     return dict(zip(groups, states.split([sum(map(len, images)) for images in groups.values()]), strict=True))
+
+
+def _repeated(shown: Shown, fused: Sequence[str], contrasted: Sequence[str]) -> dict[str, Tensor]:
+    """As `_encoded_pictures`, of what is encoded already; for contrasted parts [CLS] alone."""
+    states = {part: repeat(shown.states[:, :1], shown.rows[part]) for part in contrasted if part in shown.rows}
+    if rows := [shown.rows[part] for part in fused if part in shown.rows]:
+        states[''] = repeat(shown.states, torch.cat(rows))
+    return states
 
 
 def _image_rows(batches: Batches, fused: Sequence[str], rows: _Rows) -> Tensor | None:

@@ -44,7 +44,7 @@ class ITM(SumTask):
                 elif not _belongs(caption, other.record, draw.record):
                     pictured, match = other, False
                     break
-        parts: dict[str, Any] = {'image': pictured.image(), 'match': match, 'replace': replace if hard else None}
+        parts: dict[str, Any] = {**pictured.picture(), 'match': match, 'replace': replace if hard else None}
         return draw.example(
             language, said.encoded(caption, language), **parts,
             image_id=hash63(pictured.record['image_id']), text_id=text_id(caption), own_image_id=hash63(draw.record['image_id']),

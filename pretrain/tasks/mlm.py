@@ -29,5 +29,5 @@ class MLM(SumTask):
         else:
             language, ids = draw.text()
         masked = draw.sequences.corrupted(ids, language, self.mask_ratio(draw.config), draw.generator)
-        image = draw.image() if pictured else None
-        return draw.example(language, masked.ids, image=image, masked=masked.positions, masked_labels=masked.labels)
+        picture = draw.picture() if pictured else {}
+        return draw.example(language, masked.ids, **picture, masked=masked.positions, masked_labels=masked.labels)

@@ -32,7 +32,7 @@ class MMMT(SumTask):
         target_language, target = draw.caption()
         language, source = draw.caption(other_than=target_language)
         masked = draw.sequences.blanked(draw.sequences.caption(source, limit), language, self.mask_ratio(draw.config), draw.generator)
-        image = None if draw.generator.random() < options.mmmt_image_drop else draw.image()
+        picture = {} if draw.generator.random() < options.mmmt_image_drop else draw.picture()
         parts = draw.written(draw.sequences.caption(target, limit), target_language)
         parts |= {'masked': masked.positions, 'masked_labels': masked.labels, 'second': (language, len(masked.ids))}
-        return draw.example(target_language, masked.ids, image=image, **parts)
+        return draw.example(target_language, masked.ids, **picture, **parts)

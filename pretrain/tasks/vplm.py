@@ -22,4 +22,4 @@ class VPLM(SumTask):
     def example(self, draw: Draw) -> Example:
         language, caption = draw.caption()
         ids = draw.sequences.caption(caption, draw.config.data.caption_tokens)
-        return draw.example(language, **draw.prefixed(ids, language), image=draw.image())
+        return draw.example(language, **draw.prefixed(ids, language), **draw.picture())

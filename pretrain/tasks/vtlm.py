@@ -40,4 +40,4 @@ class VTLM(SumTask):
         masked = sequences.pair_blanked((ids[0], language, places(source, chosen)), (ids[1], other, places(target, linked)))
         second = other, len(masked.ids) - len(sequences.encoder_input(ids[0], language))
         parts = {'masked': masked.positions, 'masked_labels': masked.labels, 'second': second}
-        return draw.example(language, masked.ids, image=draw.image(), **parts)
+        return draw.example(language, masked.ids, **draw.picture(), **parts)

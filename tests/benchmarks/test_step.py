@@ -18,4 +18,6 @@ def test_it_runs_both_on_equal_work_and_ends_with_the_ratio() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'equal: tokens ' in done.stdout and 'dropout 0.1' in done.stdout
     result = json.loads(done.stdout.splitlines()[-1])
+    assert 'distinct pictures a step: 15, shared 3' in done.stdout
+    assert result['share_images'] == round(result['shared'] / result['ours'], 3)
     assert result['ratio'] == round(result['ours'] / result['peer'], 3) and result['precision'] == 'fp32'

@@ -32,6 +32,11 @@ CASES = {
     'all, together': Case(ALL, micro=8, together=True),
     'all, together, some cached': Case(ALL, together=True),  # at 4 ranks a micro-batch is all of a rank's share
     'one task drawn twice': Case(['cmcl', 'mlm'], again=True, together=True),
+    'pictures in common': Case(ALL, share_images=True),
+    'pictures in common, one sample at a time': Case([*ALL, 'vtlm'], micro=1, share_images=True),
+    'pictures in common, together': Case(ALL, micro=8, together=True, share_images=True),
+    'pictures in common, together, some cached': Case(ALL, together=True, share_images=True),
+    'pictures in common, hard negatives': Case(['itm', 'cmcl', 'mlm'], task={'itm_negatives': 'hard'}, share_images=True),
     'entailment': Case(['entailment'], micro=1, model={'labels': LABELS}),
     'answering': Case(['answering'], model={'labels': LABELS}),
     'classes, together': Case(['entailment', 'cmcl', 'answering', 'itm'], model={'labels': LABELS}, together=True),

@@ -53,6 +53,16 @@ def test_same_weights(elastic: Path) -> None:
             torch.testing.assert_close(weight, others[name], rtol=1e-3, atol=1e-4)  # they moved by 1e-2
 
 
+def test_tasks_with_pictures_in_common(home: Path, tmp_path: Path) -> None:
+    """2 ranks, then 1, against 2 throughout."""
+    for name, ranks, until in (('straight', 2, 4), ('elastic', 2, 2), ('elastic', 1, 4)):
+        forked(ranks, home, tmp_path / name, *SETTINGS, *EXACT, 'mixture.share_images=true', f'steps={until}')
+    straight, ours = (read_lines(tmp_path / name / METRICS) for name in ('straight', 'elastic'))
+    assert len(ours) == 4 and [line['samples'] for line in ours] == [line['samples'] for line in straight]
+    for line, other in zip(ours, straight, strict=True):
+        assert line['loss'] == pytest.approx(other['loss'], rel=ROUNDING) and line['targets'] == other['targets']
+
+
 def test_within_a_band_with_dropout_in_bf16(home: Path, tmp_path: Path) -> None:
     """4 ranks, then 2, against 2 throughout."""
     for name, ranks, until in (('two', 2, 6), ('four', 4, 3), ('four', 2, 6)):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.config import Config, FineTune
+from pretrain.config.tasks import Mixture
 from pretrain.data.batch import TaskBatch
 from pretrain.engine.distributed import init_distributed
 from pretrain.engine.ds_config import DEFAULT
@@ -26,7 +27,7 @@ from pretrain.tasks import CONTRASTIVE, SUMMED
 from pretrain.tasks.contrastive import contrastive_loss
 from pretrain.tasks.forward import features, forward
 from tests.support.plain import true_match
-from tests.support.synthetic import VOCABULARY, micro_batches, task_batch, tiny_config
+from tests.support.synthetic import VOCABULARY, micro_batches, task_batch, tiny_config, with_pictures_in_common
 
 BETA1 = 0.9
 
@@ -43,6 +44,7 @@ class Case:
     how: str = 'zero2'  # zero1, zero2, ddp (torch's), reduced (our step, gradients added over ranks by hand)
     samples: int = 8  # of a task's global batch
     together: bool = False  # all tasks in one forward
+    share_images: bool = False  # the tasks have pictures in common
     again: bool = False  # the first task once more, on other samples, as `batch.merge: drawn` may draw it
     weights: dict[str, float] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)  # settings
@@ -53,12 +55,17 @@ class Case:
         config = tiny_config(out, self.precision, self.micro, tasks=self.tasks, task_weights=self.weights, finetune=finetune)
         config = config.model_copy(update={'model': config.model.model_copy(update=self.model)})
         config = config.model_copy(update={'batch': config.batch.model_copy(update={'together': self.together})})
+        config = config.model_copy(update={'mixture': Mixture(share_images=self.share_images)})
         return config.model_copy(update={'task': config.task.model_copy(update=self.task)})
 
     def batches(self) -> dict[str, TaskBatch]:
         """Part of the step -> its global batch."""
         twice = {f'{self.tasks[0]}.2': task_batch(self.tasks[0], self.samples, seed=1)} if self.again else {}
-        return {task: task_batch(task, self.samples) for task in self.tasks} | twice
+        batches = {task: task_batch(task, self.samples) for task in self.tasks} | twice
+        if self.share_images:
+            for number, batch in enumerate(batches.values()):
+                with_pictures_in_common(batch, number)
+        return batches
 
     def new_model(self) -> UniX2:
         torch.manual_seed(0)

@@ -81,6 +81,22 @@ def task_batch(task: str, count: int = 8, seed: int = 0) -> TaskBatch:
     return batch
 
 
+def with_pictures_in_common(batch: TaskBatch, number: int = 0) -> None:
+    """Gives the rows of a batch, in place, the pictures that these rows have in any task: 0 and 3 the same one, and row `number` one
+    that no other task has. ITM's replaced pictures are those of the row after.
+    """
+    if batch.images is None or batch.image_rows is None:
+        return
+    keys = batch.image_rows.clone()
+    if batch.match is not None:
+        keys = torch.where(batch.match == 0, (keys + 1) % len(batch), keys)
+    keys[keys == 3] = 0
+    keys[number % len(keys)] = 100 + number
+    pictures = torch.Generator().manual_seed(7)
+    pool = torch.randint(0, 256, (110, *batch.images.shape[1:]), generator=pictures, dtype=torch.uint8)
+    batch.image_keys, batch.images = keys, pool[keys]
+
+
 def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
     """Rows low..high of a batch."""
 
@@ -97,6 +113,7 @@ def cut(batch: TaskBatch, low: int, high: int) -> TaskBatch:
     if batch.images is not None and batch.image_rows is not None:
         keep = (batch.image_rows >= low) & (batch.image_rows < high)
         out.images, out.image_rows = batch.images[keep], batch.image_rows[keep] - low
+        out.image_keys = None if batch.image_keys is None else batch.image_keys[keep]
     if batch.decoder_input is not None and batch.labels is not None:
         out.labels = torch.cat(batch.labels.split(batch.decoder_input.lengths.tolist())[low:high])
     if batch.masked is not None and batch.masked_labels is not None:

@@ -139,6 +139,66 @@ def test_a_skipped_window_is_passed_over_exactly(config: Config, tokenizer: Toke
         assert_same(data, plain[expected])
 
 
+def sharing(home: Path, **changes: object) -> Config:
+    """With two sizes: ITM's pictures are others."""
+    return make_config(home, mixture={'share_images': True}, batch={'tasks': {'itm': 8}}, **changes)
+
+
+def pictures_of(data: StepData) -> dict[str, dict[int, bytes]]:
+    """Task -> key -> pixels; equal keys of a task have equal pixels."""
+    out: dict[str, dict[int, bytes]] = {}
+    for task, batches in data.items():
+        found = out.setdefault(task, {})
+        for batch in batches:
+            if batch.images is None or batch.image_keys is None:
+                assert batch.images is None and batch.image_keys is None
+                continue
+            for key, image in zip(batch.image_keys.tolist(), batch.images, strict=True):
+                assert found.setdefault(key, image.numpy().tobytes()) == image.numpy().tobytes()
+    return out
+
+
+def test_tasks_share_pictures_with_their_augmentation(home: Path, tokenizer: Tokenizer) -> None:
+    first, second = (pictures_of(data) for data in run(sharing(home, data={'augment_min_scale': 0.3}), tokenizer, 3, 5))
+    for found in (first, second):
+        assert {task for task in found if found[task]} == {'cmcl', 'itm', 'mlm', 'vplm', 'mmmt'}
+        assert found['vplm'] == found['cmcl'] and len(found['cmcl']) == 16
+        for task in ('mlm', 'mmmt'):
+            common = found[task].keys() & found['cmcl'].keys()
+            assert len(common) >= 4 and all(found[task][key] == found['cmcl'][key] for key in common)
+    assert first['mlm'].keys() <= first['cmcl'].keys(), 'all of its pictures'
+    assert first['cmcl'].keys() != second['cmcl'].keys()
+
+
+def test_negatives_of_itm_are_pictures_of_the_batch(home: Path, tokenizer: Tokenizer) -> None:
+    config = make_config(home, mixture={'share_images': True}, tasks=['cmcl', 'itm'])
+    replaced = 0
+    for data in run(config, tokenizer, 0, 4):
+        found = pictures_of(data)
+        assert found['itm'].items() <= found['cmcl'].items()
+        for batch in data['itm']:
+            assert batch.image_keys is not None and batch.own_image_ids is not None and batch.image_ids is not None
+            other = batch.image_keys != batch.sample_ids
+            assert torch.equal(other, batch.image_ids != batch.own_image_ids)
+            replaced += int(other.sum())
+    assert replaced > 4
+
+
+def test_shared_pictures_do_not_depend_on_ranks_steps_before_or_processes(home: Path, tokenizer: Tokenizer) -> None:
+    """Resuming at another number of ranks, with what was skipped, goes on with the same samples and pictures."""
+    config = sharing(home, task={'itm_negatives': 'random'})
+    walked = run(config, tokenizer, 0, 9)
+    (skipped,) = run(sharing(home, data={'workers': 2}), tokenizer, 5, 6, skip=((2, 4),))
+    assert_same(skipped, walked[7])
+    shares = [run(config, tokenizer, 7, 8, rank, 2)[0] for rank in range(2)]
+    assert samples(walked[7]) == {task: [row for share in shares for row in samples(share)[task]] for task in TASKS}
+    together: dict[str, dict[int, bytes]] = {}
+    for share in shares:
+        for task, found in pictures_of(share).items():
+            together.setdefault(task, {}).update(found)
+    assert together == pictures_of(walked[7])
+
+
 def test_loader_processes_change_nothing(home: Path, config: Config, tokenizer: Tokenizer) -> None:
     state = torch.get_rng_state()
     here = run(config, tokenizer, 4, 10)

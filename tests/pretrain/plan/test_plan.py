@@ -13,8 +13,9 @@ from pretrain.cli import run
 from pretrain.config import TASKS, load_config
 from pretrain.data.batch import TaskBatch
 from pretrain.engine.ds_config import resolve_ds_config
+from pretrain.engine.flops import Flops
 from pretrain.model.unix2 import UniX2
-from pretrain.plan.batches import Lengths, Shape, planned_batch
+from pretrain.plan.batches import Lengths, Shape, planned_batch, planned_batches
 from pretrain.plan.cluster import Cluster, communication, timing
 from pretrain.plan.estimate import estimate
 from pretrain.plan.trace import Tracer
@@ -44,6 +45,19 @@ def test_flops_without_memory_are_those_with_it(task: str) -> None:
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         forward(model, {task: batch}).total.backward()
     assert planned.flops == counter.get_total_flops()
+
+
+@pytest.mark.parametrize('together', ['false', 'true'])
+def test_a_picture_that_tasks_share_is_encoded_once(together: str) -> None:
+    """Of 4 + 4 + 2 + 4 + 3 pictures in each of two micro-batches 4 are left."""
+    settings = [*SETTINGS, f'batch.together={together}', 'tasks=[cmcl, itm, mlm, vplm, mmmt]']
+    flops = []
+    for share in ('false', 'true'):
+        config = load_config('configs/sample.yaml', [*settings, f'mixture.share_images={share}'])
+        data = {str(task): planned_batches(config, task, 1, SHAPE) for task in config.tasks}
+        flops.append(Tracer(config, 500, gpu=False).step(data, 1).flops)
+    one = Flops(UniX2(config.model, 500))
+    assert flops[0] - flops[1] == 2 * (17 - 4) * (3 * one.picture + 2 * one.pixels)
 
 
 def test_a_gpus_attention_costs_nearly_what_the_plain_one_does_and_keeps_less() -> None:
