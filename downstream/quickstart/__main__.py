@@ -84,14 +84,15 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     # Without the launcher's own log, and at a port that no other demo, which may be at an earlier step, is about to take.
     own = ['--quiet', '--master_port', str(free_port())]
     found.append(Step('pre-training', launch, run, [RAW, CONFIG, DS_CONFIG], environment, own))
-    found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export)], export))
     for data in EVALUATED:
         evaluation = out / 'evaluation' / data.name
-        evaluate = ['downstream', 'multi30k-retrieval', 'evaluate', '--model', str(export), '--data', str(data), '--out', str(evaluation)]
+        evaluate = ['downstream', 'multi30k-retrieval', 'evaluate', '--model', str(run), '--data', str(data), '--out', str(evaluation)]
         floor = ['python', str(FLOOR), str(RAW), str(data), '--result', str(evaluation / 'result.json'), '--out', str(_floor(out, data))]
         logs = [out / 'logs' / f'{what}-{data.name}.txt' for what in ('evaluation', 'floor')]
         found.append(Step(f'evaluation on {data.name}', evaluate, evaluation, [data], log=logs[0]))
         found.append(Step(f'ridge floor on {data.name}', floor, _floor(out, data), [RAW, data, FLOOR], log=logs[1]))
+    # Last, for the figures on its card.
+    found.append(Step('export', ['pretrain', 'export', str(run), '--out', str(export), '--results', str(out / 'evaluation')], export))
     return found
 
 
