@@ -85,6 +85,8 @@ def test_the_examples_of_the_docs(writer: Path, tmp_path: Path) -> None:
     (tmp_path / 'sample').symlink_to(ROOT / 'sample')
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'export.md').read_text(encoding='utf8'), re.DOTALL)
     assert len(blocks) == 2
+    (short,) = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(encoding='utf8'), re.DOTALL)
+    assert set(short.splitlines()) <= set(blocks[1].splitlines()), 'the README shows a part of it'
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'HF_HOME': str(tmp_path / 'cache'), 'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1'}
     for block in blocks:
         done = subprocess.run(
