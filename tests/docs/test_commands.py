@@ -102,7 +102,7 @@ OTHERS = (
     Row('apt-get install make g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
     Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
     Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
-    Row('apt-get install default-jre-headless', 'not run: 200 MB for two scores'),
+    Row('apt-get install default-jre-headless', '.ci/run: default-jre-headless'),
     Row('uv pip compile', 'not run: a network; made the lock that is here'),
     Row('pip install pre-commit', 'not run: a network'),
     Row('pre-commit install', 'not run: changes .git; its hooks are run by tests/docs/test_habits.py'),
