@@ -86,7 +86,7 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     near = job.settings.near_duplicates
     with KeyFile(folder / KEYS) as keys, BandFiles(folder, near) as bands:
         blocks = drops.told_if_empty(path, cc100.document_blocks(path, drops))
-        for data in _limited(([document.encode() for document in block] for block in blocks), limit, drops):
+        for data in _limited(blocks, limit, drops):
             keys.extend(hashes64(data))
             for document in data if near else ():
                 bands.append(document.decode())
