@@ -86,7 +86,7 @@ def _split(job: Job, path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
     near = job.settings.near_duplicates
     with KeyFile(folder / KEYS) as keys, BandFiles(folder, near) as bands:
         blocks = drops.told_if_empty(path, cc100.document_blocks(path, drops))
-        for data in _limited(([document.encode() for document in block] for block in blocks), limit, drops):
+        for data in _limited(blocks, limit, drops):
             keys.extend(hashes64(data))
             for document in data if near else ():
                 bands.append(document.decode())
@@ -129,9 +129,8 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
         near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after)
     writer = UnitWriter(folder, 'text', job.settings, language, cc100.LICENCE)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes())
-    documents = _distinct(content.split(b'\n\n') if content else [], again, near, drops)
-    del content
-    clean = clean_documents(documents, job.settings, evaluation_of(job), drops)
+    content = _distinct(content, again, near, drops)
+    clean = clean_documents(content, job.settings, evaluation_of(job), drops)
     for ids, ends in packed(clean, job.loaded_tokenizer, job.settings.max_tokens, job.settings.cross_documents):
         writer.add_sequences(ids, ends, language)
     sources: list[dict[str, Any]] = []
@@ -141,13 +140,14 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     return {'below': language, 'sources': sources, 'streams': writer.finish()}
 
 
-def _distinct(documents: list[bytes], again: NDArray[np.bool_], near: NDArray[np.bool_], drops: Drops) -> list[bytes]:
-    """The documents that are neither marked as repeated nor as similar."""
+def _distinct(content: bytes, again: NDArray[np.bool_], near: NDArray[np.bool_], drops: Drops) -> bytes:
+    """A chunk without the documents that are marked as repeated or as similar."""
     marks = again | near
+    if not marks.any():
+        return content
+    documents = content.split(b'\n\n')
     if len(marks) != len(documents):
         raise ValueError(f'{len(documents)} documents, {len(marks)} marks')
-    if not marks.any():
-        return documents
     for row in np.flatnonzero(marks).tolist():
         drops.add('duplicate_document' if again[row] else 'near_duplicate', 1, documents[row].decode())
-    return list(compress(documents, (~marks).tolist()))
+    return b'\n\n'.join(compress(documents, (~marks).tolist()))

@@ -25,16 +25,10 @@ def normalise(text: str, nfc: bool = True) -> str:
 
 def normalise_lines(lines: list[str], nfc: bool = True) -> list[str]:
     """`normalise` of each of many lines."""
-    text = '\n'.join(lines)
-    if not _CONTROL.search(text):
-        text = '\n'.join([' '.join(line.split()) for line in lines])
-        return (unicodedata.normalize('NFC', text) if nfc else text).split('\n')  # nothing composes across a line end
-    return [normalise(line, nfc) for line in lines]
-
-
-def is_normal(lines: str, nfc: bool = True) -> bool:
-    """Whether `normalise` would leave every line of a text as it is."""
-    return _tidy(lines.replace('\n', ' ')) and (not nfc or unicodedata.is_normalized('NFC', lines))
+    if _CONTROL.search('\n'.join(lines)):
+        return [normalise(line, nfc) for line in lines]
+    tidy = [' '.join(line.split()) for line in lines]
+    return [unicodedata.normalize('NFC', line) for line in tidy] if nfc else tidy
 
 
 def _tidy(text: str) -> bool:

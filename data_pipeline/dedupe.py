@@ -11,9 +11,11 @@ What stays in memory are the keys of one file and one bit a record.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +75,14 @@ class KeyFile:
 def key_blocks(path: Path) -> Iterator[Keys]:
     """The keys of a file, `BUCKET` at a time."""
     with open(path, 'rb') as file:
-        while len(block := np.fromfile(file, np.uint64, BUCKET)):
+        while len(block := _read(file, np.dtype(np.uint64))):
             yield block
+
+
+def _read(file: BinaryIO, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """At most `BUCKET` records. numpy takes memory for all that it is asked for, which for a small file costs more than all else."""
+    left = (os.fstat(file.fileno()).st_size - file.tell()) // kind.itemsize
+    return np.fromfile(file, kind, min(left, BUCKET))
 
 
 def repeated(blocks: Iterable[tuple[Keys, Rows]], number: int, scratch: Path) -> Iterator[tuple[Rows, Rows]]:
@@ -105,7 +113,7 @@ def _within(path: Path) -> Iterator[tuple[Rows, Rows]]:
     known: Keys = np.empty(0, np.uint64)
     first: Rows = np.empty(0, np.int64)
     with open(path, 'rb') as file:
-        while len(records := np.fromfile(file, _ROW, BUCKET)):
+        while len(records := _read(file, _ROW)):
             keys, rows = records['key'], records['row']
             distinct, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
             owner: Rows = rows[index]

@@ -67,8 +67,8 @@ def decode(lines: Iterable[bytes], drops: Drops) -> Iterator[str]:
             drops.add('invalid_utf8', 1, line)
 
 
-def text_blocks(path: Path, drops: Drops) -> Iterator[str]:
-    r"""The lines of `text_lines`, many at a time: texts of whole lines, without the last \n. A call a line would take as long as xz."""
+def utf8_blocks(path: Path, drops: Drops) -> Iterator[bytes]:
+    r"""The lines of `text_lines` in UTF-8, many at a time, without the last \n. A call a line would take as long as xz."""
     rest = b''  # of a line that goes on in the next block
     with open_binary(path) as handle, _damage_told(path):
         while block := handle.read(_BLOCK):
@@ -83,11 +83,11 @@ def text_blocks(path: Path, drops: Drops) -> Iterator[str]:
                 block = rest + block
             body, end, rest = block.rpartition(b'\n')
             if end:
-                yield from _decoded(body, drops)
+                yield from _valid(body, drops)
         if len(rest) >= LONGEST_LINE:
             drops.add('line_too_long')
         elif rest:
-            yield from _decoded(rest, drops)
+            yield from _valid(rest, drops)
 
 
 def _bounded(line: bytes) -> bytes:
@@ -95,12 +95,13 @@ def _bounded(line: bytes) -> bytes:
     return line[:LONGEST_LINE]
 
 
-def _decoded(block: bytes, drops: Drops) -> Iterator[str]:
+def _valid(block: bytes, drops: Drops) -> Iterator[bytes]:
     try:
-        yield block.decode('utf8')
+        block.decode('utf8')
+        yield block
     except UnicodeDecodeError:
         if lines := list(decode(block.split(b'\n'), drops)):
-            yield '\n'.join(lines)
+            yield '\n'.join(lines).encode()
 
 
 def text_lines(path: Path, drops: Drops) -> Iterator[str]:

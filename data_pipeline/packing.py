@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from data_pipeline.clean_documents import Batch
 from shards.tokenizer import Tokenizer
 
+_FEW = 20  # documents: so many are quicker one by one
+
 Ids = NDArray[np.int32]
 Sequences = tuple[Ids, list[int]]  # ids of many sequences after each other, and the end of each sequence
 
@@ -27,28 +29,33 @@ def packed(batches: Iterable[Batch], tokenizer: Tokenizer, most: int, cross_docu
             yield ids, _document_cuts(ends, counts, most)
             continue
         ids = np.concatenate([left, ids])
-        ends = [*ends_left, *(len(left) + end for end in ends)]
-        done = cuts(ends, 0, most)
+        all_ends = [*ends_left, *(ends + len(left)).tolist()]
+        done = cuts(all_ends, 0, most)
         begin = done[-2] if len(done) > 1 else 0
         yield ids[:begin], done[:-1]
-        left, ends_left = ids[begin:], [end - begin for end in ends if end > begin]
+        left, ends_left = ids[begin:], [end - begin for end in all_ends if end > begin]
     if len(left):
         yield left, [len(left)]
 
 
-def _document_cuts(ends: list[int], counts: list[int], most: int) -> list[int]:
-    found: list[int] = []
-    first = start = 0
-    for count in counts:
-        if count:
-            last = first + count
-            end = ends[last - 1]
-            if end - start > most:
-                found += cuts(ends, start, most, first, last)
-            elif end > start:
-                found.append(end)
-            first, start = last, end
-    return found
+def _document_cuts(ends: NDArray[np.intp], counts: NDArray[np.intp], most: int) -> list[int]:
+    """`cuts` of each document, of all documents at a time as long as many are left."""
+    ends = np.concatenate([[0], ends])
+    last = np.cumsum(counts)
+    stops, starts = ends[last], ends[last - counts]  # of the documents
+    found = [stops[stops > starts]]
+    long = stops - starts > most
+    while np.count_nonzero(long) > _FEW:
+        starts, stops, last = starts[long], stops[long], last[long]
+        whole = ends[np.searchsorted(ends, starts + most, 'right') - 1]
+        starts = np.where(whole > starts, whole, starts + most)
+        found.append(starts)
+        long = stops - starts > most
+    paragraph_ends = ends.tolist() if long.any() else []
+    for start, end in zip(starts[long].tolist(), last[long].tolist(), strict=True):
+        found.append(np.array(cuts(paragraph_ends, start, most, 0, end + 1)[:-1], np.intp))
+    sequences: list[int] = np.sort(np.concatenate(found)).tolist()
+    return sequences
 
 
 def cuts(ends: list[int], start: int, most: int, first: int = 0, last: int | None = None) -> list[int]:

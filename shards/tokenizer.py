@@ -93,16 +93,19 @@ class Tokenizer:
     def encode_arrays(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """`encode` of every text, as int32 arrays."""
         ids, ends = self.encode_flat(texts)
-        return [ids[begin:end] for begin, end in pairwise([0, *ends])]
+        return [ids[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
 
-    def encode_flat(self, texts: list[str] | list[bytes]) -> tuple[NDArray[np.int32], list[int]]:
+    def encode_flat(self, texts: list[str] | list[bytes]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         """`encode` of every text (bytes: UTF-8): the ids (int32) of all of them after each other, and the end of each."""
         ids = np.frombuffer(b''.join(self._encode_with_eos(texts)), np.int32)
-        is_end = ids == self._sp.eos_id()  # which no text contains: it is a control symbol
-        ends = np.flatnonzero(is_end)
-        ids = ids[~is_end] + np.int32(1)
-        ids[ids == 1] = self.unk
-        return ids, (ends - np.arange(len(ends))).tolist()
+        inner = ids != self._sp.eos_id()  # which no text contains: it is a control symbol
+        ends = np.flatnonzero(~inner)
+        ids = ids[inner]
+        ids += 1
+        unknown = ids == 1
+        if unknown.any():
+            ids[unknown] = self.unk
+        return ids, ends - np.arange(len(ends))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; special tokens, <mask> and language codes are skipped."""

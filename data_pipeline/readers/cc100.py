@@ -8,14 +8,16 @@ from itertools import chain
 from pathlib import Path
 
 from data_pipeline.drops import Drops
-from data_pipeline.lines import text_blocks
+from data_pipeline.lines import utf8_blocks
 from shards.errors import UserError
 from shards.languages import canonical
 
 LICENCE = "Common Crawl's terms of use"
 NAMES = '<code>.txt.xz or <code>.txt, directly in the folder'
 _LONGEST_DOCUMENT = 16 << 20  # characters; a longer one (a file without blank lines) is cut, so that memory stays bounded
-_BLANK = re.compile(r'\n[^\S\n]+(?=\n|\Z)')  # a line of nothing but white space ends a document as an empty one does
+# A line of nothing but white space (of Unicode, in UTF-8) ends a document as an empty one does.
+_SPACE = rb'[\t\x0b-\r\x1c- ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2(?:\x80[\x80-\x8a\xa8\xa9\xaf]|\x81\x9f)|\xe3\x80\x80'
+_BLANK = re.compile(rb'\n(?:' + _SPACE + rb')+(?=\n|\Z)')
 
 
 def files(raw: Path) -> list[Path]:
@@ -38,41 +40,45 @@ def language(path: Path) -> str:
 
 def documents(path: Path, drops: Drops) -> Iterator[str]:
     r"""Documents of a file: their paragraphs, none of which is blank, with a \n between them."""
-    return chain.from_iterable(document_blocks(path, drops))
+    return map(bytes.decode, chain.from_iterable(document_blocks(path, drops)))
 
 
-def document_blocks(path: Path, drops: Drops) -> Iterator[list[str]]:
-    """`documents`, some at a time."""
-    rest = ''  # a document that may go on in the next block
-    for block in text_blocks(path, drops):
-        *whole, rest = _BLANK.sub('\n', f'{rest}\n{block}').split('\n\n')
+def document_blocks(path: Path, drops: Drops) -> Iterator[list[bytes]]:
+    """`documents`, some at a time, in UTF-8."""
+    rest = b''  # a document that may go on in the next block
+    for block in utf8_blocks(path, drops):
+        *whole, rest = _BLANK.sub(b'\n', b'%b\n%b' % (rest, block)).split(b'\n\n')
         if found := _stripped(whole):
             yield found
-        if len(rest) > _LONGEST_DOCUMENT:
-            *whole, rest = _bounded(rest.lstrip('\n'))
+        if _too_long(rest):
+            *whole, rest = _bounded(rest.lstrip(b'\n'))
             if whole:
                 yield whole
     if found := _stripped([rest]):
         yield found
 
 
-def _stripped(parts: list[str]) -> list[str]:
-    found = [document for part in parts if (document := part.strip('\n'))]
+def _too_long(document: bytes) -> bool:
+    return len(document) > _LONGEST_DOCUMENT and len(document.decode()) > _LONGEST_DOCUMENT
+
+
+def _stripped(parts: list[bytes]) -> list[bytes]:
+    found = [document for part in parts if (document := part.strip(b'\n'))]
     if max(map(len, found), default=0) > _LONGEST_DOCUMENT:
         return [part for document in found for part in _bounded(document)]
     return found
 
 
-def _bounded(document: str) -> Iterable[str]:
+def _bounded(document: bytes) -> Iterable[bytes]:
     """The document as it is, or in parts of at most `_LONGEST_DOCUMENT` where its paragraphs allow that."""
-    if len(document) <= _LONGEST_DOCUMENT:
+    if not _too_long(document):
         return (document,) if document else ()
     parts: list[list[str]] = [[]]
     size = 0
-    for paragraph in document.split('\n'):
+    for paragraph in document.decode().split('\n'):
         if parts[-1] and size + len(paragraph) > _LONGEST_DOCUMENT:
             parts.append([])
             size = 0
         parts[-1].append(paragraph)
         size += len(paragraph)
-    return ['\n'.join(part) for part in parts]
+    return ['\n'.join(part).encode() for part in parts]

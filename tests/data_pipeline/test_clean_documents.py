@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.clean_documents import clean_documents
+from data_pipeline.clean_documents import _ODD, _SUSPECT, clean_documents
 from data_pipeline.cleaning import normalise, without_content
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job
@@ -29,7 +30,8 @@ def test_as_one_by_one(group: int, without: str, documents: list[list[str]]) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('data_pipeline.clean_documents._GROUP', group)
         patch.setattr('data_pipeline.clean_documents._BATCH', 3 * group)
-        batches = list(clean_documents(['\n'.join(document).encode() for document in documents], settings, evaluation, drops))
+        text = '\n\n'.join('\n'.join(document) for document in documents).encode()
+        batches = list(clean_documents(text, settings, evaluation, drops))
     expected, counts = [], []
     for document in documents:
         normal = [normalise(paragraph, settings.applies('nfc')) for paragraph in document]
@@ -37,5 +39,19 @@ def test_as_one_by_one(group: int, without: str, documents: list[list[str]]) -> 
         expected += kept
         counts.append(len(kept))
     assert [text.decode() for texts, _ in batches for text in texts] == expected
-    assert [count for _, some in batches for count in some] == counts
+    assert [count for _, some in batches for count in some.tolist()] == counts
     assert drops.counts.total() == drops.counts['empty'] == sum(map(len, documents)) - len(expected)
+
+
+def test_what_is_looked_for() -> None:
+    """Of every character below U+10000: whether it is white space or a control character, and that none which NFC may change is missed."""
+    characters = [chr(code) for code in range(128, 0x10000) if not 0xD800 <= code < 0xE000]
+    parts = [unicodedata.decomposition(character) for character in characters]
+    joined = {chr(int(code, 16)) for part in parts if '<' not in part for code in part.split()[1:]}
+    for character in characters:
+        text = f'a{character}a'
+        assert bool(_ODD.fullmatch(character.encode())) == (normalise(text, False) != text)
+        if normalise(text) != text or unicodedata.combining(character) or character in joined:
+            assert _SUSPECT.match(character.encode()), hex(ord(character))
+    assert not _SUSPECT.search('Ünïcode łéttérs «—…“”’» 100 € № Жизнь 中国'.encode())
+    assert all(_SUSPECT.match(chr(code).encode()) for code in range(0x10000, 0x110000))

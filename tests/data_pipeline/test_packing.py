@@ -6,9 +6,11 @@ from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipeline.clean_documents import Batch
 from data_pipeline.packing import cuts, packed
 from shards.tokenizer import Tokenizer
 
@@ -57,7 +59,7 @@ def test_paragraph_by_paragraph(lengths: list[int], most: int, before: int, afte
     assert cuts(ends, start, most, before, before + len(lengths)) == expected + [here] * (here > begin)
 
 
-def sequences(batches: list[tuple[list[bytes], list[int]]], model: Tokenizer, most: int, cross: bool) -> list[list[int]]:
+def sequences(batches: list[Batch], model: Tokenizer, most: int, cross: bool) -> list[list[int]]:
     found = []
     for ids, ends in packed(batches, model, most, cross):
         assert ids.dtype == np.int32 and ends[-1:] == [len(ids)][: len(ends)]
@@ -65,12 +67,15 @@ def sequences(batches: list[tuple[list[bytes], list[int]]], model: Tokenizer, mo
     return found
 
 
-def test_batches_of_documents(tokenizer: Path) -> None:
+@pytest.mark.parametrize('few', [0, 20, 1000])
+def test_batches_of_documents(tokenizer: Path, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each document as if it were alone, or all of them as one; paragraphs by the ids that each has alone, unknown letters included."""
+    monkeypatch.setattr('data_pipeline.packing._FEW', few)
     model = Tokenizer.load(tokenizer)
     documents = [['ein Hund', 'zwei \U00013000 Katzen'], [], ['x' * 90, 'a dog'], *([f'a dog {i}'] * (i % 3) for i in range(300))]
     batches = [
-        ([text.encode() for text in chain(*part)], list(map(len, part))) for part in (documents[:5], documents[5:7], [], documents[7:])
+        ([text.encode() for text in chain(*part)], np.array([len(document) for document in part], np.intp))
+        for part in (documents[:5], documents[5:7], [], documents[7:])
     ]
     ids = [[model.encode(text) for text in document] for document in documents]
     assert model.unk in ids[0][1]

@@ -41,6 +41,12 @@ def test_odd_characters_come_through(tmp_path: Path) -> None:
     assert drops.counts == {'invalid_utf8': 1}
 
 
+def test_blank_lines() -> None:
+    """White space is what `str.isspace` says, of every character below U+10000."""
+    for code in set(range(0x10000)) - {10, *range(0xD800, 0xE000)}:
+        assert bool(cc100._BLANK.fullmatch(f'\n{chr(code)}'.encode())) == chr(code).isspace()
+
+
 def test_a_document_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('data_pipeline.readers.cc100._LONGEST_DOCUMENT', 10)
     (tmp_path / 'en.txt').write_text('12345\n12345\n12345\n\nx\n')
