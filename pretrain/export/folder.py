@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from pretrain.config import Config
 from pretrain.export.card import CARD, MARK, card
 from pretrain.export.sources import sources
-from pretrain.model.load import CONFIG, FORMAT, WEIGHTS, Found, find_model, load_found
+from pretrain.model.folder import CONFIG
+from pretrain.model.load import FORMAT, WEIGHTS, Found, find_model, load_found
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, MODEL
