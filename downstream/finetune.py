@@ -24,9 +24,10 @@ from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from pretrain.config import Config, differences
 from pretrain.dry_run import dry_run
-from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, read_state
+from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.distributed import launched_world
-from pretrain.model.load import BEST, CONFIG, Found, find_model
+from pretrain.model.folder import BEST, CHECKPOINTS, CONFIG
+from pretrain.model.load import Found, find_model
 from pretrain.ports import free_port
 from pretrain.preflight import check_newest_checkpoint
 from pretrain.records import EVALUATION, read_lines

@@ -22,7 +22,8 @@ from pretrain.data.rng import generator
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
 from pretrain.export import write_export
-from pretrain.model.load import BEST, Found, find_checkpoint
+from pretrain.model.folder import BEST
+from pretrain.model.load import Found, find_checkpoint
 from pretrain.model.unix2 import UniX2
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError

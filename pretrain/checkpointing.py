@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain.engine.checkpoint import CHECKPOINTS, load_checkpoint, step_of
+from pretrain.engine.checkpoint import load_checkpoint, step_of
 from pretrain.engine.control import Control
 from pretrain.engine.recovery import Recovery
 from pretrain.engine.resume import Found, check_resumable, find_checkpoint
 from pretrain.engine.saver import Saved, Saver
 from pretrain.engine.zero import Engine
 from pretrain.journal import Journal
+from pretrain.model.folder import CHECKPOINTS
 from pretrain.workload import Workload
 from shards.errors import UserError
 

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from pretrain.config import Config
-from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, load_checkpoint, newest_valid, step_of
+from pretrain.engine.checkpoint import checkpoints, load_checkpoint, newest_valid, step_of
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.distributed import init_distributed, local_device
 from pretrain.engine.host import attention_kernel, keep_memory
@@ -31,6 +31,7 @@ from pretrain.engine.schedule import learning_rate
 from pretrain.engine.step import train_step
 from pretrain.engine.zero import Engine
 from pretrain.header import in_lines, told
+from pretrain.model.folder import CHECKPOINTS
 from pretrain.preflight import check_run
 from pretrain.terminal import say
 from pretrain.trainer import make_engine

@@ -9,10 +9,11 @@ import torch
 from pretrain.boards.opened import check_boards
 from pretrain.config import Config
 from pretrain.data.order import rank_positions
-from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints, read_state
+from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.distributed import launched_world
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.resume import check_same_run
+from pretrain.model.folder import CHECKPOINTS
 from pretrain.model.unix2 import UniX2
 from pretrain.workload import Workload
 from shards.errors import UserError

@@ -19,7 +19,6 @@ from pretrain.engine.zero import Engine
 from pretrain.evaluation.curve import rank_split, retrieval_curve, retrieval_split
 from pretrain.evaluation.heldout import Report, heldout_losses
 from pretrain.init import Start
-from pretrain.missing import check_built
 from pretrain.tasks.contrastive import Contrast
 from pretrain.workload import Evaluation, Workload
 from shards.errors import UserError
@@ -35,7 +34,6 @@ class Pretraining(Workload):
         if config.finetune is not None:
             benchmark = config.finetune.benchmark
             raise UserError(f'this configuration is of a fine-tuning; `downstream {benchmark} finetune` runs it')
-        check_built(config)
         super().__init__(config, Tokenizer.load(Path(config.data.tokenizer), config.model.family))
         self._catalog = Catalog(config.data.shards, self.tokenizer, config.data.cache)
         self._held_out: HeldOut | None = None

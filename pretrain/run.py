@@ -51,6 +51,9 @@ def main() -> int:
     # After the configuration is known to be good: torch and DeepSpeed take seconds to import, a fifth more when garbage is looked for
     # meanwhile among all that they make.
     gc.disable()
+    from pretrain.missing import check_built
+
+    check_built(config)  # of all that takes seconds to import it needs torch alone
     from pretrain.pretraining import Pretraining
     from pretrain.trainer import Trainer
 

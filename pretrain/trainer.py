@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from pretrain.checkpointing import Checkpointing, Resumed
 from pretrain.data.packing import StepData
-from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints
+from pretrain.engine.checkpoint import checkpoints
 from pretrain.engine.control import MISTAKE, Control
 from pretrain.engine.distributed import init_distributed, local_device
 from pretrain.engine.environment import environment
@@ -25,6 +25,7 @@ from pretrain.engine.step import StepResult, train_step
 from pretrain.engine.zero import Engine
 from pretrain.header import header
 from pretrain.journal import Journal
+from pretrain.model.folder import CHECKPOINTS
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
 from pretrain.progress import Progress, step_line

@@ -25,7 +25,9 @@ FIRST = (
     'downstream/test_finetune.py', 'downstream/test_translation_finetuning.py', 'captions',
 )  # fmt: skip
 # Here METEOR is asked for, whose program reads its tables for seven seconds of a processor in every process.
-CAPTIONS = ('metrics/test_captions.py', 'pages/test_in_a_browser.py', 'test_caption_finetuning.py', 'test_coco.py')
+CAPTIONS = (
+    'metrics/test_captions.py', 'pages/test_examples.py', 'pages/test_in_a_browser.py', 'test_caption_finetuning.py', 'test_coco.py',
+)  # fmt: skip
 
 
 def share(place: str) -> str:

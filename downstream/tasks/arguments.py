@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pretrain.model.folder import model_folder
 from shards.arguments import Parser
 
 
@@ -34,7 +36,16 @@ def verb(
     if languages:
         add('--languages', nargs='+', metavar='CODE', help=languages)
     add('--out', type=Path, metavar='DIR', help=f'for result.json and what belongs to it; default: MODEL/downstream/TASK/{out}')
-    parser.set_defaults(run=run)
+
+    def checked(options: argparse.Namespace) -> int | None:
+        model_folder(options.model)  # before torch is imported
+        gc.disable()  # as in pretrain/run.py, while imports take their seconds
+        import pretrain.model.load  # noqa: F401 - torch and timm, as `run` imports them
+
+        gc.enable()
+        return run(options)
+
+    parser.set_defaults(run=checked)
     return parser
 
 

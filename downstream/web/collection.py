@@ -12,14 +12,12 @@ import numpy as np
 from downstream import ranks
 from downstream.api import Floats, Model
 from downstream.embed import PICTURES_A_CALL, TEXTS_A_CALL
+from downstream.web.pictures import SAMPLE
 from pretrain.config import Config
 from pretrain.evaluation.lines import text_lines
 from pretrain.evaluation.multi30k import read_split
 from shards.errors import UserError
 from shards.languages import canonical
-
-SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation'
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 Text = tuple[str, str]  # canonical language, text
 
@@ -43,16 +41,6 @@ class Texts:
     def languages(self) -> list[str]:
         """In which there are texts."""
         return sorted({language for language, _ in self.rows})
-
-
-def find_pictures(folder: Path | None) -> list[Path]:
-    """Every picture file in a folder and below (none: the sample's evaluation sets). Raises UserError when there is none."""
-    where = folder or SAMPLE
-    found = sorted(path for path in where.rglob('*') if path.suffix.lower() in SUFFIXES and path.is_file()) if where.is_dir() else []
-    if not found:
-        what = 'has no picture' if where.is_dir() else 'is no folder'
-        raise UserError(f'{where} {what}; --images takes a folder that holds {" ".join(SUFFIXES)}')
-    return found
 
 
 def find_texts(file: Path | None, config: Config) -> list[Text]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from downstream.web.pictures import find_pictures
+from pretrain.model.folder import model_folder
 from shards.errors import UserError
 
 UPLOAD = '64mb'  # the largest file that is taken
@@ -35,12 +38,15 @@ def serve(model: Path, images: Path | None, texts: Path | None, host: str, port:
 
 
 def _serve(model: Path, images: Path | None, texts: Path | None, host: str, port: int) -> None:
+    paths = find_pictures(images)
+    model_folder(model)
+    gc.disable()  # as in pretrain/run.py, while imports take their seconds
     from downstream.api import opened
-    from downstream.web.collection import embed_pictures, embed_texts, find_pictures, find_texts
+    from downstream.web.collection import embed_pictures, embed_texts, find_texts
     from pretrain.export.data import trained_languages
     from pretrain.model.load import find_model
 
-    paths = find_pictures(images)
+    gc.enable()
     found = find_model(model)
     loaded = opened(found)
     rows = find_texts(texts, loaded.loaded.config)

@@ -41,7 +41,8 @@ def data(config: Config) -> Iterator[Finding]:
 
 def earlier(config: Config) -> Iterator[Finding]:
     """What the run's folder holds, as the run itself looks at it before it starts."""
-    from pretrain.engine.checkpoint import CHECKPOINTS, checkpoints
+    from pretrain.engine.checkpoint import checkpoints
+    from pretrain.model.folder import CHECKPOINTS
     from pretrain.preflight import check_newest_checkpoint
 
     try:

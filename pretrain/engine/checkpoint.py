@@ -33,7 +33,6 @@ FORMAT = 1  # of a checkpoint; docs/data.md says what a change of it asks of who
 LATEST = 'latest'
 MOMENTS = ('exp_avg', 'exp_avg_sq')
 TENSORS = ('master', *MOMENTS)
-CHECKPOINTS = 'checkpoints'  # folder of a run
 KEYS = {'step', 'files', 'groups', 'config', 'manifests'}  # what a state must have to be one
 
 

@@ -14,7 +14,8 @@ from pretrain.export.card import CARD, MARK, card
 from pretrain.export.data import trained_languages
 from pretrain.export.results import find_results
 from pretrain.export.sources import sources
-from pretrain.model.load import CONFIG, FORMAT, WEIGHTS, Found, find_model, load_found
+from pretrain.model.folder import CONFIG
+from pretrain.model.load import FORMAT, WEIGHTS, Found, find_model, load_found
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, MODEL

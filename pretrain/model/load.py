@@ -16,16 +16,15 @@ from torch import Tensor
 from pretrain.config import Config
 from pretrain.data.batch import Texts
 from pretrain.data.sequences import encoder_input
-from pretrain.engine.checkpoint import CHECKPOINTS, STATE, newest_valid, read_state, read_weights
+from pretrain.engine.checkpoint import STATE, newest_valid, read_state, read_weights
+from pretrain.model.folder import CONFIG, model_folder
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.tokenizer import DESCRIPTION, Tokenizer
 
 WEIGHTS = 'model.safetensors'
-CONFIG = 'config.json'
 FORMAT = 1  # of an export, in CONFIG
-BEST = 'best'  # folder of a fine-tuning's run: the export of its best checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,12 @@ def find_model(folder: str | Path) -> Found:
 
     Raises UserError when the folder is none of them, or a file of it is damaged.
     """
-    folder = Path(folder)
-    if (folder / CONFIG).is_file():
-        return _find_export(folder)
-    if (folder / BEST / CONFIG).is_file():
-        return _find_export(folder / BEST)
-    if not (folder / CHECKPOINTS).is_dir():
-        remedy = '`pretrain export RUN --out DIR` makes one'
-        raise UserError(f'{folder} is neither a run (it has no checkpoints/) nor an export (it has no {CONFIG}); {remedy}')
-    path, _ = newest_valid(folder / CHECKPOINTS)
+    where = model_folder(Path(folder))
+    if (where / CONFIG).is_file():
+        return _find_export(where)
+    path, _ = newest_valid(where)
     if path is None:
-        raise UserError(f'{folder / "checkpoints"} holds no checkpoint; train with pretrain/run.py first')
+        raise UserError(f'{where} holds no checkpoint; train with pretrain/run.py first')
     return find_checkpoint(path)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from downstream import finetune
 from tests.support.exported import made, made_to_write
+from tests.support.launch import ROOT, prewarmed
 
 
 @pytest.fixture(scope='session')
@@ -19,3 +22,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of a model whose texts depend on all before them, and end early and late."""
     return made_to_write(tmp_path_factory.mktemp('writer'))
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`downstream TASK finetune`, called in this process, starts its ranks in a second, not by DeepSpeed's launcher."""
+
+    def launch(ranks: int, words: list[str]) -> int:
+        return subprocess.run([*prewarmed(ranks), str(ROOT / 'downstream/run.py'), *words], check=False).returncode
+
+    monkeypatch.setattr(finetune, 'launch', launch)

@@ -130,6 +130,7 @@ def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, d
 
 @pytest.mark.slow
 @pytest.mark.launcher
+@pytest.mark.usefixtures('launched')
 def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, tmp_path: Path) -> None:
     few = ['steps=60', 'optimizer.warmup=0', 'eval.every=30', 'checkpoint.every=10']
     whole, out = tmp_path / 'whole', tmp_path / 'killed'

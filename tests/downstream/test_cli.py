@@ -23,18 +23,19 @@ EVALUATE = ['multi30k-retrieval', 'evaluate']
         (['multi30k-retreival', 'evaluate'], "'multi30k-retreival' is none of multi30k-retrieval"),
         (['tatoeba', 'finetune'], "'finetune' is none of evaluate"),
         (['coco', 'evaluate', '--model', 'x', '--data', 'y', '--beams', '0'], "argument --beams: '0' is no whole number from 1 on"),
-        (['coco', 'evaluate', '--model', 'x', '--data', 'nowhere'], r'nowhere/dataset_coco\.json is missing'),
-        (['coco-cn', 'evaluate', '--model', 'x', '--data', 'nowhere'], r'nowhere/coco-cn_test\.txt is missing'),
-        (['tatoeba', 'evaluate', '--model', 'x', '--data', 'nowhere'], 'nowhere is no folder; --data takes the folder of'),
+        (['coco', 'evaluate', '--model', 'EXPORT', '--data', 'nowhere'], r'nowhere/dataset_coco\.json is missing'),
+        (['coco-cn', 'evaluate', '--model', 'EXPORT', '--data', 'nowhere'], r'nowhere/coco-cn_test\.txt is missing'),
+        (['tatoeba', 'evaluate', '--model', 'EXPORT', '--data', 'nowhere'], 'nowhere is no folder; --data takes the folder of'),
         (['report'], 'required: DIR'),
         (['report', 'x', '--example', '3'], 'unknown flag --example; the nearest is --examples'),
         ([], 'required: TASK'),
-        ([*EVALUATE, '--model', 'x', '--data', 'nowhere'], 'nowhere is no folder'),
+        ([*EVALUATE, '--model', 'EXPORT', '--data', 'nowhere'], 'nowhere is no folder'),
+        ([*EVALUATE, '--model', 'x', '--data', 'nowhere'], 'x is neither a run'),
     ],
 )
-def test_mistakes(arguments: list[str], message: str) -> None:
+def test_mistakes(arguments: list[str], message: str, export: Path) -> None:
     with pytest.raises(UserError, match=message):
-        run(arguments)
+        run([str(export) if argument == 'EXPORT' else argument for argument in arguments])
 
 
 def test_console_command() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from downstream.cli import run as downstream
 from pretrain.records import METRICS, read_lines
 from tests.support.launch import BIN, ROOT, prewarmed, run, succeed
 from tests.support.toy_benchmarks import write_translations, write_xvnli
@@ -68,12 +69,13 @@ def test_beside_a_run_that_is_done_it_touches_nothing(export: Path, data: Path, 
     assert 'goes on after step 1 of 1' in printed and 'none is left: the run has all its 1' in printed and files(tmp_path) == before
 
 
-def test_a_picture_that_only_an_evaluation_would_meet(export: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures('launched')
+def test_a_picture_that_only_an_evaluation_would_meet(export: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """By the command itself, with the exit code that the ranks gave."""
     arguments = words('xvnli', export, data / 'broken', tmp_path / 'out')
-    done = run([str(BIN / 'downstream'), *arguments, '--ranks', '1', '--dry-run'], tmp_path)
-    printed = done.stdout + done.stderr
-    assert done.returncode == 2, printed
+    code = downstream([*arguments, '--ranks', '1', '--dry-run'])
+    printed = ''.join(capfd.readouterr())
+    assert code == 2, printed
     (error,) = [line for line in printed.splitlines() if 'error' in line]
     assert error.startswith(f'error: picture {data}/broken/images/dev5.jpg cannot be decoded') and 'Traceback' not in printed
     assert not list(tmp_path.iterdir())

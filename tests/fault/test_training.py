@@ -28,7 +28,7 @@ from tests.support.launch import Started, command, forked, prewarmed, reproducib
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
-FAULTS = {'rank': 1, 'nan': [5, 9, 10, 11], 'spike': [29], 'hang': 33, 'slow': [0, 24, 0.25]}
+FAULTS = {'rank': 1, 'nan': [5, 9, 10, 11], 'spike': [29], 'hang': 33, 'slow': [0, 24, 0.5]}
 WINDOW = (8, 12)  # of data, passed over: from the checkpoint of step 8 to the last NaN of three in a row
 SPIKED = 29 - 4 + 1  # updates after which the jump comes
 

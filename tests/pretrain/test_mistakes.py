@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import ROOT, deepspeed, run
+from tests.support.launch import ROOT, prewarmed, run
 
 SCRIPT = """
 import os, sys, time
@@ -32,7 +32,7 @@ sys.exit(run_command(lambda: mistakes.said_once(main)))
 def test_a_mistake_is_said_once(met: tuple[int, ...], seconds: tuple[int, ...], others: int, tmp_path: Path) -> None:
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT.format(root=str(ROOT), met=met, seconds=seconds, others=others))
-    done = run([*deepspeed(2), str(script)], tmp_path)
+    done = run([*prewarmed(2), str(script)], tmp_path)
     printed = (done.stdout + done.stderr).splitlines()
     assert done.returncode == 2 and [line for line in printed if line.startswith('error:')] == ['error: data.shards is missing'], printed
     assert not any('Traceback' in line for line in printed)

@@ -16,7 +16,7 @@ from tests.support.launch import ROOT, prewarmed, succeed, tiny
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 # Pictures are augmented and tokens masked as ever: these depend on the batch alone. Only dropout depends on the ranks.
-SETTINGS = ['precision=fp32', 'model.dropout=0', 'eval.tasks=[mt]']
+SETTINGS = ['precision=fp32', 'model.dropout=0', 'batch.micro=2', 'eval.tasks=[mt]']
 DRAWS = 4
 CASES = {
     'drawn': ['steps=8', 'batch.merge=drawn', f'batch.draws={DRAWS}'],

@@ -21,7 +21,21 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.pretrain.data.small_shards import train_tokenizer
-from tests.support.launch import ROOT, TINY, Started, command, deepspeed, forked, prewarmed, reproducible, run, steps, succeed, torchrun
+from tests.support.launch import (
+    ROOT,
+    TINY,
+    Started,
+    alone,
+    command,
+    deepspeed,
+    forked,
+    prewarmed,
+    reproducible,
+    run,
+    steps,
+    succeed,
+    torchrun,
+)
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 STEPS = 30
@@ -191,8 +205,7 @@ def refused(arguments: list[str], folder: Path, launcher: bool = False) -> str:
 def test_one_process_without_a_launcher(home: Path, tmp_path: Path) -> None:
     """And a task that is not trained can still be evaluated, as an ablation does."""
     out = tmp_path / 'run'
-    alone = command([sys.executable], home, out, 'steps=2', 'tasks=[mlm, itm]', 'eval.tasks=[mlm, mt]', 'data.workers=0')
-    succeed(alone, tmp_path)
+    succeed(command(alone(), home, out, 'steps=2', 'tasks=[mlm, itm]', 'eval.tasks=[mlm, mt]', 'data.workers=0'), tmp_path)
     assert steps(out) == 2 and list(read_lines(out / METRICS)[0]['loss']) == ['mlm', 'itm', 'total']
     assert [list(line['heldout']) for line in read_lines(out / EVALUATION)] == [['mlm', 'mt']] * 2
     assert events(out, 'start')[0]['world'] == 1

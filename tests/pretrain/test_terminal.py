@@ -157,7 +157,7 @@ def test_a_run_of_the_launcher_on_a_terminal(home: Path, tmp_path: Path) -> None
     header = dict(re.findall(r'^  (\w+) +(.*)$', '\n'.join(shown), re.MULTILINE))
     assert header['run'] == f'{out}: 3 steps; a new run' and header['processes'] == '2 on 1 machine, cpu'
     assert re.fullmatch(r'[\d,]+ parameters, bf16; layers text 1, cross 1, decoder 1, width 32; \w+ at 32 pixels', header['model'])
-    assert header['tasks'] == 'mlm 8  cmcl 8  samples a step; micro-batches of 2'
+    assert header['tasks'] == 'mlm 8  cmcl 8  samples a step; micro-batches of 4'
     assert re.fullmatch(r'\d+ streams, \d+ shards, [\d,]+ samples; tokenizer of [\d,]+ ids', header['data'])
     assert re.fullmatch(r'relative to [\d.e+-]+ TFLOP/s a process \(of a matrix product, measured just now\)', header['utilisation'])
     assert header['watch'] == f'tensorboard --logdir {out} or pretrain report {out}'

@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 TINY = [
     'model.visual={image_size: 32, options: {embed_dim: 24, depth: 1, num_heads: 2, patch_size: 16}}',
     'model.dim=32', 'model.heads=2', 'model.ffn=64', 'model.text_layers=1', 'model.cross_layers=1', 'model.decoder_layers=1',
-    'model.dropout=0.1', 'batch={global: 8, micro: 2, tasks: {}}', 'optimizer={lr: 3e-3, lr_min: 3e-3, warmup: 4}',
+    'model.dropout=0.1', 'batch={global: 8, micro: 4, tasks: {}}', 'optimizer={lr: 3e-3, lr_min: 3e-3, warmup: 4}',
     'data.block=64', 'data.shuffle_shards=2', 'data.caption_tokens=24', 'data.text_tokens=24',
     'eval.samples=4', 'eval.retrieval.data=null', 'eval.every=1000', 'checkpoint.every=1000', 'log.every=5', 'log.tensorboard=false',
     'log.peak_tflops=0.05',  # else every rank measures it

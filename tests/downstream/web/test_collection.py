@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from downstream.api import Model, load
-from downstream.web.collection import embed_pictures, embed_texts, find_pictures, find_texts, nearest
+from downstream.web.collection import embed_pictures, embed_texts, find_texts, nearest
+from downstream.web.pictures import find_pictures
 from pretrain.config import Config
 from shards.errors import UserError
 from tests.support.exported import SAMPLE

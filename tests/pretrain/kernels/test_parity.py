@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -135,17 +140,36 @@ def adamw(parameter: Tensor, gradients: list[Tensor], options: Optimizer, decay:
     return theta
 
 
+@pytest.fixture
+def compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What DeepSpeed's optimizer is compiled to is kept for the next time, as it takes half a minute of a processor: even without the
+    optimisations of a run, which would double that. ninja compiles again what is not whole, older than its source, or of another command.
+    """
+    if name != 'deepspeed' or DEVICE.type != 'cpu':
+        yield
+        return
+    monkeypatch.setenv('DS_ACCELERATOR', os.environ.get('DS_ACCELERATOR', 'cpu'))
+    compiler = subprocess.run(['g++', '--version'], capture_output=True, text=True, check=False).stdout
+    cpu = re.findall(r'(?m)^(?:flags|Features).*', Path('/proc/cpuinfo').read_text())[:1]  # it is compiled for this processor
+    versions = [sys.version, torch.__version__, version('deepspeed'), compiler, cpu]
+    folder = ROOT / 'build/tests' / hashlib.sha256(repr(versions).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'one.at.a.time').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for stale in folder.rglob('lock'):  # PyTorch's own, of a process that was killed: it would be waited for without end
+            stale.unlink()
+        wrapper = folder / 'g++'
+        wrapper.write_text('#!/bin/sh\nexec g++ "$@" -O0 -g0\n')
+        wrapper.chmod(0o755)
+        monkeypatch.setenv('CXX', str(wrapper))
+        monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(folder / 'extensions'))
+        yield
+
+
 @pytest.mark.parametrize('name', ['apex', 'torch', 'deepspeed'])
-def test_optimizer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures('compiled')
+def test_optimizer(name: str) -> None:
     """Three updates, the last by a new optimizer that took over the state of the first, as a resumed run does."""
-    if DEVICE.type == 'cpu':
-        os.environ.setdefault('DS_ACCELERATOR', 'cpu')
-        # DeepSpeed's is compiled, without the optimisations of a run: that halves the minutes of a processor which it takes.
-        compiler = tmp_path / 'g++'
-        compiler.write_text('#!/bin/sh\nexec g++ "$@" -O0 -g0\n')
-        compiler.chmod(0o755)
-        monkeypatch.setenv('CXX', str(compiler))
-        monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path / 'extensions'))
     build, options = backend('optimizer', name).load(), Optimizer(lr=1e-2)
     start, gradients = torch.randn(300, device=DEVICE), [torch.randn(300, device=DEVICE) for _ in range(3)]
 

@@ -17,7 +17,8 @@ from pretrain.engine.checkpoint import STATE, read_state
 from pretrain.engine.distributed import init_distributed
 from pretrain.engine.zero import Engine
 from pretrain.export import export
-from pretrain.model.load import CONFIG, WEIGHTS, Loaded, embed_texts, find_model, load_model
+from pretrain.model.folder import CONFIG
+from pretrain.model.load import WEIGHTS, Loaded, embed_texts, find_model, load_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
