@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from shards.stderr import tell
+
 GAP = '  '  # between the parts of a line
 PAUSE = 0.1  # seconds between two drawings at least
 
@@ -30,7 +32,7 @@ def clear() -> None:
 
 def _clear(then: str) -> None:
     global _drawn
-    print(f'\r\033[J{then}' if is_live() else then, end='', file=sys.stderr, flush=True)
+    tell(f'\r\033[J{then}' if is_live() else then, sys.stderr)
     _drawn = 0.0
 
 
@@ -46,7 +48,7 @@ def show(parts: Sequence[str]) -> None:
         return
     lines = wrapped(parts, _width())
     up = f'\033[{len(lines) - 1}A' if len(lines) > 1 else ''
-    print('\r\033[J' + '\n'.join(lines) + up, end='\r', file=sys.stderr, flush=True)
+    tell('\r\033[J' + '\n'.join(lines) + up + '\r', sys.stderr)
     _drawn = time.monotonic()
 
 

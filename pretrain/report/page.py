@@ -13,7 +13,10 @@ from pretrain.report.read import Line, Run, read_run
 from shards.page import self_contained
 
 HERE = Path(__file__).parent
-ENDS = {'0': 'ended', '2': 'ended by a mistake', '130': 'stopped by SIGINT', '138': 'stopped by SIGUSR1', '143': 'stopped by SIGTERM'}
+ENDS = {
+    '0': 'ended', '2': 'ended by a mistake',
+    '129': 'stopped by SIGHUP', '130': 'stopped by SIGINT', '138': 'stopped by SIGUSR1', '143': 'stopped by SIGTERM',
+}  # fmt: skip
 FAULTS = ('fault', 'rollback', 'removal')
 
 
