@@ -156,7 +156,7 @@ class Trainer:
         """Open the records, on rank 0, and say how the run begins; returns its evaluations so far."""
         found = resumed.found
         self.control.beat('opening the records')
-        history = self.journal.open(self.done, self.environment)
+        history = self.journal.open(self.done, self.environment, self.engine.ds_config)
         for problem in found.problems:
             self.journal.event('fault', problem=problem)
             self.journal.say(f'skipped a damaged checkpoint: {problem}')
@@ -164,7 +164,7 @@ class Trainer:
             self.journal.event('removal', problem=resumed.removal)
             self.journal.say(resumed.removal)
         if found.path is not None:
-            changed = changed_settings(self.config, found.path)
+            changed = changed_settings(self.config, self.engine.ds_config, found.path)
             self.journal.event('resume', step=self.done, world=self.engine.world, changed=changed, environment=self.environment)
             self.journal.say(f'resuming after step {self.done} of {self.config.steps}')
         else:
