@@ -36,6 +36,7 @@ class Checkpointing:
         self.folder = Path(self.config.out) / CHECKPOINTS
         self.saver = Saver(engine, self.folder, self.config, manifests, journal.sync, workload.tokenizer.fingerprint)
         self.saved = -1  # updates in the newest checkpoint
+        self.last: Saved | None = None  # what this process has written
 
     def resume(self, initialised: bool) -> Resumed:
         """Load the newest valid checkpoint of `out`, if there is one. `initialised`: the engine has the weights of a new run.
@@ -84,7 +85,7 @@ class Checkpointing:
         if saved.problem is not None:
             self.journal.fault(f'no checkpoint of step {saved.step}: {saved.problem}', step=saved.step)
             return
-        self.saved, self.recovery.rollbacks = saved.step, 0
+        self.saved, self.last, self.recovery.rollbacks = saved.step, saved, 0
         if saved.warning is not None:
             self.journal.fault(saved.warning, step=saved.step)
         times = {'seconds': round(saved.seconds, 3), 'stall': round(saved.stall, 4)}

@@ -17,7 +17,7 @@ from pretrain.engine.resume import from_rank_0
 from pretrain.engine.step import StepResult
 from pretrain.lock import RunLock
 from pretrain.progress import Progress
-from pretrain.records import ENVIRONMENT, Records
+from pretrain.records import DEEPSPEED, ENVIRONMENT, Records
 from pretrain.terminal import say
 from pretrain.workload import Evaluation
 from shards.durable import replace
@@ -39,15 +39,16 @@ class Journal:
     def _take_lock(self) -> None:
         self._lock = RunLock(self.out)
 
-    def open(self, done: int, environment: dict[str, Any]) -> list[Evaluation]:
-        """Open the records of a run that goes on after `done` updates, and leave its configuration and environment beside them. Returns
-        the evaluations so far, on every rank. Raises UserError, on every rank, when the disk refuses.
+    def open(self, done: int, environment: dict[str, Any], ds_config: dict[str, Any]) -> list[Evaluation]:
+        """Open the records of a run that goes on after `done` updates, and leave its configuration, DeepSpeed's and its environment beside
+        them. Returns the evaluations so far, on every rank. Raises UserError, on every rank, when the disk refuses.
         """
 
         def opened() -> list[Evaluation]:
             with self._needing_room():
                 self.records = Records(self.out, done, open_boards(self.config, done))
                 replace(self.out / 'config.yaml', [dump_config(self.config).encode()])
+                replace(self.out / DEEPSPEED, [json.dumps(ds_config, indent=1).encode()])
                 replace(self.out / ENVIRONMENT, [json.dumps(environment, indent=1).encode()])
             return self.records.evaluations()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from shards.errors import UserError
+from shards.stderr import tell
 
 LOCK_WAIT = 60.0  # seconds: DeepSpeed's launcher returns at Ctrl-C while its processes may still write their checkpoint for 30 s
 # In a job that Slurm has requeued: its last attempt may live on, on a node that is cut off, until its watchdog ends it (watchdog.hang,
@@ -48,7 +48,7 @@ class RunLock:
             if not waiting:
                 waiting = True
                 what = f'waiting for another run in {out} (its rank 0: {self._holder()}) to end, {wait:g} s at most'
-                print(what, file=sys.stderr, flush=True)
+                tell(f'{what}\n')
             time.sleep(0.5)
         with suppress(OSError):  # a full disk; nothing depends on it
             self._file.truncate(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretrain.config import Config
@@ -40,12 +41,34 @@ def step_line(result: StepResult, done: int, lr: float, scale: float, seconds: f
     }
 
 
+@dataclass
+class Standstill:
+    """What the last evaluation and the last checkpoint of this process took, in seconds; 0 before there was one."""
+
+    evaluation: float = 0.0
+    stall: float = 0.0  # of training, by a checkpoint that is written beside it
+    writing: float = 0.0  # of a checkpoint, from its beginning to its end
+
+    def ahead(self, config: Config, done: int) -> float:
+        """Seconds of the evaluations and checkpoints from after step `done`, whose own are still to come, to the end of the run."""
+        evaluations, checkpoints = (_times(every, done, config.steps) for every in (config.eval.every, config.checkpoint.every))
+        last = max(0.0, self.writing - self.stall - self.evaluation)  # the last is written beside the last evaluation, and waited for
+        return evaluations * self.evaluation + checkpoints * self.stall + last
+
+
+def _times(every: int, done: int, steps: int) -> int:
+    """How often what is done every so many steps, and at the end, is done from step `done` on."""
+    return steps // every - (done - 1) // every + (steps % every > 0)
+
+
 class Progress:
     """Prints one line every `log.every` steps, and for the first step; on a terminal it draws a panel of every step instead, in the same
-    place, and prints the last step's line. `skipped`: updates that were not made before this start."""
+    place, and prints the last step's line. `skipped`: updates that were not made before this start; `standstill`: what besides steps takes
+    time, as far as it was measured.
+    """
 
-    def __init__(self, config: Config, done: int, skipped: int = 0):
-        self.config, self.skipped = config, skipped
+    def __init__(self, config: Config, done: int, skipped: int = 0, standstill: Standstill | None = None):
+        self.config, self.skipped, self.standstill = config, skipped, standstill or Standstill()
         self.first = done + 1
         self.lines: deque[dict[str, Any]] = deque(maxlen=WINDOW)
 
@@ -81,7 +104,18 @@ class Progress:
         parts.append(f'data wait {wait:.1%}')
         if self.skipped:
             parts.append(f'{self.skipped} skipped')
-        return [*parts, f'{duration(seconds / len(self.lines) * (self.config.steps - done))} left']
+        left = seconds / len(self.lines) * (self.config.steps - done) + self.standstill.ahead(self.config, done)
+        return [*parts, f'{duration(left)} left']
+
+
+def evaluating(done: int, standstill: Standstill) -> None:
+    """Say that the model of step `done` is evaluated: in the panel until the result takes its place, else in a line."""
+    usual = f', which took {duration(standstill.evaluation)} the last time' if standstill.evaluation else ''
+    said = f'evaluating step {done} …{usual}'
+    if is_live():
+        show([said], at_once=True)
+    else:
+        say(said)
 
 
 def duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ METRICS = 'metrics.jsonl'
 EVALUATION = 'evaluation.jsonl'
 EVENTS = 'events.jsonl'
 ENVIRONMENT = 'environment.json'  # of the last start
+DEEPSPEED = 'deepspeed.json'  # what DeepSpeed was given by the last start
 
 
 class Records:

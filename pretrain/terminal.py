@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from shards.stderr import tell
+
 GAP = '  '  # between the parts of a line
 PAUSE = 0.1  # seconds between two drawings at least
 
@@ -30,7 +32,7 @@ def clear() -> None:
 
 def _clear(then: str) -> None:
     global _drawn
-    print(f'\r\033[J{then}' if is_live() else then, end='', file=sys.stderr, flush=True)
+    tell(f'\r\033[J{then}' if is_live() else then, sys.stderr)
     _drawn = 0.0
 
 
@@ -39,14 +41,17 @@ def is_live() -> bool:
     return sys.stderr.isatty() and os.environ.get('TERM', '') not in ('', 'dumb')
 
 
-def show(parts: Sequence[str]) -> None:
-    """Draw the panel: these parts, in as many lines as the terminal's width asks for. A part is never divided, but cut off at the width."""
+def show(parts: Sequence[str], at_once: bool = False) -> None:
+    """Draw the panel: these parts, in as many lines as the terminal's width asks for, and as its height has room for: if it scrolled, the
+    panel could not be taken away. A part is never divided, but cut off at the width. `at_once`: what is to be seen for longer.
+    """
     global _drawn
-    if time.monotonic() - _drawn < PAUSE:
+    if not at_once and time.monotonic() - _drawn < PAUSE:
         return
-    lines = wrapped(parts, _width())
+    width, height = _size()
+    lines = wrapped(parts, width)[: max(1, height - 1)]
     up = f'\033[{len(lines) - 1}A' if len(lines) > 1 else ''
-    print('\r\033[J' + '\n'.join(lines) + up, end='\r', file=sys.stderr, flush=True)
+    tell('\r\033[J' + '\n'.join(lines) + up + '\r', sys.stderr)
     _drawn = time.monotonic()
 
 
@@ -61,11 +66,13 @@ def wrapped(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _width() -> int:
+def _size() -> tuple[int, int]:
+    """Columns and rows."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: of a terminal that nobody has given a size
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
     except OSError:
-        return 80
+        return 80, 24
+    return columns or 80, rows or 24  # 0: of a terminal that nobody has given a size
 
 
 def _leave() -> None:

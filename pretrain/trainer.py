@@ -28,7 +28,7 @@ from pretrain.journal import Journal
 from pretrain.model.folder import CHECKPOINTS
 from pretrain.model.unix2 import UniX2
 from pretrain.preflight import check_run
-from pretrain.progress import Progress, step_line
+from pretrain.progress import Progress, Standstill, evaluating, step_line
 from pretrain.workload import Evaluation, Weights, Workload
 from shards.errors import UserError
 
@@ -48,6 +48,7 @@ class Trainer:
         init_distributed(config.watchdog.hang, self.out / 'flight')
         keep_memory(local_device())
         self.recovery = Recovery(config.recovery)
+        self.standstill = Standstill()
         self.journal = Journal(config)  # before the watchdog's time begins: another run's end may be waited for
         self.control = Control(config.watchdog, local_device(), self.journal.fault, self.journal.hung)
         with self.control:
@@ -81,7 +82,7 @@ class Trainer:
     def _train(self) -> None:
         """Train to the end, to where the run is asked to stop or settled, or to where it must go back."""
         config, control, engine = self.config, self.control, self.engine
-        progress = Progress(config, self.done, self.recovery.skipped)
+        progress = Progress(config, self.done, self.recovery.skipped, self.standstill)
         with self.workload.loader(engine.rank, engine.world, self.done, self.recovery.skip, control.tell) as loader:
             batches = iter(loader)
             while self.done < config.steps:
@@ -135,14 +136,17 @@ class Trainer:
         next start makes it anew.
         """
         began = time.perf_counter()
+        if self.journal.speaks:
+            evaluating(self.done, self.standstill)
         found = self.workload.evaluate(self.engine, self.control)
         if found is None:
             return
+        self.standstill.evaluation = time.perf_counter() - began
         evaluation = {'step': self.done, **found}
         self.history.append(evaluation)
         if self.journal.speaks:
             first, *others = self.workload.said(evaluation)
-            self.journal.evaluation(evaluation, [f'{first}  ({time.perf_counter() - began:.1f} s)', *others])
+            self.journal.evaluation(evaluation, [f'{first}  ({self.standstill.evaluation:.1f} s)', *others])
 
     def _keep_best(self) -> None:
         """Keep the model as it is now when none before was better. It is kept from its checkpoint: after a crash it can be kept again."""
@@ -157,7 +161,7 @@ class Trainer:
         """Open the records, on rank 0, and say how the run begins; returns its evaluations so far."""
         found = resumed.found
         self.control.beat('opening the records')
-        history = self.journal.open(self.done, self.environment)
+        history = self.journal.open(self.done, self.environment, self.engine.ds_config)
         for problem in found.problems:
             self.journal.event('fault', problem=problem)
             self.journal.say(f'skipped a damaged checkpoint: {problem}')
@@ -165,7 +169,7 @@ class Trainer:
             self.journal.event('removal', problem=resumed.removal)
             self.journal.say(resumed.removal)
         if found.path is not None:
-            changed = changed_settings(self.config, found.path)
+            changed = changed_settings(self.config, self.engine.ds_config, found.path)
             self.journal.event('resume', step=self.done, world=self.engine.world, changed=changed, environment=self.environment)
             self.journal.say(f'resuming after step {self.done} of {self.config.steps}')
         else:
@@ -173,6 +177,8 @@ class Trainer:
         return history
 
     def _record(self, progress: Progress, result: StepResult, lr: float, waited: float, seconds: float) -> None:
+        if (last := self.checkpoints.last) is not None:
+            self.standstill.stall, self.standstill.writing = last.stall, last.seconds
         if self.journal.speaks:
             line = step_line(result, self.done, lr, self.engine.module.scale().item(), seconds, waited, self.peak)
             self.journal.step(line, result, progress)

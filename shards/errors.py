@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from shards.stderr import tell
 
 
 class UserError(Exception):
@@ -30,7 +31,8 @@ def continues() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    os.write(2, b'interrupted\n')
+    with suppress(OSError):  # nobody is left to read it
+        os.write(2, b'interrupted\n')
     os._exit(130)
 
 
@@ -50,9 +52,9 @@ def run_command(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr, flush=True)
+        tell(f'error: {error}\n')
         return error.code
     except KeyboardInterrupt as stop:
         how = '; run the same command again to continue' if isinstance(stop, Continued) else ''
-        print(f'interrupted{how}', file=sys.stderr, flush=True)
+        tell(f'interrupted{how}\n')
         return 130

@@ -32,6 +32,7 @@ Family = Literal['mbart-cc25', 'mbart-50', 'xlm-r']
 
 MODEL = 'sentencepiece.bpe.model'
 DESCRIPTION = 'tokenizer.json'
+SPECIAL = 4 + len(CC25) + 1 + len(APPENDED)  # ids that are no pieces: <s> <pad> </s> <unk>, codes, <mask>
 _REMEDY = 'make it with `data_pipeline tokenizer train` or `data_pipeline tokenizer import`'
 
 

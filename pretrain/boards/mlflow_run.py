@@ -15,7 +15,7 @@ TRACKER = 'mlflow'
 EXPERIMENT = 'ernie-unix2'  # unless MLFLOW_EXPERIMENT_NAME says another
 PARAMETERS = 100  # in a request, MLflow's limit
 LONGEST = 500  # characters of a parameter, of older servers
-STATUS = {0: 'FINISHED', 130: 'KILLED', 138: 'KILLED', 143: 'KILLED'}  # by exit code; others: FAILED
+STATUS = {0: 'FINISHED', 129: 'KILLED', 130: 'KILLED', 138: 'KILLED', 143: 'KILLED'}  # by exit code; others: FAILED
 
 
 class MlflowRun(Board):

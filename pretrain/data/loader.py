@@ -29,7 +29,7 @@ from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 
 RESTARTS = 3  # in a row, without a step in between
-WARNINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what asks a run to stop
+WARNINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)  # what asks a run to stop
 # What the fork server imports once, so that loader processes start at once.
 _PRELOAD = ['pretrain.data.loader', 'shards.streaming_parts']
 

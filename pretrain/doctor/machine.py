@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,13 @@ def compilers(config: Config) -> Iterator[Finding]:
         said = next((line for line in tried.stderr.splitlines() if 'error' in line), f'exit code {tried.returncode}')
         remedy = "apt-get install g++ and python3-dev (this Python's headers), or load the cluster's compiler module"
         bad = tried.returncode != 0
-        yield Finding('compilers', 'Python.h', lacks if bad else OK, said[:160] if bad else 'g++ takes it', remedy if bad else '')
+        yield Finding(
+            'compilers',
+            'Python.h',
+            lacks if bad else OK,
+            textwrap.shorten(said, 160, placeholder=' …') if bad else 'g++ takes it',
+            remedy if bad else '',
+        )
     nvcc = shutil.which('nvcc')
     remedy = '' if nvcc else 'only kernels.optimizer=deepspeed, and building apex, need it'
     yield Finding('compilers', 'nvcc', OK if nvcc else NOTE, nvcc or 'not found', remedy)

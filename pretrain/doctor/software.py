@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -72,6 +73,19 @@ def trackers(config: Config) -> Iterator[Finding]:
         yield Finding('versions', 'log', FAIL, 'a tracker is not here', str(error))
 
 
+def deepspeed_json(config: Config, path: str | None) -> Iterator[Finding]:
+    """DeepSpeed's configuration, as the run itself checks it before it starts; the number of processes is not known here."""
+    from pretrain.engine.ds_config import DEFAULT, resolve_ds_config
+
+    name = Path(path or DEFAULT).name
+    try:
+        stage = resolve_ds_config(path, config, None, 'cpu')['zero_optimization']['stage']
+    except UserError as error:
+        yield Finding('DeepSpeed', name, FAIL, 'cannot be used', str(error))
+        return
+    yield Finding('DeepSpeed', name, OK, f'ZeRO-{stage}, and fits the configuration')
+
+
 def launch(config: Config) -> Iterator[Finding]:
     """DeepSpeed's launcher, and Slurm."""
     for tool in ('deepspeed', 'torchrun'):
@@ -89,14 +103,25 @@ def launch(config: Config) -> Iterator[Finding]:
     if asked is None or asked.returncode:
         why = 'no answer in 20 s' if asked is None else ' '.join(asked.stderr.split()) or f'exit code {asked.returncode}'
         inside = 'SLURM_JOB_ID' in os.environ  # elsewhere one may do without
-        yield Finding('launch', 'Slurm', FAIL if inside else NOTE, why[:120], 'does slurmctld run, and munge? ask the administrator')
+        yield Finding(
+            'launch',
+            'Slurm',
+            FAIL if inside else NOTE,
+            textwrap.shorten(why, 300, placeholder=' …'),
+            'does slurmctld run, and munge? ask the administrator',
+        )
     else:
         yield Finding('launch', 'Slurm', OK, '; '.join(asked.stdout.split('\n')[:4]).strip('; ') or 'no partitions')
 
 
 def _port() -> Finding:
     """Where the launchers' processes meet on this machine."""
-    port = int(os.environ.get('MASTER_PORT') or PORT)
+    given = os.environ.get('MASTER_PORT') or str(PORT)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) < 65536):
+        return Finding(
+            'launch', 'port', FAIL, f'the variable MASTER_PORT is {given!r}', 'unset MASTER_PORT, or set it to a number from 1 to 65535'
+        )
+    port = int(given)
     if error := taken(port):
         remedy = f'deepspeed --master_port {port + 1} …, torchrun --master_port {port + 1} …, or MASTER_PORT={port + 1} for srun'
         return Finding('launch', f'port {port}', NOTE, f'taken, perhaps by another run ({error.strerror})', remedy)

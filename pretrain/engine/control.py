@@ -21,7 +21,8 @@ PATIENCE = timedelta(hours=6)  # a rank that hangs is the watchdog's to notice
 
 
 class Control:
-    """Notes SIGINT, SIGTERM and SIGUSR1, the end of the launcher, and what a rank has to `tell`; at every `point` all ranks agree.
+    """Notes SIGINT, SIGTERM, SIGUSR1, SIGHUP (the terminal is closed), the end of the launcher, and what a rank has to `tell`; at every
+    `point` all ranks agree.
 
     The messages go over gloo between the CPUs: on a GPU they wait for no kernel. `hear` gets what any rank told, on rank 0; `hung` the
     watchdog's verdict. The watchdog watches while this is entered, which may be several times.
@@ -39,6 +40,8 @@ class Control:
         self._stragglers = Stragglers(options.slow, device, self._group)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it: the run outlives its terminal
+            signal.signal(signal.SIGHUP, self._note)
 
     def __enter__(self) -> Control:
         self._watchdog.start()

@@ -14,10 +14,13 @@ from pretrain.engine.ds_keys import check_keys
 from shards.errors import UserError
 
 AUTO = 'auto'
+# What the YAML, or the number of processes, says.
+OWNED = ('train_batch_size', 'train_micro_batch_size_per_gpu', 'gradient_accumulation_steps', 'gradient_clipping', 'bf16.enabled')
 
 
-def resolve_ds_config(path: str | Path | None, config: Config, world: int, accelerator: str) -> dict[str, Any]:
-    """DeepSpeed's configuration as a dict without `auto`. `accelerator` is DeepSpeed's name, 'cuda' or 'cpu'.
+def resolve_ds_config(path: str | Path | None, config: Config, world: int | None, accelerator: str) -> dict[str, Any]:
+    """DeepSpeed's configuration as a dict without `auto`. `accelerator` is DeepSpeed's name, 'cuda' or 'cpu'; `world`: number of
+    processes, None where it is not known yet.
 
     Raises UserError when the file is missing, is not JSON, has a key that DeepSpeed does not know, or fixes what the YAML owns to another
     value.
@@ -29,15 +32,9 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int, accel
     if path is not None and _unfamiliar(raw):  # DeepSpeed, which is asked then, takes seconds to import
         check_keys(raw, path)
     # One optimizer step is many backward passes of different tasks: pretrain/engine/step.py counts them itself, DeepSpeed sees one.
-    owned: dict[str, Any] = {
-        'train_batch_size': world,
-        'train_micro_batch_size_per_gpu': 1,
-        'gradient_accumulation_steps': 1,
-        'gradient_clipping': config.optimizer.clip,
-        'bf16.enabled': config.precision == 'bf16',
-    }
-    for key, value in owned.items():
-        _own(raw, key, value, path)
+    for key, value in zip(OWNED, (world, 1, 1, config.optimizer.clip, config.precision == 'bf16'), strict=True):
+        if value is not None:
+            _own(raw, key, value, path)
     if raw.get('fp16', {}).get('enabled'):
         raise UserError(f'{path}: fp16 is on, but the run trains in {config.precision}; remove the fp16 section')
     if raw.get('bf16', {}).get('check_grad_overflow', True) is not True:

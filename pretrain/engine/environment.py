@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
+VARIABLES = ('CUDA_', 'NCCL_', 'OMP_', 'TORCH_NCCL_')  # what begins so changes results or speed
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     'ernie-unix2', 'torch', 'deepspeed', 'timm', 'transformers', 'triton', 'apex', 'flash-attn', 'liger-kernel', 'mosaicml-streaming',
-    'numpy',
+    'numpy', 'torchvision', 'pydantic', 'sentencepiece', 'safetensors',
 )  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
     """Of this process, for JSON: `commit`, `command`, `python`, a version for each package that is here, `machine`, `host`, `cpus`, `gpu`,
-    `cuda`, `job`.
+    `cuda`, `job`, and the variables of CUDA, NCCL and OpenMP that are set.
     """
     out: dict[str, Any] = {'commit': commit(), 'command': sys.argv, 'python': platform.python_version()}
     for package in PACKAGES:
@@ -34,8 +35,7 @@ def environment() -> dict[str, Any]:
     out |= {'machine': platform.platform(), 'host': socket.gethostname(), 'cpus': len(os.sched_getaffinity(0))}
     if torch.cuda.is_available():
         out |= {'gpu': torch.cuda.get_device_name(), 'gpus_of_host': torch.cuda.device_count(), 'cuda': torch.version.cuda}
-    if threads := os.environ.get('OMP_NUM_THREADS'):
-        out['OMP_NUM_THREADS'] = threads
+    out |= {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
     if job := os.environ.get('SLURM_JOB_ID'):
         out['job'] = job
     return out

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from pretrain.config import Config, differences
 from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
+from pretrain.engine.ds_config import OWNED
 from shards.errors import UserError
 
 Result = TypeVar('Result')
@@ -97,7 +98,14 @@ def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> N
             )
 
 
-def changed_settings(config: Config, path: Path) -> dict[str, Any]:
-    """Settings by dotted key that are others now than in the run that wrote the checkpoint; None for one that is not there any more."""
-    changed = differences(config.model_dump(by_alias=True, mode='json'), read_state(path)['config'])
-    return {key: now for key, (now, _) in changed.items()}
+def changed_settings(config: Config, ds_config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Settings by dotted key that are others now than in the run that wrote the checkpoint; None for one that is not there any more. Those
+    of the DeepSpeed JSON are below `deepspeed`, without what the YAML, or the number of processes, says there.
+    """
+    state = read_state(path)
+    changed = differences(config.model_dump(by_alias=True, mode='json'), state['config'])
+    told = {key: now for key, (now, _) in changed.items()}
+    if 'deepspeed' in state:  # else it is of an earlier version
+        changed = differences(ds_config, state['deepspeed'])
+        told |= {f'deepspeed.{key}': now for key, (now, _) in changed.items() if key not in OWNED}
+    return told

@@ -145,6 +145,7 @@ class Saver:
                 'config': self.config.model_dump(by_alias=True, mode='json'),
                 'manifests': self.manifests,
                 'tokenizer': self.tokenizer,
+                'deepspeed': self.engine.ds_config,
                 'environment': environment(),
             }
             state = json.loads(json.dumps(state))  # the digest must be that of what is read back: lists, not tuples

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Engine:
         self.rank = torch.distributed.get_rank()
         self.device = local_device()
         resolved = resolve_ds_config(ds_config, config, self.world, accelerator_name())
+        self.ds_config = deepcopy(resolved)  # as it is before DeepSpeed reads it
         groups = parameter_groups(model, config.optimizer.weight_decay)
         self.names: list[list[str]] = [group.pop('names') for group in groups]
         self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
@@ -63,7 +65,6 @@ class Engine:
         optimizer = adamw.load()(groups, config.optimizer)
         self._engine, self._zero, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=resolved)
         self._zero.get_grad_norm_direct = self._gradient_norm
-        self.ds_config = resolved
         for parameter in self._parameters():
             # Backwards add up in fp32. At stage 2 DeepSpeed would add up in the weights' precision until it reduces, which is once a step.
             parameter.grad_dtype = torch.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def run(options: argparse.Namespace) -> int:
     from pretrain.plan.report import render
 
     for name in ('gpus', 'gpus_per_node', 'memory', 'peak', 'utilisation', 'nvlink', 'internode', 'picture_bytes', 'decode_rate'):
-        if getattr(options, name) <= 0:
-            raise UserError(f'--{name.replace("_", "-")} must be more than 0')
+        if not 0 < (value := getattr(options, name)) < math.inf:  # a NaN is neither
+            raise UserError(f'--{name.replace("_", "-")} must be a number above 0, not {value:g}')
+    if options.utilisation > 1:
+        raise UserError(f'--utilisation is a share of the peak, from 0 to 1, not {options.utilisation:g}: for 40 % write 0.4')
     captions, texts = config.data.caption_tokens, config.data.text_tokens
     assumed = Assumptions(
         _mean(options.caption_tokens, captions, '--caption-tokens'), _mean(options.text_tokens, texts, '--text-tokens'),
@@ -51,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     cluster = Cluster(
         options.gpus, options.gpus_per_node, options.memory, options.peak, options.utilisation, options.nvlink, options.internode
     )
-    vocabulary = options.vocabulary or vocabulary_of(config)
+    vocabulary = _vocabulary(options.vocabulary, config)
 
     def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
@@ -69,6 +72,16 @@ def vocabulary_of(config: Config) -> int:
     if (Path(config.data.tokenizer) / MODEL).is_file():
         return Tokenizer.load(Path(config.data.tokenizer), config.model.family).vocabulary
     return 250_027 + len(APPENDED)
+
+
+def _vocabulary(given: int | None, config: Config) -> int:
+    from shards.tokenizer import SPECIAL
+
+    if given is None:
+        return vocabulary_of(config)
+    if given <= SPECIAL:
+        raise UserError(f'--vocabulary must be more than {SPECIAL}, which special tokens and language codes take, not {given}')
+    return given
 
 
 def _mean(given: int | None, longest: int, flag: str) -> int:

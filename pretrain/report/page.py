@@ -13,7 +13,10 @@ from pretrain.report.read import Line, Run, read_run
 from shards.page import self_contained
 
 HERE = Path(__file__).parent
-ENDS = {'0': 'ended', '2': 'ended by a mistake', '130': 'stopped by SIGINT', '138': 'stopped by SIGUSR1', '143': 'stopped by SIGTERM'}
+ENDS = {
+    '0': 'ended', '2': 'ended by a mistake',
+    '129': 'stopped by SIGHUP', '130': 'stopped by SIGINT', '138': 'stopped by SIGUSR1', '143': 'stopped by SIGTERM',
+}  # fmt: skip
 FAULTS = ('fault', 'rollback', 'removal')
 
 
@@ -33,7 +36,7 @@ def report(folder: Path) -> str:
         'attempts': [list(attempt) for attempt in run.attempts],
         'faults': _faults(run),
         'problems': run.problems,
-        'settings': _settings(run.settings),
+        'settings': _settings(run),
         'environment': [[name, _text(value)] for name, value in flat(run.environment).items()],
     }
     return self_contained(HERE / 'report.html', HERE / 'report.js', data)
@@ -96,11 +99,12 @@ def _faults(run: Run) -> list[list[str]]:
     return rows
 
 
-def _settings(settings: Line) -> list[list[Any]]:
-    """[key, value, default where it is another] of the resolved configuration."""
-    defaults, own = flat(Config().model_dump(by_alias=True, mode='json')), flat(settings)
+def _settings(run: Run) -> list[list[Any]]:
+    """[key, value, default where it is another] of the resolved configuration, then of DeepSpeed's, which has no defaults here."""
+    defaults, own = flat(Config().model_dump(by_alias=True, mode='json')), flat(run.settings)
     changed = {key: _text(defaults[key]) for key, value in own.items() if key in defaults and defaults[key] != value}
-    return [[key, _text(value), changed.get(key)] for key, value in own.items()]
+    deepspeed = [[f'deepspeed.{key}', _text(value), None] for key, value in flat(run.deepspeed).items()]
+    return [[key, _text(value), changed.get(key)] for key, value in own.items()] + deepspeed
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pretrain.records import ENVIRONMENT, EVALUATION, EVENTS, METRICS
+from pretrain.records import DEEPSPEED, ENVIRONMENT, EVALUATION, EVENTS, METRICS
 from shards.errors import UserError
 
 CONFIG = 'config.yaml'
@@ -26,6 +26,7 @@ class Run:
     events: list[Line] = field(default_factory=list)
     environment: Line = field(default_factory=dict)
     settings: Line = field(default_factory=dict)  # as they are nested in config.yaml
+    deepspeed: Line = field(default_factory=dict)  # the resolved DeepSpeed JSON
     attempts: list[tuple[str, int, int, int]] = field(default_factory=list)  # file, lines, first and last step of them
     problems: list[str] = field(default_factory=list)
 
@@ -65,12 +66,14 @@ def read_run(folder: Path) -> Run:
         run.attempts = [_attempt(path) for path in sorted(folder.glob('metrics.attempt-*.jsonl'), key=_number)]
         if (folder / ENVIRONMENT).is_file():
             run.environment = _mapping(json.loads((folder / ENVIRONMENT).read_text(encoding='utf8')))
+        if (folder / DEEPSPEED).is_file():
+            run.deepspeed = _mapping(json.loads((folder / DEEPSPEED).read_text(encoding='utf8')))
         if (folder / CONFIG).is_file():
             run.settings = _mapping(yaml.safe_load((folder / CONFIG).read_text(encoding='utf8')))
     except OSError as error:
         raise UserError(f'{error.filename} cannot be read ({error.strerror})') from None
     except (ValueError, yaml.YAMLError) as error:
-        run.problems.append(f'{ENVIRONMENT} or {CONFIG} cannot be read: {" ".join(str(error).split())[:200]}')
+        run.problems.append(f'{ENVIRONMENT}, {DEEPSPEED} or {CONFIG} cannot be read: {" ".join(str(error).split())[:200]}')
     return run
 
 

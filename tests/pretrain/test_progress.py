@@ -6,7 +6,7 @@ import pytest
 
 from pretrain.config import Config
 from pretrain.engine.step import StepResult
-from pretrain.progress import Progress, duration, step_line
+from pretrain.progress import Progress, Standstill, duration, evaluating, step_line
 
 BAD = 'the gradient is not finite'
 
@@ -59,6 +59,23 @@ def test_a_run_that_goes_on_where_no_peak_is_known(capsys: pytest.CaptureFixture
     assert skipped == f'step 1001: the update was skipped, {BAD}'
     assert first == 'step 1001/7200  loss 3.501  mt 4.001 ' + same.format('1.50e-01', 3, '19')
     assert last == 'step 1005/7200  loss 3.505  mt 4.005 ' + same.format('1.51e-01', 3, '15')
+
+
+def test_time_left_has_evaluations_and_checkpoints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Steps of a second; evaluations of 60 s at 10, 20, 25; checkpoints at 8, 16, 24, 25 that stop training for 2 s, the last of which
+    takes 35 s beyond the last evaluation.
+    """
+    config = Config.model_validate({'steps': 25, 'log': {'every': 1}, 'eval': {'every': 10}, 'checkpoint': {'every': 8}})
+    progress = Progress(config, 0, standstill=Standstill(evaluation=60.0, stall=2.0, writing=97.0))
+    told(config, range(1, 26), 1.0, 0.0, None, progress)
+    left = {line.split('/')[0]: line.split()[-2] for line in capsys.readouterr().err.splitlines() if line.endswith(' left')}
+    expected = {1: 24 + 180 + 8, 8: 17 + 180 + 8, 9: 16 + 180 + 6, 10: 15 + 180 + 6, 11: 14 + 120 + 6, 24: 1 + 60 + 4, 25: 60 + 2}
+    assert {step: left[f'step {step}'] for step in expected} == {step: duration(seconds + 35) for step, seconds in expected.items()}
+
+
+def test_a_log_has_one_line_of_an_evaluation_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluating(7, Standstill())
+    assert capsys.readouterr().err == 'evaluating step 7 …\n'
 
 
 @pytest.mark.parametrize(('seconds', 'said'), [(0.4, '0:00'), (59.6, '1:00'), (3599.4, '59:59'), (3723, '1:02:03'), (360_000, '100:00:00')])

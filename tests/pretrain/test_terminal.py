@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from pretrain import terminal
+from pretrain.progress import Standstill, evaluating
 from pretrain.terminal import wrapped
 from tests.pretrain.test_progress import BAD, configured, told
 from tests.support.launch import SECONDS, command, deepspeed, environment
@@ -99,6 +100,27 @@ def test_the_panel_is_drawn_in_its_place_and_the_last_line_stays(screen: Screen)
     lines = [row for row in screen.rows if row]
     assert lines[:4] == [f'step {step}: the update was skipped, {BAD}' for step in (7, 14, 21, 28)]
     assert len(lines) == 5 and lines[4].startswith('step 32/32  loss 2.532  mt 3.032 cmcl 2.000  lr') and lines[4].endswith(' 0:00 left')
+
+
+@pytest.mark.parametrize(('rows', 'drawn'), [(24, 6), (5, 4), (2, 1), (1, 1)])
+def test_the_panel_fits_the_height(screen: Screen, rows: int, drawn: int) -> None:
+    """With a line for whatever is printed: a panel that scrolls leaves its first lines behind."""
+    fcntl.ioctl(screen.theirs, termios.TIOCSWINSZ, struct.pack('HHHH', rows, WIDTH, 0, 0))
+    terminal.show([str(number) * 50 for number in range(6)])
+    screen.drain()
+    assert screen.rows == [str(number) * 50 for number in range(drawn)]
+
+
+def test_an_evaluation_is_seen_while_it_runs(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, however young the panel of the step is; the result takes its place."""
+    monkeypatch.setattr(terminal, 'PAUSE', 60.0)
+    terminal.show(['step 7/9'])
+    evaluating(7, Standstill(evaluation=61.0))
+    screen.drain()
+    assert screen.rows == ['evaluating step 7 …, which took 1:01 the last time']
+    terminal.say('held-out loss at step 7: mt 1.0')
+    screen.drain()
+    assert screen.rows == ['held-out loss at step 7: mt 1.0', '']
 
 
 def test_nothing_that_others_print_is_lost(screen: Screen) -> None:

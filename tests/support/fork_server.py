@@ -145,6 +145,8 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, stream in enumerate(streams, 1):
         os.dup2(stream, number)
+    for number in request.get('ignored', ()):
+        signal.signal(number, signal.SIG_IGN)
     os.chdir(request['folder'])
     os.environ.clear()
     world = {'WORLD_SIZE': str(request['world']), 'RANK': str(rank), 'LOCAL_RANK': str(rank), 'MASTER_ADDR': '127.0.0.1'}

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 def ask(place: str, request: dict[str, Any]) -> socket.socket:
@@ -35,8 +35,12 @@ def answer(server: socket.socket) -> int:
 def main() -> int:
     place, ranks, port, *arguments = sys.argv[1:]
     environment = {**os.environ, **({'MASTER_PORT': port} if int(ranks) else {})}
-    with ask(place, {'world': int(ranks), 'environment': environment, 'folder': str(Path.cwd()), 'script': arguments}) as server:
-        for number in PASSED_ON:
+    ignored = [
+        int(number) for number in PASSED_ON if signal.getsignal(number) is signal.SIG_IGN
+    ]  # which a process that is started inherits
+    request = {'world': int(ranks), 'environment': environment, 'folder': str(Path.cwd()), 'script': arguments, 'ignored': ignored}
+    with ask(place, request) as server:
+        for number in set(PASSED_ON) - set(ignored):
             signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
         code = answer(server)
     if code == 256 - signal.SIGKILL:  # this process ends as they did

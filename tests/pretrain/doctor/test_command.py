@@ -11,6 +11,8 @@ from pretrain.cli import run
 from pretrain.config import Config
 from pretrain.doctor import command
 from pretrain.doctor.finding import Finding
+from pretrain.engine.ds_config import DEFAULT, resolve_ds_config
+from shards.errors import UserError
 from tests.pretrain.data.small_shards import make_config
 
 
@@ -45,6 +47,36 @@ def test_what_is_missing_fails_with_its_remedy(settings: list[str], tmp_path: Pa
     failed = [finding for finding in json.loads(capsys.readouterr().out) if finding['state'] == 'FAIL']
     assert [finding['what'] for finding in failed] == ['norm', str(tmp_path)]
     assert 'choose auto' in failed[0]['remedy'] and 'data_pipeline tokenizer import' in failed[1]['remedy']
+
+
+def test_deepspeeds_json_is_checked_as_the_run_checks_it(
+    home: Path, settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'other.json'
+    shipped = json.loads(DEFAULT.read_text())
+    path.write_text(json.dumps({**shipped, 'train_batch_size': 8}))  # of the number of processes, which is not known
+    assert run(['doctor', '--deepspeed', str(path), *settings]) == 0
+    assert 'other.json' in capsys.readouterr().out
+    path.write_text(json.dumps({**shipped, 'gradient_clipping': 7.0}))
+    assert run(['doctor', '--json', '--deepspeed', str(path), *settings]) == 1
+    (failed,) = [finding for finding in json.loads(capsys.readouterr().out) if finding['state'] == 'FAIL']
+    with pytest.raises(UserError) as said:
+        resolve_ds_config(path, make_config(home), 2, 'cpu')
+    assert failed['remedy'] == str(said.value) and 'gradient_clipping is 7.0' in failed['remedy']
+
+
+def test_the_table_fits_a_hundred_columns() -> None:
+    """Lines end between words; a path is never divided."""
+    path = '/a/folder/' + 'deep/' * 15 + 'file'
+    long = [
+        Finding('launch', 'Slurm', 'note', 'sinfo: error: ' * 20, 'ask ' * 60),
+        Finding('data', path, 'FAIL', 'is not there', f'get {path}'),
+    ]
+    lines = command.render([*long, Finding('disk', 'out', 'ok', 'fine')]).splitlines()
+    assert all(len(line) <= 100 for line in lines), lines
+    words = ' '.join(lines).split()
+    assert words.count('sinfo:') == words.count('error:') == 20 and words.count('ask') == 60 and words.count(path) == 2
+    assert next(line for line in lines if line.startswith('  ok')).split() == ['ok', 'out', 'fine']
 
 
 def test_shards_that_do_not_fit_are_named(home: Path, tmp_path: Path) -> None:

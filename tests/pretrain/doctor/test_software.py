@@ -53,16 +53,25 @@ def test_a_port_that_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert by_name(launch(make_config(home)))[f'port {port}'].state == 'ok'
 
 
+@pytest.mark.parametrize('value', ['abc', '70000', '-1', '0'])
+def test_a_port_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv('MASTER_PORT', value)
+    found = by_name(launch(make_config(home)))['port']
+    assert found.state == 'FAIL' and value in found.found and 'MASTER_PORT' in found.remedy
+
+
 def test_slurm_that_does_not_answer(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A controller that is down: outside a job a note, inside one a failure."""
     sinfo = tmp_path / 'sinfo'
-    sinfo.write_text('#!/bin/sh\necho "slurm_load_partitions: Unable to contact slurm controller" >&2\nexit 1\n')
+    long = "printf 'lengthy %.0s' $(seq 99) >&2"
+    sinfo.write_text(f'#!/bin/sh\necho "slurm_load_partitions: Unable to contact slurm controller" >&2\n{long}\nexit 1\n')
     sinfo.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     monkeypatch.delenv('SLURM_JOB_ID', raising=False)
     config = make_config(home)
     (note,) = [finding for finding in launch(config) if finding.what == 'Slurm']
     assert note.state == 'note' and 'Unable to contact' in note.found
+    assert note.found.endswith('lengthy …'), 'cut between words'
     monkeypatch.setenv('SLURM_JOB_ID', '7')
     assert [finding.state for finding in launch(config) if finding.what == 'Slurm'] == ['FAIL']
 

@@ -59,4 +59,4 @@ def test_what_has_changed_since_a_checkpoint(tmp_path: Path) -> None:
     then = saved(steps=10, task_weights={'mt': 2.0}, batch={**saved()['batch'], 'micro': 7})
     (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': then, 'manifests': {}, 'groups': [], 'files': {}}))
     micro = Config().batch.micro
-    assert changed_settings(Config(steps=12), tmp_path) == {'steps': 12, 'task_weights.mt': None, 'batch.micro': micro}
+    assert changed_settings(Config(steps=12), {'zero': 2}, tmp_path) == {'steps': 12, 'task_weights.mt': None, 'batch.micro': micro}

@@ -102,6 +102,26 @@ def test_rates_by_hand() -> None:
     assert times['step_seconds'] == pytest.approx(3.0) and times['days'] == pytest.approx(3.0) and times['gpu_hours'] == pytest.approx(1152)
 
 
+@pytest.mark.parametrize(
+    ('given', 'said'),
+    [
+        ('--vocabulary=-5', 'must be more than 381, .* not -5'),
+        ('--vocabulary=0', 'must be more than 381'),
+        ('--vocabulary=381', 'must be more than 381'),
+        ('--utilisation=40', 'is a share of the peak, from 0 to 1, not 40: for 40 % write 0.4'),
+        ('--utilisation=-0.1', 'must be a number above 0, not -0.1'),
+        ('--peak=nan', 'must be a number above 0, not nan'),
+        ('--memory=nan', 'must be a number above 0, not nan'),
+        ('--nvlink=inf', 'must be a number above 0, not inf'),
+        ('--gpus=0', 'must be a number above 0, not 0'),
+    ],
+)
+def test_numbers_that_are_none(given: str, said: str) -> None:
+    with pytest.raises(UserError, match=f'^{given.partition("=")[0]} {said}') as told:
+        run(['plan', '--config', 'configs/sample.yaml', given])
+    assert told.value.code == 2 and '\n' not in str(told.value)
+
+
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ['plan', '--config', 'configs/sample.yaml', '--gpus', '2', '--vocabulary', '500', *SETTINGS, 'tasks=[mlm, mt]']
     assert run([*arguments[:1], '--json', *arguments[1:]]) == 0
