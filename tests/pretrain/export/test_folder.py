@@ -34,7 +34,7 @@ from shards.errors import UserError
 from tests.support.exported import SAMPLE, made, made_to_write
 
 PICTURES = sorted((SAMPLE / 'multi30k_emoji' / 'images').iterdir())[:4]
-NAME = 'unix2'
+NAME = "it's a model, v1.0"  # an apostrophe, spaces and a dot, in the card's Python too
 TEXTS = ['a red apple', 'Two dogs, ｆｕｌｌ width on the beach </s> de_DE', '', 'word ' * 200]
 STRANGER = """
 import sys
