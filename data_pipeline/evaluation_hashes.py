@@ -14,7 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from data_pipeline.dedupe import hash64
-from data_pipeline.pictures import BadPicture, is_turned, plain
+from data_pipeline.pictures import BadPicture
+from shards.pictures import orientation, plain, upright
 
 _SIDE = 16  # pixels of a thumbnail
 THUMBNAIL = 3 * _SIDE * _SIDE  # values of one
@@ -43,7 +44,7 @@ def picture_hash(image: bytes) -> tuple[int, Thumbnail]:
                 raise BadPicture('picture_too_large')
             opened.draft('RGB', (128, 128))
             opened.load()
-            picture = plain(opened, is_turned(opened)).convert('RGB')
+            picture = plain(upright(opened, orientation(opened))).convert('RGB')
         bits = imagehash.phash(picture).hash
         thumbnail = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.uint8).reshape(-1)
     except BadPicture:

@@ -6,16 +6,16 @@ import hashlib
 import io
 import warnings
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from data_pipeline.jpeg import plain_size
 from data_pipeline.resize import shrink
 from data_pipeline.settings import Settings
+from shards.pictures import orientation, plain, upright
 
 LARGEST_FILE = 64 << 20  # bytes; larger ones are not read
 _PASS = {'JPEG', 'PNG', 'WEBP'}
 _PLAIN_MODES = {'RGB', 'L', '1'}  # what a reader's convert('RGB') turns into the same colours without further thought
-_ORIENTATION = 0x0112
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the area is checked here, against `max_pixels`, before anything is decoded
@@ -74,10 +74,10 @@ def _prepare(data: bytes, settings: Settings) -> bytes:
         if image.format == 'JPEG' and not small:
             image.draft(None, (side, side))  # decodes at a half, quarter or eighth of the size
         image.load()  # decodes it whole: a truncated file raises here
-        turned = is_turned(image)
-        if small and not turned and image.format in _PASS and _plain_mode(image) and getattr(image, 'n_frames', 1) == 1:
+        turning = orientation(image)
+        if small and turning == 1 and image.format in _PASS and _plain_mode(image) and getattr(image, 'n_frames', 1) == 1:
             return data
-        return _encode(plain(image, turned), side, settings.quality)
+        return _encode(plain(upright(image, turning)), side, settings.quality)
 
 
 def _verify(data: bytes) -> None:
@@ -91,26 +91,6 @@ def _plain_mode(image: Image.Image) -> bool:
         low, _ = image.getchannel('A').getextrema()
         return low == 255  # opaque throughout
     return image.mode in _PLAIN_MODES or (image.mode == 'P' and 'transparency' not in image.info)
-
-
-def is_turned(image: Image.Image) -> bool:
-    """Whether EXIF says that the picture is to be shown turned or mirrored."""
-    return bool(image.getexif().get(_ORIENTATION, 1) != 1)
-
-
-def plain(image: Image.Image, turned: bool) -> Image.Image:
-    """RGB or grey, upright. Transparency goes onto white, 16 bits become 8."""
-    if turned:
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ('RGB', 'L'):
-        return image
-    if image.mode[0] in 'IF':  # 16-bit grey: convert('RGB') would clip at 255
-        return image.convert('F').point(lambda value: value * (1 / 257)).convert('L')
-    if 'A' in image.mode or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        white = Image.new('RGBA', image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert('RGB')
-    return image.convert('RGB')
 
 
 def _encode(image: Image.Image, side: int, quality: int) -> bytes:

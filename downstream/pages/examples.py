@@ -20,6 +20,7 @@ from downstream.pages.plots import title
 from downstream.pages.render import page
 from downstream.retrieval import INPUTS
 from shards.errors import UserError
+from shards.pictures import thumbnail
 
 SIDE = 248  # pixels of a thumbnail, shown at half of it
 FOUND = 5  # pictures a text
@@ -95,13 +96,9 @@ def _figure(path: str, right: bool, caption: str) -> str:
 def _thumbnail(path: str) -> str:
     """Base64 of a small JPEG; empty when the picture cannot be read any more."""
     try:
-        with Image.open(path) as opened:
-            opened.draft('RGB', (SIDE, SIDE))
-            whole = opened.convert('RGBA')
-        picture = Image.alpha_composite(Image.new('RGBA', whole.size, 'white'), whole).convert('RGB')
-    except (OSError, ValueError, SyntaxError):  # Pillow's for what it cannot decode
+        picture = thumbnail(path, SIDE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's for what it cannot decode
         return ''
-    picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     picture.save(file, 'JPEG', quality=80)
     return base64.b64encode(file.getvalue()).decode()

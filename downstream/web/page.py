@@ -13,6 +13,7 @@ from downstream.api import Model
 from downstream.web.collection import Pictures, Texts, nearest
 from downstream.web.languages import choices, named
 from shards.errors import UserError
+from shards.pictures import thumbnail
 
 NEAREST_TEXTS = 3  # a language
 FIRST = ('en', 'de', 'fr', 'zh')  # languages that are chosen when the page opens, as far as there are texts in them
@@ -129,9 +130,6 @@ def _bytes(path: str) -> bytes:
 def _small(path: Path) -> Image.Image:
     """At most SIDE pixels a side. Raises UserError for a file that has gone since it was embedded."""
     try:
-        image: Image.Image = Image.open(path)
-        image.draft('RGB', (SIDE, SIDE))
-        image.thumbnail((SIDE, SIDE))
-        return image.convert('RGB')
+        return thumbnail(path, SIDE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f'picture {path} cannot be shown any more ({error}); start the page again') from None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pretrain.config import Data
 from shards.errors import UserError
+from shards.pictures import as_shown, jpeg_orientation, upright
 
 Picture = str | Path | bytes | Image.Image  # a file, what a file holds, or a decoded picture
 Box = tuple[float, float, float, float]
@@ -23,7 +24,7 @@ _BILINEAR = Image.Resampling.BILINEAR
 
 def evaluation_image(picture: bytes | Image.Image, size: int) -> Tensor:
     """The largest centred square, (3, size, size) uint8. Deterministic. Raises OSError for bytes that are no picture."""
-    image = _open(picture, size) if isinstance(picture, bytes) else _rgb(picture)
+    image = _open(picture, size) if isinstance(picture, bytes) else as_shown(picture)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return _tensor(_resized(image, size, (left, top, left + side, top + side)))
@@ -68,28 +69,19 @@ def training_image(raw: bytes, size: int, options: Data, generator: np.random.Ge
 
 
 def _open(raw: bytes, size: int) -> Image.Image:
-    """RGB, with transparent parts on white. A JPEG is decoded at the smallest scale that still has `size` pixels a side."""
-    if raw.startswith(b'\xff\xd8'):
-        try:  # in half of Pillow's time, and of sixteen scales, where Pillow's draft mode knows four
-            return Image.fromarray(simplejpeg.decode_jpeg(raw, 'RGB', min_height=size, min_width=size))
-        except ValueError:
-            pass  # CMYK, or damaged: Pillow judges
+    """RGB as it is to be shown. A JPEG is decoded at the smallest scale that still has `size` pixels a side."""
     try:
+        if raw.startswith(b'\xff\xd8'):
+            turning = jpeg_orientation(raw)
+            try:  # in half of Pillow's time, and of sixteen scales, where Pillow's draft mode knows four
+                return upright(Image.fromarray(simplejpeg.decode_jpeg(raw, 'RGB', min_height=size, min_width=size)), turning)
+            except ValueError:
+                pass  # CMYK, or damaged: Pillow judges
         image: Image.Image = Image.open(io.BytesIO(raw))
         image.draft('RGB', (size, size))
-        return _rgb(image)
+        return as_shown(image)
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow, of a broken PNG chunk or far too many pixels
         raise OSError(str(error)) from None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == 'RGB':
-        image.load()
-        return image
-    if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
-        image = image.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image).convert('RGB')
-    return image.convert('RGB')
 
 
 def _crop(width: int, height: int, options: Data, generator: np.random.Generator) -> Box:

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.config import Config
@@ -28,6 +27,7 @@ from pretrain.engine.checkpoint import FORMAT, MOMENTS, STATE, check, digest, pu
 from pretrain.engine.distributed import cpu_group
 from pretrain.engine.environment import environment
 from pretrain.engine.zero import Engine
+from pretrain.weights_file import save_weights
 from shards.durable import make_folder, sync
 from shards.errors import UserError
 from shards.hashes import file_sha256
@@ -126,7 +126,7 @@ class Saver:
         path = staging / f'weights-{self.engine.rank:05d}-of-{self.engine.world:05d}.safetensors'
         try:
             make_folder(staging)
-            save_file(self._copies, path)
+            save_weights(self._copies, path)
             sync(path)
             forget(path)
             with safe_open(path, framework='pt') as file:

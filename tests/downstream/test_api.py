@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from downstream.generate import Example, generate
 from pretrain.evaluation.multi30k import read_split
 from pretrain.export import export as write_export
 from pretrain.generation import Decoding
+from pretrain.model.folder import BEST
 from pretrain.model.load import embed_texts
 from shards.errors import UserError
 from tests.support.exported import embed_images
@@ -81,7 +83,8 @@ def test_mistakes(model: Model, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_examples_of_the_docs(writer: Path, tmp_path: Path) -> None:
-    write_export(writer, tmp_path / 'runs' / 'demo' / 'export')
+    shutil.copytree(writer, tmp_path / 'run' / BEST)
+    write_export(tmp_path / 'run', tmp_path / 'runs' / 'demo' / 'export')
     (tmp_path / 'sample').symlink_to(ROOT / 'sample')
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'export.md').read_text(encoding='utf8'), re.DOTALL)
     assert len(blocks) == 2

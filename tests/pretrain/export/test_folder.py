@@ -28,12 +28,14 @@ from pretrain.export.sources import sources
 from pretrain.generation import Decoding
 from pretrain.hf.configuration_unix2 import UniX2Config
 from pretrain.hf.modeling_unix2 import UniX2Model
+from pretrain.model.folder import BEST
 from pretrain.model.load import WEIGHTS
 from pretrain.model.packed import Layout, pad
 from shards.errors import UserError
 from tests.support.exported import SAMPLE, made, made_to_write
 
 PICTURES = sorted((SAMPLE / 'multi30k_emoji' / 'images').iterdir())[:4]
+NAME = "it's a model, v1.0"  # an apostrophe, spaces and a dot, in the card's Python too
 TEXTS = ['a red apple', 'Two dogs, ｆｕｌｌ width on the beach </s> de_DE', '', 'word ' * 200]
 STRANGER = """
 import sys
@@ -88,10 +90,10 @@ open(out + '/written.json', 'w').write(json.dumps(written))
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the export `unix2` and `picture.jpg`, as the card's example expects them."""
+    """A folder with an export and `picture.jpg`, as the card's example expects them. `source` has a model as a fine-tuning's run has it."""
     home = tmp_path_factory.mktemp('home')
-    made_to_write(home / 'source', labels=3)
-    assert pretrain_command(['export', str(home / 'source'), '--out', str(home / 'unix2')]) == 0
+    made_to_write(home / 'source' / BEST, labels=3)
+    assert pretrain_command(['export', str(home / 'source'), '--out', str(home / NAME)]) == 0
     (home / 'picture.jpg').write_bytes(PICTURES[0].read_bytes())
     return home
 
@@ -99,7 +101,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def stranger(home: Path) -> dict[str, Any]:
     """What a process without this repository prints, finds and writes."""
-    example = re.search(r'```python\n(.*?)```', (home / 'unix2' / CARD).read_text(), re.DOTALL)
+    example = re.search(r'```python\n(.*?)```', (home / NAME / CARD).read_text(), re.DOTALL)
     assert example is not None
     (home / 'stranger.py').write_text(STRANGER + example[1] + ASK)
     environment = {**os.environ, 'HF_HOME': str(home / 'cache'), 'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1'}
@@ -184,13 +186,13 @@ def test_a_readme_of_ones_own_stays(home: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'README\.md is no model card of an export and would be overwritten'):
         pretrain_command(['export', str(home / 'source'), '--out', str(tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == [CARD]
-    assert pretrain_command(['export', str(home / 'unix2'), '--out', str(home / 'unix2')]) == 0  # its own may be written again
+    assert pretrain_command(['export', str(home / 'source'), '--out', str(home / NAME)]) == 0  # its own may be written again
 
 
 @pytest.mark.parametrize('family', ['mbart-cc25', 'mbart-50', 'xlm-r'])
 @pytest.mark.usefixtures('cache')
 def test_the_tokenizer_is_the_models_in_every_family(family: str, tmp_path: Path) -> None:
-    made(tmp_path / 'source', family=family)
+    made(tmp_path / 'source' / BEST, family=family)
     assert pretrain_command(['export', str(tmp_path / 'source'), '--out', str(tmp_path / f'unix2_{family}')]) == 0
     theirs = AutoTokenizer.from_pretrained(tmp_path / f'unix2_{family}', trust_remote_code=True)
     ours = load(tmp_path / 'source').loaded.tokenizer
@@ -207,11 +209,11 @@ def test_the_tokenizer_is_the_models_in_every_family(family: str, tmp_path: Path
 
 def test_a_model_that_is_made_without_memory_is_whole(home: Path, trained: Model) -> None:
     """As transformers 5 makes it: what no file holds is filled in by `_init_weights`."""
-    config = UniX2Config.from_pretrained(home / 'unix2')
+    config = UniX2Config.from_pretrained(home / NAME)
     with torch.device('meta'):
         model = UniX2Model(config)
     model.to_empty(device='cpu')
-    model.unix2.load_state_dict(load_file(home / 'unix2' / WEIGHTS))
+    model.unix2.load_state_dict(load_file(home / NAME / WEIGHTS))
     model.eval().apply(model._init_weights)
     images = torch.stack([read_picture(path, 32) for path in PICTURES])
     with torch.no_grad():
@@ -219,7 +221,7 @@ def test_a_model_that_is_made_without_memory_is_whole(home: Path, trained: Model
 
 
 def test_bf16(home: Path, trained: Model) -> None:
-    model = UniX2Model.from_pretrained(home / 'unix2', dtype=torch.bfloat16)
+    model = UniX2Model.from_pretrained(home / NAME, dtype=torch.bfloat16)
     assert model.dtype == torch.bfloat16 and model.unix2.pixel_mean.dtype == torch.float32
     images = torch.stack([read_picture(path, 32) for path in PICTURES])
     with torch.no_grad():

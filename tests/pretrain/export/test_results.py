@@ -15,6 +15,7 @@ from downstream import multi30k_retrieval, multi30k_translation
 from pretrain.cli import run as pretrain_command
 from pretrain.export.card import CARD
 from pretrain.export.results import find_results, model_index, tables
+from pretrain.model.folder import BEST
 from shards.errors import UserError
 from tests.downstream.pages import results
 from tests.support.exported import SAMPLE, made, made_to_write
@@ -25,7 +26,7 @@ SHA256 = 'abc' * 20  # of the model of tests/downstream/pages/results.py
 
 @pytest.mark.slow
 def test_real_results_of_a_model_and_of_its_export(tmp_path: Path) -> None:
-    model, out, elsewhere = made_to_write(tmp_path / 'model'), tmp_path / 'unix2', tmp_path / 'elsewhere'
+    model, out, elsewhere = made_to_write(tmp_path / 'model' / BEST).parent, tmp_path / 'unix2', tmp_path / 'elsewhere'
     ranked = multi30k_retrieval.evaluate(model, DATA, model / 'downstream/multi30k-retrieval', languages=['de', 'en'])
     multi30k_retrieval.evaluate(made(tmp_path / 'other', dim=32), DATA, model / 'downstream/other', languages=['fr'])
     assert pretrain_command(['export', str(model), '--out', str(out)]) == 0

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pretrain.export.card import CARD
-from pretrain.model.load import CONFIG, find_model
+from pretrain.model.folder import CONFIG
+from pretrain.model.load import find_model
 from pretrain.records import EVALUATION, read_lines
 from tests.support.exported import SAMPLE
 from tests.support.launch import BIN, command, prewarmed, run, succeed
