@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -44,14 +45,18 @@ def run(arguments: list[str]) -> int:
     plan.add_arguments(plan_parser)
     doctor_parser = commands.add_parser(
         'doctor', help='is everything here that a run needs? exit code 1 if not', description=doctor.__doc__,
-        epilog='Looks at versions, machine, compilers, fused kernels, launchers and Slurm, disk, tokenizer, shards, initial weights and '
-        'evaluation. A note is no obstacle.',
+        epilog='Looks at versions, machine, compilers, fused kernels, launchers and Slurm, disk, tokenizer, shards, initial weights, '
+        "evaluation and DeepSpeed's configuration. A note is no obstacle.",
     )  # fmt: skip
     doctor.add_arguments(doctor_parser)
     report_parser = commands.add_parser('report', help="one HTML page of a run's curves, settings, restarts and faults", description=REPORT)
     report_parser.add_argument('run', type=Path, help='folder of the run (`out`), in progress or ended')
     report_parser.add_argument('--html', type=Path, metavar='FILE', help='page to write (default: RUN/report.html)')
+    report_parser.add_argument('others', nargs='*', help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.command == 'report' and options.others:
+        several = 'TensorBoard compares several, `tensorboard --logdir DIR` with the folder above them'
+        report_parser.error(f'pretrain report shows one run; {several}')
     if options.command == 'plan':
         return plan.run(options)
     if options.command == 'doctor':

@@ -63,6 +63,13 @@ def values(svg: Any, read: Callable[[float], float] = float, write: Callable[[fl
     return found
 
 
+def test_several_runs_are_tensorboards_to_compare() -> None:
+    with pytest.raises(
+        UserError, match=r'one run; TensorBoard compares several, `tensorboard --logdir DIR` .*; see `pretrain report --help`$'
+    ):
+        run(['report', 'runs/a', 'runs/b'])
+
+
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_curves_are_those_of_the_run(browser: Any, real: Path) -> None:
