@@ -52,7 +52,17 @@ class Parser(argparse.ArgumentParser):
                 name = word.partition('=')[0]
                 if name.startswith('--') and name not in self._option_string_actions:
                     self.error(f'unknown flag {name}{_nearest(name, self._option_string_actions)}')
-        return super().parse_known_args(args, namespace)
+        options, extra = super().parse_known_args(args, namespace)
+        if extra and self._subparsers is not None:
+            self._named(options).error(f'unrecognized arguments: {" ".join(extra)}')
+        return options, extra
+
+    def _named(self, options: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command that was named, whose --help knows better than that of all what is left over."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return action.choices.get(getattr(options, action.dest, ''), self)
+        return self
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

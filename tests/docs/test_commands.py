@@ -53,6 +53,7 @@ OURS = (
     Row('data_pipeline stats', 'tests/docs/test_extend.py: data_pipeline stats'),
     Row('data_pipeline remove', 'tests/data_pipeline/test_remove.py: data_pipeline remove'),
     Row('deepspeed pretrain/run.py', '.ci/run: deepspeed pretrain/run.py'),
+    Row('DS_ACCELERATOR=cpu deepspeed --quiet pretrain/run.py', 'benchmarks/leave_one_out.py: --quiet --master_port'),
     Row('deepspeed --num_accelerators 2 pretrain/run.py', 'tests/support/launch.py: --num_accelerators'),
     Row('OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 pretrain/run.py', 'tests/support/launch.py: --nproc_per_node'),
     Row('python pretrain/run.py', 'tests/pretrain/test_run.py: pretrain/run.py'),
