@@ -32,6 +32,7 @@ def card(name: str, found: Found, parameters: int, run: Path, results: Sequence[
     values = {
         'mark': MARK,
         'name': name,
+        'path': repr(f'./{name}'),
         'languages': ''.join(['language:\n', *(f'- {code}\n' for code in codes)]) if codes else '',
         'index': model_index(name, results),
         'packages': ' '.join(PACKAGES),
