@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from downstream import captioning, multi30k_translation, ranks
 from downstream.embed import embed_distinct_pictures, embed_distinct_texts
 from downstream.generate import Example, generate
-from pretrain.data.images import Picture
+from pretrain.data.images import Picture, is_picture
 from pretrain.generation import Decoding
 from pretrain.model.load import Found, Loaded, find_model, load_found
 from shards.errors import UserError
@@ -42,26 +42,31 @@ def opened(found: Found) -> Model:
 
 @dataclass(frozen=True)
 class Model:
-    """What a model can do without training. Languages are in any spelling; a picture is a file's name, its bytes, or a PIL image.
+    """What a model can do without training. Languages are in any spelling; a picture is a file's name, its bytes, a PIL image, or a numpy
+    array of uint8 (H, W, 3).
 
-    Every method raises UserError for a language that the model has no code for, and for a picture that is none.
+    Every method takes lists, and raises UserError for a single text or picture, for a language that the model has no code for, and for a
+    picture that is none.
     """
 
     loaded: Loaded
 
     def embed_images(self, pictures: Sequence[Picture]) -> Floats:
         """(N, D) unit vectors."""
+        _check_pictures(pictures)
         with torch.inference_mode():
-            return embed_distinct_pictures(self.loaded, pictures) if pictures else self._nothing()
+            return embed_distinct_pictures(self.loaded, pictures) if len(pictures) else self._nothing()
 
     def embed_texts(self, texts: Sequence[str], language: str) -> Floats:
         """(N, D) unit vectors of texts in one language, each cut to the length of captions in training; `embed_images(…) @ these.T` are
         cosines."""
+        _check_texts(texts)
         with torch.inference_mode():
             return embed_distinct_texts(self.loaded, texts, canonical(language), lambda done: None) if texts else self._nothing()
 
     def caption(self, pictures: Sequence[Picture], language: str, decoding: Decoding = captioning.DECODING) -> list[str]:
         """A caption in `language` for every picture, by beam search."""
+        _check_pictures(pictures)
         language = canonical(language)
         return self._write([Example(None, language, language, picture) for picture in pictures], decoding)
 
@@ -70,6 +75,9 @@ class Model:
         decoding: Decoding = multi30k_translation.DECODING,
     ) -> list[str]:  # fmt: skip
         """Translations by beam search, with a picture for every text or without. Raises UserError for another number of pictures."""
+        _check_texts(texts)
+        if pictures is not None:
+            _check_pictures(pictures)
         if pictures is not None and len(pictures) != len(texts):
             raise UserError(f'{len(pictures)} pictures for {len(texts)} texts; give as many, or none')
         beside: Sequence[Picture | None] = [None] * len(texts) if pictures is None else pictures
@@ -81,3 +89,20 @@ class Model:
 
     def _nothing(self) -> Floats:
         return np.zeros((0, self.loaded.config.model.projection), np.float32)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Raises UserError for a single text, whose letters would be taken for texts, and for what is no text."""
+    if isinstance(texts, str):
+        raise UserError(f'{texts!r} is one text; give a list of texts: [{texts!r}]')
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f'text {place} is {text!r}, which is no string')
+
+
+def _check_pictures(pictures: Sequence[Picture]) -> None:
+    if is_picture(pictures):
+        raise UserError(f'{type(pictures).__name__} given as pictures; give a list of them, of one picture too: [picture]')
+    for place, picture in enumerate(pictures):
+        if picture is None:  # `generate` would write without one
+            raise UserError(f'picture {place} is None, which is no picture')

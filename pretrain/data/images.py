@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from pretrain.config import Data
 from shards.errors import UserError
 from shards.pictures import as_shown, jpeg_orientation, upright
 
-Picture = str | Path | bytes | Image.Image  # a file, what a file holds, or a decoded picture
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]  # a file, what a file holds, or a decoded picture (H, W, 3)
 Box = tuple[float, float, float, float]
 
 _BILINEAR = Image.Resampling.BILINEAR
@@ -38,19 +39,35 @@ def named_image(raw: bytes, size: int, path: Path) -> Tensor:
         raise UserError(f'picture {path} cannot be decoded ({error}); replace it by the original') from None
 
 
+def is_picture(value: object) -> bool:
+    """Whether it is one picture, and not a sequence of them."""
+    return isinstance(value, str | Path | bytes | Image.Image) or (isinstance(value, np.ndarray) and value.ndim != 4)
+
+
 def read_picture(picture: Picture, size: int) -> Tensor:
     """`evaluation_image` of a picture in any form. Raises UserError, which names the file where there is one, for what is none."""
+    if isinstance(picture, np.ndarray):
+        picture = _of_array(picture)
     if isinstance(picture, str | Path):
         try:
             raw = Path(picture).read_bytes()
         except OSError as error:
             raise UserError(f'picture {picture} cannot be read ({error.strerror}); see its path and its permissions') from None
         return named_image(raw, size, Path(picture))
+    if not isinstance(picture, bytes | Image.Image):
+        what = f'{type(picture).__name__} given as a picture'  # type: ignore[unreachable]  # by those who do not check types
+        raise UserError(f"{what}; give a file's name, its bytes, a PIL image, or a numpy array of uint8 (height, width, 3)")
     try:
         return evaluation_image(picture, size)
     except OSError as error:
         what = f'{len(picture)} bytes' if isinstance(picture, bytes) else str(picture)
         raise UserError(f'{what} given as a picture cannot be decoded ({error}); give a JPEG, PNG or WebP') from None
+
+
+def _of_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(f'a numpy array of {pixels.dtype} {pixels.shape} given as a picture; give one of uint8 (height, width, 3)')
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def training_image(raw: bytes, size: int, options: Data, generator: np.random.Generator) -> Tensor:

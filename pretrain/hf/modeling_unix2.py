@@ -71,17 +71,30 @@ class UniX2Model(PreTrainedModel):
             out['logits'] = pad(states, Layout.of(inputs.lengths, states.device)) @ model.embed_tokens.T
         return out
 
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The token table, which the text encoder, the decoder and the output share: its weight is the model's parameter itself."""
+        table = torch.nn.Embedding(*self.unix2.embed_tokens.shape, device='meta')
+        table.weight = self.unix2.embed_tokens
+        return table
+
     @torch.no_grad()
-    def generate(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None,
-        *, decoder_input_ids: Tensor, num_beams: int = 4, max_new_tokens: int = 50, length_penalty: float = 1.0,
-        early_stopping: bool | Literal['never'] = False,
+    def generate(  # type: ignore[override]
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None,
+        *, decoder_input_ids: Tensor | None = None, num_beams: int = 4, max_new_tokens: int = 50, length_penalty: float = 1.0,
+        early_stopping: bool | Literal['never'] = False, do_sample: Literal[False] = False, **others: Any,
     ) -> Tensor:  # fmt: skip
         """Beam search, the model's own: (B, L) ids with the prompt before and <pad> behind.
 
-        decoder_input_ids (B, P): the prompt, which says in what language. Raises ValueError when prompt and text do not fit
-        `max_positions`.
+        decoder_input_ids (B, P): the prompt, which says in what language. Raises ValueError without one, when prompt and text do not fit
+        `max_positions`, and for what this search does not know.
         """
+        if do_sample or others:
+            unknown = ', '.join(['do_sample=True'] * bool(do_sample) + sorted(others))
+            raise ValueError(
+                f'generate does not know {unknown}: num_beams, max_new_tokens, length_penalty and early_stopping are what it takes'
+            )
+        if input_ids is None or decoder_input_ids is None:
+            raise ValueError("generate needs a language to write in: processor(…, target='de') gives input_ids and decoder_input_ids")
         room = self.unix2.config.max_positions - decoder_input_ids.shape[1]
         decoding = Decoding(num_beams, min(max_new_tokens, room), length_penalty, early_stopping)
         written = search(self.unix2, self._fused(input_ids, attention_mask, pixel_values), decoder_input_ids, decoding)

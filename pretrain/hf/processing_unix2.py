@@ -15,7 +15,7 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedTokenizer, ProcessorMixin
 from transformers.image_processing_base import BatchFeature
 
-from pretrain.data.images import Picture, read_picture
+from pretrain.data.images import Picture, is_picture, read_picture
 from pretrain.data.sequences import Sequences
 from shards.errors import UserError
 from shards.languages import token
@@ -92,9 +92,15 @@ class UniX2ImageProcessor(BaseImageProcessor):
         self.size = size
 
     def preprocess(self, images: Picture | Sequence[Picture], **others: Any) -> BatchFeature:
-        """Raises UserError for what is no picture."""
-        pictures = [images] if isinstance(images, Picture) else images
+        """Raises UserError for what is no picture, and for none."""
+        pictures: Sequence[Any] = [images] if is_picture(images) else images  # type: ignore[list-item, assignment]
+        if not len(pictures):
+            raise UserError('no picture is given: images=[]; leave `images` out, or give one at least')
         return BatchFeature({'pixel_values': torch.stack([read_picture(picture, self.size) for picture in pictures])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without `image_processor_type`, at which transformers would warn, when it reads it again, that this is no fast one."""
+        return {name: value for name, value in super().to_dict().items() if name != 'image_processor_type'}
 
 
 class UniX2Processor(ProcessorMixin):
@@ -133,6 +139,8 @@ class UniX2Processor(ProcessorMixin):
             if language is None:
                 raise UserError('name the language of the texts: language=…')
             texts = [text] if isinstance(text, str) else text
+            if not texts or not all(isinstance(one, str) for one in texts):
+                raise UserError(f'text={text!r}; give a string, or a list of them')
             rows = [tokenizer.row(tokenizer.sequences.caption(one, tokenizer.model_max_length), language) for one in texts]
         elif target is not None and images is not None:
             rows = [tokenizer.row(np.array([], np.int64), target)] * len(features['pixel_values'])

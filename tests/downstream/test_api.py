@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from downstream.api import Model, load
@@ -18,6 +20,7 @@ from downstream.generate import Example, generate
 from pretrain.evaluation.multi30k import read_split
 from pretrain.export import export as write_export
 from pretrain.generation import Decoding
+from pretrain.hf.processing_unix2 import UniX2ImageProcessor
 from pretrain.model.folder import BEST
 from pretrain.model.load import embed_texts
 from shards.errors import UserError
@@ -50,6 +53,52 @@ def test_a_decoded_picture_is_its_file(model: Model, tmp_path: Path) -> None:
     picture.putalpha(picture.convert('L'))
     picture.save(tmp_path / 'a.png')
     assert (model.embed_images([picture]) == model.embed_images([tmp_path / 'a.png'])).all()
+
+
+def test_an_array_is_the_picture_that_it_holds(model: Model) -> None:
+    pixels = [np.asarray(Image.open(path).convert('RGB')) for path in PICTURES[:2]]
+    expected = model.embed_images([Image.fromarray(one) for one in pixels])
+    assert (model.embed_images(pixels) == expected).all()
+    batch = np.stack([pixels[0]] * 2)
+    np.testing.assert_allclose(model.embed_images(batch), expected[[0, 0]], rtol=0, atol=1e-6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize('one', ['a.jpg', Path('a.jpg'), b'x', Image.new('RGB', (8, 8)), np.zeros((8, 8, 3), np.uint8)])
+def test_one_picture_is_no_list(model: Model, one: Any) -> None:
+    for call in (model.embed_images, lambda one: model.caption(one, 'de'), lambda one: model.translate(['a'], 'en', 'de', one)):
+        with pytest.raises(UserError, match=r'given as pictures; give a list of them, of one picture too: \[picture\]'):
+            call(one)
+
+
+def test_no_picture_is_said(model: Model) -> None:
+    for call in (model.embed_images, lambda pictures: model.caption(pictures, 'de')):
+        with pytest.raises(UserError, match='picture 1 is None, which is no picture'):
+            call([PICTURES[0], None])  # type: ignore[list-item]
+    with pytest.raises(UserError, match=r'no picture is given: images=\[\]'):
+        UniX2ImageProcessor(8)([])
+
+
+def test_one_text_is_no_list(model: Model) -> None:
+    for call in (lambda texts: model.embed_texts(texts, 'en'), lambda texts: model.translate(texts, 'en', 'de')):
+        with pytest.raises(UserError, match=r"'a red apple' is one text; give a list of texts: \['a red apple'\]"):
+            call('a red apple')
+        with pytest.raises(UserError, match='text 1 is None, which is no string'):
+            call(['a', None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ('picture', 'said'),
+    [
+        (np.zeros((3, 8, 8), np.uint8), r'uint8 \(3, 8, 8\) given as a picture; give one of uint8 \(height, width, 3\)'),
+        (np.zeros((8, 8, 3)), r'float64 \(8, 8, 3\) given as a picture; give one of uint8'),
+        (torch.zeros(3, 8, 8), "Tensor given as a picture; give a file's name, its bytes, a PIL image, or a numpy array"),
+    ],
+)
+def test_what_is_no_picture_is_said(model: Model, picture: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        model.embed_images([picture])
+    with pytest.raises(UserError, match=said):
+        UniX2ImageProcessor(8)([picture])
 
 
 def test_captions_and_translations(model: Model, capfd: pytest.CaptureFixture[str]) -> None:

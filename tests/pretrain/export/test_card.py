@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +91,13 @@ def test_what_cannot_be_known_is_said(found: Found, run: Path) -> None:
     text = card('model', replace(found, data={**found.data, 'wit/train': '0' * 64}), 1, run)
     assert 'had changed when this card was written: wit/train.' in text and '| wit |' not in text and '| cc3m |' in text
     assert 'Not recorded.' in card('model', replace(found, data={}), 1, run)
+
+
+@pytest.mark.parametrize('name', ['unix2', "it's a model", 'a "model"', 'back\\slash'])
+def test_the_example_names_the_folder_whatever_its_name(found: Found, run: Path, name: str) -> None:
+    (example,) = re.findall(r'```python\n(.*?)```', card(name, found, 1, run), re.DOTALL)
+    strings = [node.value for node in ast.walk(ast.parse(example)) if isinstance(node, ast.Constant)]
+    assert strings.count(f'./{name}') == 2
 
 
 def test_a_fine_tuned_model_names_its_classes(found: Found, run: Path) -> None:

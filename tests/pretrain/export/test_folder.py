@@ -76,11 +76,29 @@ written = {
     'translations': processor.batch_decode(model.generate(**inputs, num_beams=2, max_new_tokens=12)),
     'text_only': processor.batch_decode(model.generate(**processor(text=texts, language='en', target='fr'), max_new_tokens=12)),
 }
+said = []
+for wrong in (
+    lambda: model.generate(**processor(images=pictures)),
+    lambda: model.generate(**processor(text=texts, language='en')),
+    lambda: model.generate(**inputs, do_sample=True, top_k=5),
+    lambda: processor(images=[], target='de'),
+    lambda: processor(text=['a', None], language='en'),
+    lambda: processor(images=torch.zeros(3, 8, 8)),
+):
+    try:
+        wrong()
+    except Exception as error:
+        said.append(str(error))
+written['said'] = said
+written['greedy'] = processor.batch_decode(model.generate(**inputs, do_sample=False, num_beams=2, max_new_tokens=12))
+table = model.get_input_embeddings()
+assert table.weight is model.unix2.embed_tokens and torch.equal(table(torch.tensor([5, 6])), table.weight[[5, 6]])
 model.save_pretrained(out + '/again')
 processor.save_pretrained(out + '/again')
 AutoConfig.from_pretrained(out + '/again', trust_remote_code=True)
 AutoTokenizer.from_pretrained(out + '/again', trust_remote_code=True)
-AutoImageProcessor.from_pretrained(out + '/again', trust_remote_code=True, use_fast=False)
+AutoImageProcessor.from_pretrained(out + '/again', trust_remote_code=True)
+AutoProcessor.from_pretrained(out + '/again', trust_remote_code=True)
 again = type(model).from_pretrained(out + '/again')
 assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 written['imported'] = sorted({name.split('.')[0] for name in sys.modules})
@@ -173,6 +191,17 @@ def test_texts_are_those_that_the_trained_model_writes(stranger: dict[str, Any],
     assert stranger['translations'] == trained.translate(TEXTS, 'en', 'fr', PICTURES, Decoding(beams=2, max_tokens=12))
     assert stranger['text_only'] == trained.translate(TEXTS, 'en', 'fr', decoding=decoding)
     assert len({*stranger['captions'], *stranger['translations'], *stranger['text_only']}) > 6, 'texts that are all alike prove little'
+
+
+def test_what_it_does_not_know_it_says(stranger: dict[str, Any]) -> None:
+    language = "generate needs a language to write in: processor(…, target='de') gives input_ids and decoder_input_ids"
+    assert stranger['said'][:2] == [language] * 2 and stranger['greedy'] == stranger['translations']
+    assert stranger['said'][2].startswith('generate does not know do_sample=True, top_k: num_beams,')
+    assert (
+        stranger['said'][3].startswith('no picture is given')
+        and stranger['said'][4] == "text=['a', None]; give a string, or a list of them"
+    )
+    assert stranger['said'][5].startswith('Tensor given as a picture') and len(stranger['said']) == 6
 
 
 def test_the_card_names_what_the_code_imports() -> None:
