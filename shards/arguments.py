@@ -28,20 +28,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f'{message}; see `{self.prog} --help`')
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What is left over is a mistake of the command that was named, whose --help knows better than that of all."""
-        options, extra = self.parse_known_args(args, namespace)
-        if extra:
-            self._named(options).error(f'unrecognized arguments: {" ".join(extra)}')
-        return options
-
-    def _named(self, options: Any) -> argparse.ArgumentParser:
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                command = action.choices.get(getattr(options, action.dest, ''), self)
-                return command._named(options) if isinstance(command, Parser) and command is not self else self
-        return self
-
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Reads `~`, which a shell leaves as it is in `--out=~/run`, as the home folder.
 

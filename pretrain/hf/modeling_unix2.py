@@ -73,12 +73,13 @@ class UniX2Model(PreTrainedModel):
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The token table, which the text encoder, the decoder and the output share: its weight is the model's parameter itself."""
-        table = torch.nn.Embedding(*self.unix2.embed_tokens.shape, device='meta')
+        rows, width = self.unix2.embed_tokens.shape
+        table = torch.nn.Embedding(rows, width, device='meta')
         table.weight = self.unix2.embed_tokens
         return table
 
     @torch.no_grad()
-    def generate(  # type: ignore[override]
+    def generate(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, pixel_values: Tensor | None = None,
         *, decoder_input_ids: Tensor | None = None, num_beams: int = 4, max_new_tokens: int = 50, length_penalty: float = 1.0,
         early_stopping: bool | Literal['never'] = False, do_sample: Literal[False] = False, **others: Any,

@@ -93,7 +93,7 @@ class UniX2ImageProcessor(BaseImageProcessor):
 
     def preprocess(self, images: Picture | Sequence[Picture], **others: Any) -> BatchFeature:
         """Raises UserError for what is no picture, and for none."""
-        pictures: Sequence[Any] = [images] if is_picture(images) else images  # type: ignore[list-item, assignment]
+        pictures: Sequence[Any] = [images] if is_picture(images) else images  # type: ignore[assignment]
         if not len(pictures):
             raise UserError('no picture is given: images=[]; leave `images` out, or give one at least')
         return BatchFeature({'pixel_values': torch.stack([read_picture(picture, self.size) for picture in pictures])})

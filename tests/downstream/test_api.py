@@ -60,7 +60,7 @@ def test_an_array_is_the_picture_that_it_holds(model: Model) -> None:
     expected = model.embed_images([Image.fromarray(one) for one in pixels])
     assert (model.embed_images(pixels) == expected).all()
     batch = np.stack([pixels[0]] * 2)
-    np.testing.assert_allclose(model.embed_images(batch), expected[[0, 0]], rtol=0, atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(model.embed_images(batch), expected[[0, 0]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('one', ['a.jpg', Path('a.jpg'), b'x', Image.new('RGB', (8, 8)), np.zeros((8, 8, 3), np.uint8)])
@@ -83,7 +83,7 @@ def test_one_text_is_no_list(model: Model) -> None:
         with pytest.raises(UserError, match=r"'a red apple' is one text; give a list of texts: \['a red apple'\]"):
             call('a red apple')
         with pytest.raises(UserError, match='text 1 is None, which is no string'):
-            call(['a', None])  # type: ignore[list-item]
+            call(['a', None])
 
 
 @pytest.mark.parametrize(
