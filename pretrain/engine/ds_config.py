@@ -44,6 +44,13 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int | None
             raise UserError(f'{path}: {key} is set there, but the YAML owns it (optimizer.*); remove it from the JSON')
     if raw.get('zero_optimization', {}).get('stage') not in (1, 2):
         raise UserError(f'{path}: zero_optimization.stage must be 1 or 2')
+    if (
+        config.precision == 'bf16'
+        and raw['zero_optimization']['stage'] == 1
+        and raw.get('data_types', {}).get('grad_accum_dtype') == 'fp32'
+    ):
+        why = 'is an optimizer of its own in DeepSpeed, whose state checkpoints do not support; take stage 2, or precision=fp32'
+        raise UserError(f'{path}: zero_optimization.stage 1 in bf16 with gradients added up in fp32 {why}')
     if raw['zero_optimization'].get('round_robin_gradients'):
         why = 'reorders parameters by rank, which checkpoints do not support; set it to false'
         raise UserError(f'{path}: zero_optimization.round_robin_gradients {why}')

@@ -71,8 +71,14 @@ def test_cpu_differs_in_overlap_and_buckets_only() -> None:
 
 
 def test_equal_values_are_no_conflict(tmp_path: Path) -> None:
-    path = written(tmp_path, gradient_clipping=1.0, bf16__enabled=True, zero_optimization__stage=1)
-    assert resolve_ds_config(path, Config(), 2, 'cuda')['zero_optimization']['stage'] == 1
+    path = written(tmp_path, gradient_clipping=1.0, bf16__enabled=True)
+    assert resolve_ds_config(path, Config(), 2, 'cuda')['bf16'] == {'enabled': True}
+
+
+def test_stage_1_is_for_fp32(tmp_path: Path) -> None:
+    """In bf16 DeepSpeed takes another optimizer for it, BF16_Optimizer: see test_conflicts_are_errors."""
+    path = written(tmp_path, zero_optimization__stage=1)
+    assert resolve_ds_config(path, Config(precision='fp32'), 2, 'cuda')['zero_optimization']['stage'] == 1
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ def test_equal_values_are_no_conflict(tmp_path: Path) -> None:
         ({'optimizer': {'type': 'Adam'}}, 'optimizer is set there, but the YAML owns it'),
         ({'scheduler': {'type': 'WarmupLR'}}, 'scheduler is set there'),
         ({'zero_optimization__stage': 3}, r'zero_optimization\.stage must be 1 or 2'),
+        ({'zero_optimization__stage': 1}, r'zero_optimization\.stage 1 in bf16 .* take stage 2, or precision=fp32'),
         ({'zero_optimization__round_robin_gradients': True}, 'round_robin_gradients'),
         ({'gradient_cliping': 'auto'}, r'DeepSpeed has no setting gradient_cliping; did you mean gradient_clipping\?'),
         (
