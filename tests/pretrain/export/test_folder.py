@@ -35,7 +35,7 @@ from shards.errors import UserError
 from tests.support.exported import SAMPLE, made, made_to_write
 
 PICTURES = sorted((SAMPLE / 'multi30k_emoji' / 'images').iterdir())[:4]
-NAME = "it's a model, v1.0"  # an apostrophe, spaces and a dot, in the card's Python too
+NAME = 'unix2'
 TEXTS = ['a red apple', 'Two dogs, ｆｕｌｌ width on the beach </s> de_DE', '', 'word ' * 200]
 STRANGER = """
 import sys
