@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from pretrain.engine.checkpoint import checkpoints, newest_valid, step_of
 from pretrain.records import EVENTS, METRICS, read_lines
+from tests.support.disks import mounted
 from tests.support.launch import Started, command, forked, prewarmed, run, steps, succeed
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -24,13 +23,8 @@ ONE_TASK = ['tasks=[mt]', 'data.workers=0', 'eval.tasks=[mt]']
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
-    if os.geteuid():
-        pytest.skip('a test of a full disk mounts one, which takes root')
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(disk)], check=True)
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    with mounted(tmp_path / 'disk', '4m') as disk:
+        yield disk
 
 
 def fill(disk: Path) -> Path:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pretrain.model.folder import BEST, CONFIG
 from pretrain.model.load import WEIGHTS, find_model, load_model
 from pretrain.records import EVENTS
 from shards.errors import UserError
+from tests.support.disks import mounted
 from tests.support.exported import made
 from tests.support.launch import BIN, run
 
@@ -66,13 +66,8 @@ def test_an_export_is_no_run(exported: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
-    if os.geteuid():
-        pytest.skip('a test of a full disk mounts one, which takes root')
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', str(disk)], check=True)
-    yield disk
-    subprocess.run(['umount', str(disk)], check=True)
+    with mounted(tmp_path / 'disk', '128k') as disk:
+        yield disk
 
 
 def test_what_cannot_be_written_is_one_line(source: Path, small_disk: Path, tmp_path: Path) -> None:
