@@ -13,6 +13,7 @@ import itertools
 import os
 import pickle
 import random
+import shlex
 import socket
 import subprocess
 import sys
@@ -66,6 +67,14 @@ def alone(**variables: str) -> list[str]:
     its environment, before it imports anything.
     """
     return [sys.executable, '-I', warm.__file__, fork_server(**variables), '0', '-']
+
+
+def python(folder: Path) -> str:
+    """A program in `folder` to be called as `python`: `alone`."""
+    program = folder / 'python'
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(alone())} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
 
 
 @cache

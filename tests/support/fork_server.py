@@ -16,6 +16,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -153,6 +154,7 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     os.chdir(request['folder'])
     os.environ.clear()
     os.environ.update(request['environment'])
+    tempfile.tempdir = None  # that of the server is another one
     if request['world']:
         os.environ.update(WORLD_SIZE=str(request['world']), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1')
     if not is_worker(request):
