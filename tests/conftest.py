@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.browser import browser  # noqa: F401 - a fixture
-from tests.support.distributed import SESSION
+from tests.support.distributed import SESSION, UNTRACKED, alone, fork_server
 
 ROOT = Path(__file__).parent
 # What takes longest begins first, that which mostly waits (Slurm's timers, time-outs) beside what computes.
@@ -49,6 +50,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     return Shares(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Workers are forked from one process that has imported the tests, for which each of them would take ten seconds of a processor. (Not
+    where there is a GPU: something may have asked for it, and no fork can use its driver then.)
+    """
+    if Path('/dev/nvidiactl').exists():
+        return
+    os.environ['PYTHONPATH'] = UNTRACKED
+    fork_server(*map(str, config.invocation_params.args))
+    for spec in specs:
+        if spec.popen and not spec.python:
+            spec.python = shlex.join(alone())
+
+
 # Every run draws the same examples: what fails did so before. `--hypothesis-profile search` draws others, and more of them. Neither has a
 # deadline: on a busy machine an example that writes a file takes any time.
 hypothesis.settings.register_profile('same', derandomize=True, deadline=None)
@@ -81,4 +96,4 @@ def pytest_collection_finish() -> None:
     """All that was imported stays: the collector need not look at it again and again. What is started does without trackers."""
     gc.collect()
     gc.freeze()
-    os.environ['PYTHONPATH'] = str(ROOT / 'support/untracked')
+    os.environ['PYTHONPATH'] = UNTRACKED

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import ROOT, alone, run
+from tests.support.distributed import alone
+from tests.support.launch import ROOT, run
 
 
 @pytest.mark.slow

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.distributed import alone
 from tests.support.launch import environment
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ TINY = [
 
 @pytest.mark.slow
 def test_command_prints_one_line() -> None:
-    command = [sys.executable, 'benchmarks/full_size_step.py', '--samples', '2', '--steps', '1', *TINY]
+    command = [*alone(), 'benchmarks/full_size_step.py', '--samples', '2', '--steps', '1', *TINY]
     done = subprocess.run(command, cwd=ROOT, env={**environment(), 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     line = json.loads(done.stdout.splitlines()[-1])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
-from tests.support.launch import ROOT, alone, run
+from tests.support.distributed import alone
+from tests.support.launch import ROOT, run
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ import pytest
 
 from pretrain.config import load_config
 from tests.docs.commands import DOCUMENTS, ROOT, blocks, joined
+from tests.support.distributed import alone
 
 
 class Shown(NamedTuple):
@@ -276,5 +277,5 @@ def test_the_counting_of_parameters_prints_what_the_page_says() -> None:
     counted = [command for command in shown() if command.line.startswith('python -c "')]
     assert len(counted) == 1
     program = shlex.split(counted[0].line)[2]
-    done = subprocess.run([sys.executable, '-c', program.strip()], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([*alone(), '-u', '-c', program.strip()], cwd=ROOT, capture_output=True, text=True, check=True)
     assert f'{int(done.stdout):,}' in (ROOT / 'docs/method.md').read_text(encoding='utf8')

@@ -21,11 +21,11 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.pretrain.data.small_shards import train_tokenizer
+from tests.support.distributed import alone
 from tests.support.launch import (
     ROOT,
     TINY,
     Started,
-    alone,
     command,
     deepspeed,
     forked,

@@ -13,6 +13,7 @@ import itertools
 import os
 import pickle
 import random
+import shlex
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 READY = b'ready\n'
+UNTRACKED = str(ROOT / 'tests/support/untracked')  # PYTHONPATH of what tests start
 SESSION = 'TESTS_SESSION'  # variable: the process that is there until all tests are
 WORKERS = 16  # more of pytest than anybody starts
 # Above those of slurm/pretrain.sh, below those that the system hands out to whoever connects somewhere: a launched rank takes its port
@@ -60,9 +62,26 @@ def run_distributed(function: Callable[..., Any], world: int, folder: Path, *arg
     return torch.load(result, weights_only=True)
 
 
+def alone(**variables: str) -> list[str]:
+    """In place of `python`, for a script: one process that has imported everything, with the environment of who starts it. `variables`: of
+    its environment, before it imports anything.
+    """
+    return [sys.executable, '-I', warm.__file__, fork_server(**variables), '0', '-']
+
+
+def python(folder: Path) -> str:
+    """A program in `folder` to be called as `python`: `alone`."""
+    program = folder / 'python'
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(alone())} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
 @cache
-def fork_server(**variables: str) -> str:
-    """The socket of the server with these variables in its environment. The first of the tests' processes that asks starts it, for all."""
+def fork_server(*collected: str, **variables: str) -> str:
+    """The socket of the server with these variables in its environment. The first of the tests' processes that asks starts it, for all.
+    `collected`: arguments of pytest, whose tests it then imports, too.
+    """
     session = int(os.environ.get(SESSION, os.getpid()))
     folder = Path(tempfile.gettempdir()) / f'ranks-{session}'
     folder.mkdir(exist_ok=True)
@@ -72,8 +91,10 @@ def fork_server(**variables: str) -> str:
         if not answers(place):
             place.unlink(missing_ok=True)  # of a process that was killed, in a session whose number came again
             environment = {**os.environ, 'DS_ACCELERATOR': 'cpu', 'OMP_NUM_THREADS': '1', **variables}
-            command = [sys.executable, '-m', 'tests.support.fork_server', str(place), str(session)]
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            command = [sys.executable, '-m', 'tests.support.fork_server', str(place), str(session), *collected]
+            pipes: dict[str, Any] = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE}
+            # A session of its own: Ctrl-C is passed on to what it has forked, and is not meant for the server.
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)
             _servers.append(process)
             assert process.stdout and process.stdout.readline() == READY
             process.stdout.close()

@@ -1,4 +1,5 @@
-"""The server behind `run_distributed` and `prewarmed`: forks ranks, and is to them what a launcher is."""
+"""The server behind `run_distributed` and `prewarmed`: forks ranks, and is to them what a launcher is. Workers of pytest are forked here,
+too."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import atexit
 import base64
 import gc
 import importlib
+import io
 import json
 import os
 import pickle
@@ -14,13 +16,16 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 
 from pretrain.engine.distributed import import_deepspeed
@@ -84,7 +89,7 @@ class Server:
 
     def accept(self) -> None:
         client, _ = self.listener.accept()
-        size, streams, _, _ = socket.recv_fds(client, 8, 2)
+        size, streams, _, _ = socket.recv_fds(client, 8, 3)
         if not size:  # somebody wanted to know whether this one is there
             return client.close()
         content = client.recv(int.from_bytes(size, 'little'), socket.MSG_WAITALL)
@@ -142,15 +147,18 @@ class Server:
 
 def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     """What a rank does; its exit code."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, stream in enumerate(streams, 1):
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
     for number in request.get('ignored', ()):
         signal.signal(number, signal.SIG_IGN)
     os.chdir(request['folder'])
     os.environ.clear()
-    world = {'WORLD_SIZE': str(request['world']), 'RANK': str(rank), 'LOCAL_RANK': str(rank), 'MASTER_ADDR': '127.0.0.1'}
-    os.environ.update(request['environment'], **(world if request['world'] else {}), DS_ACCELERATOR='cpu')
+    os.environ.update(request['environment'])
+    tempfile.tempdir = None  # that of the server is another one
+    if request['world']:
+        os.environ.update(WORLD_SIZE=str(request['world']), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1')
+    if not is_worker(request):
+        os.environ['DS_ACCELERATOR'] = 'cpu'
     try:
         return script(request['script']) if 'script' in request else call(rank, request['call'])
     except BaseException:
@@ -162,11 +170,21 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
         sys.stderr.flush()
 
 
+def is_worker(request: dict[str, Any]) -> bool:
+    """Whether execnet asks for a Python, as it does for each of pytest's workers: `python -u -c CODE`."""
+    return request.get('script', [])[:2] == ['-u', '-c']
+
+
 def script(words: list[str]) -> int:
-    """Run it as `python SCRIPT ARGUMENT …` does."""
-    sys.argv = words
+    """Run it as `python SCRIPT ARGUMENT …` or `python -u -c CODE` does."""
     try:
-        runpy.run_path(words[0], run_name='__main__')
+        if words[:2] == ['-u', '-c']:
+            sys.argv, main = ['-c'], ModuleType('__main__')  # not the server, which processes of multiprocessing would import
+            sys.modules['__main__'] = main
+            exec(words[2], vars(main))
+        else:
+            sys.argv = words
+            runpy.run_path(words[0], run_name='__main__')
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
@@ -186,12 +204,20 @@ def call(rank: int, pickled: str) -> int:
     return 0
 
 
+def collect(arguments: list[str]) -> None:
+    """Let pytest import all that these arguments of it ask for, as it does before it runs anything. What fails is told by its workers."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        pytest.main([*arguments, '--collect-only', '--quiet', '-n0', '-p', 'no:cacheprovider'])
+
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     gc.disable()
     import_deepspeed()  # as every rank does it, before it imports more of DeepSpeed
     for name in IMPORTED:
         importlib.import_module(name)
+    if sys.argv[3:]:
+        collect(sys.argv[3:])
     gc.enable()
     gc.collect()
     gc.freeze()  # a collector that looks at them would copy all of their pages in each rank

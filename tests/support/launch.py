@@ -46,13 +46,6 @@ def prewarmed(ranks: int, **variables: str) -> list[str]:
     return [sys.executable, '-I', warm.__file__, fork_server(**variables), str(ranks), free_port()]
 
 
-def alone(**variables: str) -> list[str]:
-    """In place of `python`, for a script: one process that has imported everything, with the environment of who starts it. `variables`: see
-    `prewarmed`.
-    """
-    return [sys.executable, '-I', warm.__file__, fork_server(**variables), '0', '-']
-
-
 def command(launcher: list[str], home: Path, out: Path, *settings: str, script: Path = ROOT / 'pretrain/run.py') -> list[str]:
     """The whole command for a tiny model on the shards and tokenizer of `home`."""
     files = ['--deepspeed', str(ROOT / 'ds_configs/zero2.json'), '--config', str(ROOT / 'configs/sample.yaml')]

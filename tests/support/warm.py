@@ -17,11 +17,11 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, sign
 
 
 def ask(place: str, request: dict[str, Any]) -> socket.socket:
-    """Send a request, with this process's stdout and stderr."""
+    """Send a request, with this process's stdin, stdout and stderr."""
     server = socket.socket(socket.AF_UNIX)
     server.connect(place)
     content = json.dumps(request).encode()
-    socket.send_fds(server, [len(content).to_bytes(8, 'little')], [1, 2])
+    socket.send_fds(server, [len(content).to_bytes(8, 'little')], [0, 1, 2])
     server.sendall(content)
     return server
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from pretrain.boards.scalars import of_metrics
 from pretrain.records import METRICS, read_lines
 from tests.support.distributed import free_port
 from tests.support.launch import BIN, SECONDS, Started, command, prewarmed, steps, succeed
+from tests.support.tracking import mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -72,9 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         while not running.alive():
             assert process.poll() is None and time.monotonic() < deadline, (folder / 'log').read_text()
             time.sleep(0.2)
-        MlflowClient(
-            tracking_uri=running.uri
-        ).search_experiments()  # its first answer takes longest; the end of a run waits a minute for one
+        mlflow_client(running.uri).search_experiments()  # its first answer takes longest; the end of a run waits a minute for one
         yield running
     finally:
         running.kill()
@@ -85,7 +83,7 @@ def test_a_run_that_was_started_twice_is_one_run_of_the_server(home: Path, serve
     settings = [*SETTINGS, f'log.mlflow={server.uri}']
     printed = [succeed(command(prewarmed(2, PYTHONPATH=''), home, out, *settings, f'steps={count}'), tmp_path) for count in (2, 4)]
     assert 'mlflow' not in ''.join(printed).lower()
-    client = MlflowClient(tracking_uri=server.uri)
+    client = mlflow_client(server.uri)
     experiment = client.get_experiment_by_name('ernie-unix2')
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
@@ -113,7 +111,7 @@ def test_a_server_that_dies_in_the_middle_does_not_stop_a_run(home: Path, server
     out = tmp_path / 'run'
     settings = [*SETTINGS, f'log.mlflow={server.uri}', 'steps=100000']
     started = Started(command(prewarmed(1, PYTHONPATH=''), home, out, *settings), tmp_path)
-    client = MlflowClient(tracking_uri=server.uri)
+    client = mlflow_client(server.uri)
 
     def there() -> bool:
         """Whether the server has a step."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pretrain.boards.scalars import of_evaluation, of_metrics
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
-from tests.support.distributed import free_port
-from tests.support.launch import BIN, ROOT, Started, alone, command, prewarmed, steps, succeed
+from tests.support.distributed import alone, free_port
+from tests.support.launch import BIN, ROOT, Started, command, prewarmed, steps, succeed
+from tests.support.tracking import mlflow_client
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 ATTEMPTS = {0: 1, 1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # step -> start of the run that made it
@@ -141,7 +141,7 @@ def test_wandb_would_send_what_is_kept(run: tuple[Path, str]) -> None:
 
 def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
-    client = MlflowClient(tracking_uri=str(run[0].parent / 'mlruns'))
+    client = mlflow_client(str(run[0].parent / 'mlruns'))
     experiment = client.get_experiment_by_name('ernie-unix2')
     assert experiment is not None
     (tracked,) = client.search_runs([experiment.experiment_id])
@@ -183,7 +183,7 @@ def test_ctrl_c_ends_them_with_the_run(home: Path, tmp_path: Path, monkeypatch: 
     started = Started(command(prewarmed(1, PYTHONPATH=''), home, out, *settings), tmp_path, WANDB_MODE='offline')
     started.wait_for(lambda: steps(out) >= 3)
     assert started.interrupt() == 130, started.log.read_text()
-    client = MlflowClient(tracking_uri=str(store))
+    client = mlflow_client(str(store))
     (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     last = steps(out)
     assert tracked.info.status == 'KILLED'
@@ -240,7 +240,7 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
             rows.append((row['step'], row['loss/mt'], row['attempt']))
     assert rows == [(1, 0.5, 1), (2, 0.25, 1), (2, 0.125, 2)]
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
-    client = MlflowClient(tracking_uri=str(store))
+    client = mlflow_client(str(store))
     (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     history = [client.get_metric_history(tracked.info.run_id, name) for name in ('loss/mt', 'attempt')]
     assert [(loss.step, loss.value, attempt.value) for loss, attempt in zip(*history, strict=True)] == rows

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch.distributed.flight_recorder.components.loader import read_dump
 
 from pretrain.engine.watchdog import EXIT_HUNG, Report, dump_flight, judge
-from tests.support.distributed import free_port
-from tests.support.launch import ROOT, alone, environment
+from tests.support.distributed import alone, free_port
+from tests.support.launch import ROOT, environment
 
 SCRIPT = """
 import os, time

@@ -16,6 +16,7 @@ from pretrain.export.card import CARD
 from pretrain.model.folder import CONFIG
 from pretrain.model.load import find_model
 from pretrain.records import EVALUATION, read_lines
+from tests.support.distributed import alone
 from tests.support.exported import SAMPLE
 from tests.support.launch import BIN, command, prewarmed, run, succeed
 
@@ -26,7 +27,7 @@ def test_a_run_its_card_and_the_cards_example(home: Path, tmp_path: Path) -> Non
     out, settings = tmp_path / 'run', ['steps=2', 'data.workers=0', 'eval.every=2']
     retrieval = f'eval.retrieval={{data: {SAMPLE / "multi30k_emoji"}, languages: [de, en]}}'
     succeed(command(prewarmed(1), home, out, *settings, retrieval), tmp_path)
-    exported = run([str(BIN / 'pretrain'), 'export', str(out), '--out', 'unix2'], tmp_path)
+    exported = run([*alone(), str(BIN / 'pretrain'), 'export', str(out), '--out', 'unix2'], tmp_path)
     assert exported.returncode == 0 and exported.stderr == '', exported.stderr
     card = (tmp_path / 'unix2' / CARD).read_text(encoding='utf8')
 

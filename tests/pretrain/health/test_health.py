@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.distributed import free_port
-from tests.support.launch import ROOT, alone
+from tests.support.distributed import alone, free_port
+from tests.support.launch import ROOT
 
 pytestmark = pytest.mark.slow
 
