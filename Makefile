@@ -1,6 +1,6 @@
 # `make demo` needs Python 3.11 to 3.13 and make, `make test` also g++ and Python's headers; everything else comes from requirements.lock into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast compiler bench-pretrain bench-smoke lint docs clean clean-demo
+.PHONY: help setup demo test test-fast compiler bench-pretrain bench-ablation bench-smoke lint docs clean clean-demo
 
 # The first of these that is 3.11 to 3.13 (what the lock covers); or name one: make setup PYTHON=/path/to/python3.12
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -23,6 +23,7 @@ help:
 	@echo 'make test    the whole test suite   ARGS="-k name -x" for pytest   WORKERS=0 one test after the other'
 	@echo 'make test-fast   the tests that are not marked slow; ARGS and WORKERS as above'
 	@echo 'make bench-pretrain   hours: three seeds, all benchmarks, docs/benchmarks.md'
+	@echo 'make bench-ablation   hours: three seeds with all tasks and without each of five, docs/benchmarks.md'
 	@echo 'make bench-smoke   minutes: the benchmarks at their smallest size, to see that they run; with the shards of make demo'
 	@echo 'make lint    ruff (rules and format) and mypy'
 	@echo 'make docs    these documents as a site, in build/docs'
@@ -56,6 +57,10 @@ CORPORA ?= ../shared/corpora
 EVALUATION ?= ../shared/evaluation
 bench-pretrain: $(STAMP)
 	$(BIN)/python benchmarks/results.py --raw '$(CORPORA)' --evaluation '$(EVALUATION)' $(ARGS)
+
+# As long: three seeds, each with all tasks and without each of the five that the paper leaves out.
+bench-ablation: $(STAMP)
+	$(BIN)/python benchmarks/ablation.py --raw '$(CORPORA)' --evaluation '$(EVALUATION)' $(ARGS)
 
 # Those that no test runs. Nothing is taken over from the time before.
 bench-smoke: $(STAMP)

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
+from benchmarks.evaluations import TUNED, Evaluations, read, seeds_arguments
 from benchmarks.text_floors import ngram_accuracy, one_caption, text_only
 from downstream.metrics.tokens import jieba_words, words
 from downstream.quickstart.steps import Step, Steps, clock
@@ -35,18 +36,6 @@ from shards.tables import table
 
 Key = tuple[str, str, str]  # benchmark, metric, language
 ZERO_SHOT = ('tatoeba', 'multi30k-translation', 'coco', 'coco-cn')
-# What the recipes of the paper leave open for data of a few hundred examples and a model of two million parameters.
-TUNED = {
-    'xvnli': ['optimizer.lr=5e-4', 'finetune.epochs=10', 'batch.global=32'],
-    'xgqa': ['optimizer.lr=5e-4', 'finetune.epochs=10', 'batch.global=32'],
-    'multi30k-retrieval': ['optimizer.lr=2e-4', 'finetune.epochs=20', 'batch.global=122', 'finetune.languages=[en, de, fr, cs]'],
-    'multi30k-translation': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
-    'coco': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
-    'coco-cn': ['optimizer.lr=5e-4', 'finetune.epochs=20', 'batch.global=32'],
-}
-# Whose pictures a set has that comes without its own.
-IMAGES = {'coco-cn': 'coco', 'xvnli': 'multi30k/images', 'xgqa': 'multi30k/images'}
-FOLDERS = {'multi30k-retrieval': 'multi30k', 'multi30k-translation': 'multi30k'}  # of the evaluation; others are named as their task
 
 
 @dataclass
@@ -71,9 +60,7 @@ class Row:
 def main() -> int:
     parser = arguments(__doc__, 'runs/results', 'multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, coco, coco-cn, tatoeba')
     parser.add_argument('--steps', type=int, default=4000, help='of pre-training; default: %(default)s')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
-    parser.add_argument('--tune', nargs='*', default=[], metavar='KEY=VALUE', help='settings of every fine-tuning')
-    parser.add_argument('--ranks', type=int, default=cores(), help='processes of a fine-tuning; default: %(default)s, one a core')
+    seeds_arguments(parser)
     options = parser.parse_args()
     check(options.raw, options.evaluation)
     record = Steps(options.out)
@@ -92,28 +79,12 @@ def main() -> int:
 
 def steps(seed: int, options: argparse.Namespace) -> list[Step]:
     """The commands of a seed."""
-    out, logs = options.out / f'seed-{seed}', options.out / 'logs'
-    run = out / 'run'
+    out = options.out / f'seed-{seed}'
+    run, of_run = out / 'run', Evaluations(out / 'run', options.evaluation, out, f'seed {seed}')
     found = [training(f'pre-training, seed {seed}', run, options.steps, seed, options.set, options.out)]
-
-    def images(task: str) -> list[str]:
-        return ['--images', str(options.evaluation / IMAGES[task])] if task in IMAGES else []
-
-    def evaluate(task: str, model: Path, name: str, place: Path) -> Step:
-        data = options.evaluation / name
-        command = ['downstream', task, 'evaluate', '--model', str(model), '--data', str(data), '--out', str(place), *images(task)]
-        return Step(f'{place.name}, seed {seed}', command, place / 'result.json', [data], log=logs / f'{place.name}-{seed}.txt')
-
-    found += [evaluate('multi30k-retrieval', run, name, out / f'zero-shot-{name}') for name in SETS]
-    found += [evaluate(task, run, FOLDERS.get(task, task), out / f'zero-shot-{task}') for task in ZERO_SHOT]
-    for task, settings in TUNED.items():
-        data, place = options.evaluation / FOLDERS.get(task, task), out / f'tuned-{task}'
-        command = ['downstream', task, 'finetune', '--model', str(run), '--data', str(data), '--out', str(place)]
-        command += ['--ranks', str(options.ranks), *images(task), *settings, *options.tune]
-        environment = {'OMP_NUM_THREADS': '1'}
-        log = logs / f'tuned-{task}-{seed}.txt'
-        found.append(Step(f'{place.name}, seed {seed}', command, place / 'result.json', [data], environment, log=log))
-    return found
+    found += [of_run.evaluate('multi30k-retrieval', name) for name in SETS]
+    found += [of_run.evaluate(task) for task in ZERO_SHOT]
+    return found + [of_run.finetune(task, options.ranks, options.tune) for task in TUNED]
 
 
 def collect(options: argparse.Namespace) -> dict[Key, Row]:
@@ -148,12 +119,6 @@ def collect(options: argparse.Namespace) -> dict[Key, Row]:
             value = next(iter(result['captioning']['tokens'].values()))['CIDEr']
             add((f'{task}, fine-tuned', 'CIDEr', language), value, one_caption(out / f'tuned-{task}', cut), 'one caption for all')
     return rows
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """A result."""
-    content: dict[str, Any] = json.loads((folder / 'result.json').read_text(encoding='utf8'))
-    return content
 
 
 def counted(rows: dict[Key, Row]) -> dict[str, Any]:

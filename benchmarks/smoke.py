@@ -39,15 +39,18 @@ def commands(demo: Path, out: Path) -> list[Commands]:
     left = ['--out', str(out / 'left'), '--steps', '1', '--left-out', 'mt', '--set', *TINY]
     kills = ['--kills', '2', '--phases', 'save: `latest` not replaced', 'training']  # the first leaves a checkpoint to resume from
     input_size = ['--text-gib', '0.002', '--wit-rows', '400']
-    # Tokenizer, shards and floors are made by the first of the two that runs.
+    # Tokenizer, shards and floors are made by the first of the three that runs.
     learning = ['--raw', raw, '--evaluation', evaluation, '--out', str(out / 'learned'), *pieces]
     learning += ['--contenders', 'open_clip', 'ours', '--minutes', '0.02', '--batch', '32', '--probe', '3', '--set', *TINY]
     tuned = ['--ranks', '1', '--tune', 'finetune.epochs=1', 'batch.global=8', 'batch.micro=8', 'data.workers=0']
     results = ['--out', str(out / 'learned'), *pieces, '--steps', '2', '--seeds', '0', *tuned, '--set', *TINY]
+    ablation = ['--left-out', 'cmcl', *results]  # whose settings stay
+    folders = [f'CORPORA={raw}', f'EVALUATION={evaluation}']
     return [
         {
             'learning': ['python', 'benchmarks/learning.py', *learning],
-            'results': ['make', 'bench-pretrain', f'CORPORA={raw}', f'EVALUATION={evaluation}', f'ARGS={shlex.join(results)}'],
+            'results': ['make', 'bench-pretrain', *folders, f'ARGS={shlex.join(results)}'],
+            'ablation': ['make', 'bench-ablation', *folders, f'ARGS={shlex.join(ablation)}'],
         },
         {'chaos': ['python', 'benchmarks/chaos.py', *files, *kills]},
         {'leave_one_out': ['python', 'benchmarks/leave_one_out.py', *files, *left]},

@@ -12,8 +12,11 @@ from benchmarks.ridge_floor import Floats, ngrams
 from downstream.accuracy import score
 from downstream.classification import Classification
 from downstream.data.tatoeba import read_tatoeba
+from downstream.metrics.bleu import sacre_bleu
 from downstream.metrics.captions import Tokens, cider
+from pretrain.evaluation.multi30k import read_split
 
+Metric = Callable[[Sequence[str], Sequence[Sequence[str]], Tokens], float]  # of hypotheses and their references
 RIDGE = 1.0  # texts are unit vectors
 
 
@@ -46,12 +49,18 @@ def text_only(kind: type[Classification], data: Path) -> dict[str, float]:
     return {language: max(figures['accuracy'], figures['majority']) for language, figures in scores.items()}
 
 
-def one_caption(folder: Path, cut: Callable[[Sequence[str]], list[str]]) -> float:
-    """CIDEr of the best single caption for all pictures, among those that the references have. cut: into words."""
+def one_caption(folder: Path, cut: Callable[[Sequence[str]], list[str]], metric: Metric = cider) -> float:
+    """CIDEr, or another metric, of the best single caption for all pictures, among those that the references have. cut: into words."""
     lines = [json.loads(line) for line in (folder / 'captions.jsonl').read_text(encoding='utf8').splitlines()]
     references = [line['references'] for line in lines]
     simple = Tokens('words', cut)
-    return max(cider([text] * len(lines), references, simple) for text in {text for own in references for text in own})
+    return max(metric([text] * len(lines), references, simple) for text in {text for own in references for text in own})
+
+
+def one_translation(data: Path, language: str) -> float:
+    """sacreBLEU (0 to 100) of the best single text for all pictures of Multi30k's test set, among its references in this language."""
+    references = read_split(data, languages=[language], translations=True, pictures=False).captions[language].texts
+    return max(float(sacre_bleu([text] * len(references), references, language)['score']) for text in set(references))
 
 
 def vectors(texts: Sequence[str]) -> Floats:

@@ -45,7 +45,7 @@ def score_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]
     """
     gts, res = _cut(hypotheses, references, tokens)
     found: dict[str, Any] = {
-        'BLEU-4': float(Bleu(4).compute_score(gts, res, verbose=0)[0][3]),
+        'BLEU-4': _bleu4(gts, res),
         'METEOR': None,
         'ROUGE-L': float(Rouge().compute_score(gts, res)[0]),
         'CIDEr': _cider(gts, res),
@@ -68,10 +68,19 @@ def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens
     return _cider(*_cut(hypotheses, references, tokens))
 
 
+def bleu4(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens: Tokens) -> float:
+    """BLEU-4 alone, as `score_captions` has it."""
+    return _bleu4(*_cut(hypotheses, references, tokens))
+
+
 def _cut(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens: Tokens) -> tuple[Texts, Texts]:
     cut = iter(tokens.cut([text for own in references for text in own]))
     gts = {place: [next(cut) for _ in own] for place, own in enumerate(references)}
     return gts, {place: [text] for place, text in enumerate(tokens.cut(hypotheses))}
+
+
+def _bleu4(gts: Texts, res: Texts) -> float:
+    return float(Bleu(4).compute_score(gts, res, verbose=0)[0][3])
 
 
 def _cider(gts: Texts, res: Texts) -> float:

@@ -55,7 +55,8 @@ def test_a_make_within_make_ends_with_what_it_ran(tmp_path: Path, monkeypatch: p
 def test_it_runs_every_benchmark_that_no_test_runs() -> None:
     """A new file of benchmarks/ is run by the smoke run or by a test of its own; what others import is none."""
     run = {word for group in smoke.commands(Path('demo'), Path('out')) for command in group.values() for word in command}
-    run |= {'benchmarks/results.py'} if 'bench-pretrain' in run else set()
+    targets = {'bench-pretrain': 'benchmarks/results.py', 'bench-ablation': 'benchmarks/ablation.py'}
+    run |= {program for target, program in targets.items() if target in run}
     tests = ''.join(path.read_text(encoding='utf8') for path in (ROOT / 'tests/benchmarks').glob('*.py') if path.name != 'test_smoke.py')
     for path in (ROOT / 'benchmarks').glob('*.py'):
         text = path.read_text(encoding='utf8')

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import text_floors
+from downstream.metrics.bleu import sacre_bleu
+from downstream.metrics.captions import bleu4, score_captions
 from downstream.metrics.tokens import words
 from downstream.xvnli import XVNLI
+from pretrain.evaluation.multi30k import read_split
+from tests.support.launch import ROOT
 from tests.support.toy_benchmarks import write_lines, xvnli_row
 
 
@@ -20,6 +24,25 @@ def test_the_floor_of_captions_is_the_best_single_one(tmp_path: Path) -> None:
     references = [line['references'] for line in lines]
     scores = {text: text_floors.cider([text] * 3, references, tokens) for text in ('a red ball', 'a round red ball', 'the green tree')}
     assert text_floors.one_caption(tmp_path, words) == pytest.approx(max(scores.values())) == scores['a red ball'] > 0
+
+
+def test_the_floor_by_bleu_is_another_caption(tmp_path: Path) -> None:
+    """CIDEr prefers what few references have; BLEU-4 wants four words in a row."""
+    lines = [{'references': ['a']}, {'references': ['a']}, {'references': ['the green tree over there']}]
+    (tmp_path / 'captions.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    tokens, references = text_floors.Tokens('words', words), [line['references'] for line in lines]
+    best = text_floors.one_caption(tmp_path, words, bleu4)
+    assert best == pytest.approx(bleu4(['the green tree over there'] * 3, references, tokens)) and best > 0.1
+    assert bleu4(['a'] * 3, references, tokens) < 0.01
+    scored = score_captions(['the green tree over there'] * 3, references, tokens, spice=False)
+    assert scored['BLEU-4'] == best, 'as the results have it'
+
+
+def test_the_floor_of_translation_is_the_best_single_text() -> None:
+    data = ROOT / 'sample/evaluation/multi30k_seen'
+    texts = read_split(data, languages=['de'], pictures=False).captions['de'].texts
+    scores = [sacre_bleu([text] * len(texts), texts, 'de')['score'] for text in texts]
+    assert text_floors.one_translation(data, 'de') == max(scores) > min(scores)
 
 
 def test_the_floor_of_tatoeba_finds_shared_words(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ OURS = (
     Row('python benchmarks/learning.py', 'benchmarks/smoke.py: python benchmarks/learning.py'),
     Row('make bench-smoke', '.ci/run: make bench-smoke'),
     Row('make bench-pretrain', 'benchmarks/smoke.py: make bench-pretrain'),
+    Row('make bench-ablation', 'benchmarks/smoke.py: make bench-ablation'),
     Row('python benchmarks/full_size_step.py', 'tests/benchmarks/test_full_size_step.py: benchmarks/full_size_step.py'),
     Row('python benchmarks/leave_one_out.py', 'benchmarks/smoke.py: python benchmarks/leave_one_out.py'),
     Row('python benchmarks/bf16_band.py', 'benchmarks/smoke.py: python benchmarks/bf16_band.py'),
