@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import smoke
-from benchmarks.results import IMAGES
+from benchmarks.evaluations import IMAGES
 from benchmarks.stand_ins import write_evaluation
 from downstream.classification import Classification
 from downstream.data.labelled import Pictures
