@@ -55,7 +55,7 @@ def test_the_peer_trains_for_the_time_and_is_ranked(options: argparse.Namespace,
 
 
 def test_ours_take_the_steps_that_fit_the_time(options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands, and what is read of the run that measures a step: 128 samples (2 tasks of 64) at 64 a second are 2 s."""
+    """The commands, and what is read of the run that measures a step: 128 samples (2 tasks of 64) at 64 a second are 2 s, later 2.2 s."""
     commands: list[list[str]] = []
 
     def run(self: Steps, steps: list[Step]) -> None:
@@ -69,9 +69,9 @@ def test_ours_take_the_steps_that_fit_the_time(options: argparse.Namespace, monk
     monkeypatch.setattr(Steps, 'run', run)
     asked = argparse.Namespace(**{**vars(options), 'minutes': 1.0, 'set': ['batch={global: 64, micro: 8, tasks: {}}']})
     told = learning.contend(Steps(options.out), 'mural', asked)
-    assert told['steps'] == 30 and told['samples'] == 30 * 128
+    assert told['steps'] == 27 and told['samples'] == 27 * 128
     probe, train, *evaluations = commands
-    assert 'steps=3' in probe and 'steps=30' in train and 'tasks=[cmcl, clcl]' in train
+    assert 'steps=3' in probe and 'steps=27' in train and 'tasks=[cmcl, clcl]' in train
     assert [command[1:3] for command in evaluations] == [['multi30k-retrieval', 'evaluate']] * len(learning.SETS)
     settings = train[train.index('--config') + 2 :]
-    assert load_config(ROOT / 'configs/bench.yaml', settings).steps == 30
+    assert load_config(ROOT / 'configs/bench.yaml', settings).steps == 27
