@@ -1,31 +1,20 @@
-"""What a benchmark is to a fine-tuning: its recipe, its training examples, and how a model is judged on its development set."""
+"""What a benchmark is to a fine-tuning: its recipe, its training examples, how a model is judged on its development set."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from downstream.recipes import Recipe
 from pretrain.config import Config, FineTune, Task
 from pretrain.data.batch import Example
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
 from pretrain.workload import Evaluation
 from shards.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What differs between benchmarks (paper, section 4.1 and appendix; docs/downstream.md has the decisions where it is silent)."""
-
-    batch: int  # samples an update
-    epochs: float
-    warmup: int | None  # updates; none: 10 % of them
-    tokens: int  # longest text
-    spike: float = 2.0  # `recovery.spike`: what counts as a jump of the loss, in nats
 
 
 class Benchmark(ABC):
@@ -35,7 +24,6 @@ class Benchmark(ABC):
     task: ClassVar[Task]
     recipe: ClassVar[Recipe]
     score: ClassVar[str]  # what `evaluate` tells of a language, a share: BLEU, CIDEr …
-    languages: ClassVar[tuple[str, ...]] = ('en',)  # `finetune.languages`, unless it is given
     classes: tuple[str, ...] = ()  # of a head on [MM_CLS]; empty: the benchmark needs none
 
     def __init__(self, options: FineTune) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from downstream import multi30k_retrieval
-from downstream.benchmark import Benchmark, Recipe
+from downstream.benchmark import Benchmark
 from downstream.data.captioned import CaptionRows, hashes, open_split
 from downstream.pictures import training_picture
+from downstream.recipes import RECIPES
 from pretrain.config import Config, FineTune
 from pretrain.data.batch import Example
 from pretrain.data.rng import hash63
@@ -32,7 +33,7 @@ class Retrieval(Benchmark):
 
     name = 'multi30k-retrieval'
     task = 'cmcl'
-    recipe = Recipe(batch=4096, epochs=10, warmup=50, tokens=64)
+    recipe = RECIPES[name]
     score = 'mean recall'
 
     def __init__(self, options: FineTune) -> None:

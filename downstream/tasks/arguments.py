@@ -68,10 +68,9 @@ def finetuned(
 
 
 def _recipe(benchmark: str) -> str:
-    from downstream.finetune import BENCHMARKS
     from downstream.recipes import recipe_help
 
-    return recipe_help(BENCHMARKS[benchmark])
+    return recipe_help(benchmark)
 
 
 def _finetune(options: argparse.Namespace) -> int:
