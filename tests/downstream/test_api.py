@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -120,8 +121,13 @@ def test_mistakes(model: Model, tmp_path: Path) -> None:
         model.embed_images([tmp_path / 'a.jpg'])
     with pytest.raises(UserError, match=r'gone\.jpg cannot be read'):
         model.caption([str(tmp_path / 'gone.jpg')], 'de')
-    with pytest.raises(UserError, match='10 bytes given as a picture cannot be decoded'):
-        model.embed_images([b'no picture'])
+    good = (ROOT / PICTURES[0]).read_bytes()
+    undecodable = Image.open(io.BytesIO(good[: len(good) // 2]))
+    for bad, what in ((b'no picture', '10 bytes'), (undecodable, f'a PIL image of {undecodable.width}x{undecodable.height}')):
+        for call in (model.embed_images, lambda pictures: model.caption(pictures, 'de')):
+            with pytest.raises(UserError, match=f'picture 2: {what} given as a picture cannot be decoded') as raised:
+                call([good, PICTURES[0], bad])
+            assert ' at 0x' not in str(raised.value)
     with pytest.raises(UserError, match='klingon'):
         model.caption(PICTURES, 'klingon')
     with pytest.raises(UserError, match='1 pictures for 6 texts'):
