@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ TEXTS = ['a red apple', 'two dogs', 'a house', 'a red apple', 'the sea', 'x']
 @pytest.fixture(scope='module')
 def model(writer: Path) -> Model:
     return load(writer)
+
+
+def test_it_is_shown_in_one_line(model: Model) -> None:
+    """In a notebook, where the layers of a network would fill the screen."""
+    assert '\n' not in repr(model) and str(model.found.where) in repr(model)
+    found = replace(model.found, where=Path('runs/export'), step=1640, languages=tuple('jihgfedcba'))
+    size = f'{sum(parameter.numel() for parameter in model.loaded.model.parameters()):,} parameters'
+    assert repr(replace(model, found=found)) == f'Model(runs/export, step 1,640, {size}, 10 languages (a b c d e f g h …))'
+    codes = f'{len(model.loaded.tokenizer.languages)} language codes'
+    assert repr(replace(model, found=replace(found, step=None, languages=()))) == f'Model(runs/export, {size}, {codes})'
 
 
 def test_embeddings(model: Model) -> None:
