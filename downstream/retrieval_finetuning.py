@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from pretrain.data.sequences import Sequences, text_id
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.curve import rank_split
-from pretrain.evaluation.multi30k import read_split
+from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.workload import Evaluation
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
@@ -35,6 +34,7 @@ class Retrieval(Benchmark):
     task = 'cmcl'
     recipe = RECIPES[name]
     score = 'mean recall'
+    dev: Split
 
     def __init__(self, options: FineTune) -> None:
         super().__init__(options)
@@ -68,11 +68,6 @@ class Retrieval(Benchmark):
 
     def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
         return open_split(self.dev, config, tokenizer, rank, world)
-
-    def with_few(self, count: int) -> Self:
-        few = copy(self)
-        few.dev = self.dev.first(count)
-        return few
 
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         split = read_split(self.data, TEST, languages, self.images)
