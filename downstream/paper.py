@@ -1,4 +1,4 @@
-"""The paper's figures of its Tables 1, 2, 7 and 8, in percent, as far as its source still shows them; they stand beside ours.
+"""The paper's figures of its Tables 1, 2, 7 and 8, in percent, as far as its source still shows them; ours are printed alike beside them.
 
 `paper_tables.json` has them by table and system; `paper` and `ours_paper` are ERNIE-UniX2.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name('paper_tables.json')
 PAPER = 'paper'
+PAPER_LANGUAGES = ('en', 'de', 'fr', 'cs')  # Multi30k's own, which the literature averages over
 
 
 @cache
@@ -25,3 +26,8 @@ def by_language(rows: dict[str, Any]) -> dict[str, dict[str, float]]:
     """{system: {language: figure}} of a table whose `langs` name the columns."""
     systems = {name: figures for name, figures in rows.items() if name not in ('langs', 'note')}
     return {name: dict(zip(rows['langs'], figures, strict=True)) for name, figures in systems.items()}
+
+
+def percent(value: float | None) -> str:
+    """A share as the literature prints recalls: in percent with one decimal."""
+    return '-' if value is None else f'{100 * value:.1f}'

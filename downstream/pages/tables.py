@@ -10,8 +10,7 @@ from typing import Any
 from downstream import retrieval
 from downstream.pages import figures
 from downstream.pages.collect import FINE_TUNED_ON, Result
-from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import PAPER_LANGUAGES
+from downstream.paper import PAPER, PAPER_LANGUAGES, by_language, paper_tables
 
 NAMES = {PAPER: 'ERNIE-UniX2 (paper)', 'ours_paper': 'ERNIE-UniX2 (paper)'}
 Slot = str  # what a column's results have in common: the benchmark, and for retrieval how the model was tuned
