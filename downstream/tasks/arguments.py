@@ -74,7 +74,7 @@ def _recipe(benchmark: str) -> str:
 
 
 def _finetune(options: argparse.Namespace) -> int:
-    from downstream.finetune import finetune
+    from downstream.finetune_command import finetune
 
     out = out_folder(options, f'{options.data.resolve().name}-finetuned')
     return finetune(

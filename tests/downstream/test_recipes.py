@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from downstream.cli import run
-from downstream.finetune import BENCHMARKS
+from downstream.finetune_command import BENCHMARKS
 from downstream.finetuning import BaseWeights
 from downstream.recipes import RECIPES, compose, recipe_help
 from downstream.xvnli import XVNLI
