@@ -26,10 +26,11 @@ from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, trai
 from benchmarks.directions import ALL, COLUMNS, LEFT_OUT, NAMES, Figures, counted, directions
 from benchmarks.evaluations import FOLDERS, Evaluations, read, seeds_arguments
 from benchmarks.text_floors import one_caption, one_translation
+from downstream.files import write_json, write_text
 from downstream.metrics.captions import bleu4, cider
 from downstream.metrics.tokens import words
+from downstream.paper import PAPER_LANGUAGES
 from downstream.quickstart.steps import Step, Steps, clock
-from downstream.report import PAPER_LANGUAGES, write_json, write_text
 from pretrain.config import TASKS
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import continues, run_command

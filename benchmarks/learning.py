@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
+from downstream.files import write_json
+from downstream.paper import percent
 from downstream.quickstart.steps import Step, Steps
-from downstream.report import percent, write_json
 from pretrain.config import load_config
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import text_to_image

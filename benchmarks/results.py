@@ -26,9 +26,10 @@ import numpy as np
 from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
 from benchmarks.evaluations import TUNED, Evaluations, read, seeds_arguments
 from benchmarks.text_floors import ngram_accuracy, one_caption, text_only
+from downstream.files import write_text
 from downstream.metrics.tokens import jieba_words, words
+from downstream.paper import percent
 from downstream.quickstart.steps import Step, Steps, clock
-from downstream.report import percent, write_text
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
 from shards.errors import continues, run_command

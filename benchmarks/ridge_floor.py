@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from downstream.report import PAPER_LANGUAGES, write_json
+from downstream.files import write_json
+from downstream.paper import PAPER_LANGUAGES
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, text_to_image
 from shards.arguments import Parser

@@ -70,7 +70,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, except those that are None or False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) or action.required else super()._get_help_string(action)
+        hidden = action.required or action.default is None or action.default is False or action.default == []  # but not 0
+        return action.help if hidden else super()._get_help_string(action)
 
 
 def _add_build(sub: Parser) -> None:
@@ -107,13 +108,20 @@ def _add_build(sub: Parser) -> None:
     group = sub.add_argument_group('settings (kept in the manifest; in brackets the corpora that they concern)')
     for item in fields(Settings):
         corpora = [corpus for corpus, kind in KINDS.items() if kind in item.metadata['kinds']]
-        default = f' (default: {item.default})' if item.default not in ('', False) else ''
+        default = '' if item.type == 'bool' else f' (default: {_shown(item.default)})'
         text = f'{item.metadata["help"]} [{" ".join(corpora) if len(corpora) < len(KINDS) else "all"}]{default}'
         if item.type == 'bool':
             group.add_argument(flag(item), action='store_true', default=argparse.SUPPRESS, help=text)
         else:
             kind = type(item.default)
             group.add_argument(flag(item), type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+
+
+def _shown(default: Any) -> str:
+    """A default as `--help` shows it."""
+    if isinstance(default, float):
+        return f'{default:g}'
+    return str(default) or 'none'
 
 
 def _add_scratch(sub: Parser) -> None:

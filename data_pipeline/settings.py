@@ -71,7 +71,7 @@ class Settings:
         6, ('pictures',), 'bits of 64 in which the perceptual hashes of a picture and of one of --decontaminate may differ', 0, 32
     )
     quality: int = _setting(90, ('pictures',), 'JPEG quality of shrunk and converted pictures', 1, 100)
-    resizer: str = _setting('opencv', ('pictures',), 'what shrinks ordinary JPEGs: opencv, or pillow, as older versions did')
+    resizer: str = _setting('opencv', ('pictures',), 'what shrinks ordinary JPEGs: opencv, or pillow')
     without: str = _setting('', _ALL, f'rules that are not applied, separated by commas: {" ".join(RULES)}')
 
     def __post_init__(self) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from downstream import ranks
 from downstream.classification import Classification, class_scores, credit, in_batches, rows_batch, sha256
 from downstream.data.labelled import Labelled, Pictures, pictures_folder
-from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import percent, write_json, write_text
+from downstream.files import write_json, write_text
+from downstream.paper import PAPER, by_language, paper_tables, percent
 from downstream.result import describe
 from pretrain.model.load import Loaded, load_model
 from shards.errors import UserError

@@ -23,6 +23,7 @@ from shards.errors import UserError
 from shards.languages import canonical
 
 Floats = NDArray[np.float32]
+_SHOWN = 8  # languages in one line
 
 
 def load(folder: str | Path) -> Model:
@@ -37,7 +38,7 @@ def opened(found: Found) -> Model:
     """As `load`, of a model that was found already. Raises UserError for damaged weights."""
     loaded = load_found(found)
     loaded.model.to(ranks.join())
-    return Model(loaded)
+    return Model(loaded, found)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Model:
     """
 
     loaded: Loaded
+    found: Found  # where it is from
+
+    def __repr__(self) -> str:
+        """In one line: where it is from, its steps, its size, and the languages that it was trained on, as far as the folder says them."""
+        config, step = self.found.config, self.found.step
+        parameters = sum(parameter.numel() for parameter in self.loaded.model.parameters())
+        trained = sorted(self.found.languages if config.finetune is None else config.finetune.languages)
+        languages = f'{len(self.loaded.tokenizer.languages)} language codes'
+        if trained:
+            languages = f'{len(trained)} languages ({" ".join(trained[:_SHOWN])}{" …" if len(trained) > _SHOWN else ""})'
+        parts = [str(self.found.where), *([] if step is None else [f'step {step:,}']), f'{parameters:,} parameters', languages]
+        return f'Model({", ".join(parts)})'
 
     def embed_images(self, pictures: Sequence[Picture]) -> Floats:
         """(N, D) unit vectors."""

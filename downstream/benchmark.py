@@ -1,31 +1,23 @@
-"""What a benchmark is to a fine-tuning: its recipe, its training examples, and how a model is judged on its development set."""
+"""What a benchmark is to a fine-tuning: its recipe, its training examples, how a model is judged on its development set."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from downstream.data.labelled import Labelled
+from downstream.recipes import Recipe
 from pretrain.config import Config, FineTune, Task
 from pretrain.data.batch import Example
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
+from pretrain.evaluation.multi30k import Split
 from pretrain.workload import Evaluation
 from shards.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What differs between benchmarks (paper, section 4.1 and appendix; docs/downstream.md has the decisions where it is silent)."""
-
-    batch: int  # samples an update
-    epochs: float
-    warmup: int | None  # updates; none: 10 % of them
-    tokens: int  # longest text
-    spike: float = 2.0  # `recovery.spike`: what counts as a jump of the loss, in nats
 
 
 class Benchmark(ABC):
@@ -35,7 +27,7 @@ class Benchmark(ABC):
     task: ClassVar[Task]
     recipe: ClassVar[Recipe]
     score: ClassVar[str]  # what `evaluate` tells of a language, a share: BLEU, CIDEr …
-    languages: ClassVar[tuple[str, ...]] = ('en',)  # `finetune.languages`, unless it is given
+    dev: Labelled | Split  # the development set
     classes: tuple[str, ...] = ()  # of a head on [MM_CLS]; empty: the benchmark needs none
 
     def __init__(self, options: FineTune) -> None:
@@ -67,9 +59,11 @@ class Benchmark(ABC):
         Raises UserError for a language that the model has no code for, and a picture that cannot be read or decoded.
         """
 
-    @abstractmethod
     def with_few(self, count: int) -> Self:
         """The same with so many rows, or pictures with what is about them, of the development set: what a dry run evaluates."""
+        few = copy(self)
+        few.dev = self.dev.first(count)
+        return few
 
     @abstractmethod
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from downstream import captioning, coco
-from downstream.benchmark import Recipe
 from downstream.data.captioned import CaptionRows
 from downstream.generate import Example
 from downstream.metrics.captions import cider
+from downstream.recipes import RECIPES
 from downstream.writing import Writing
 from pretrain.config import FineTune
 from pretrain.evaluation.multi30k import Split
@@ -21,7 +21,6 @@ class Captioning(Writing):
     """Every caption of a training picture is an example."""
 
     task = 'captioning'
-    recipe = Recipe(batch=256, epochs=20, warmup=None, tokens=64)
     score = 'CIDEr'
     decoding = captioning.DECODING
     kind: ClassVar[coco.Benchmark]
@@ -57,10 +56,10 @@ class Captioning(Writing):
 class COCO(Captioning):
     """MSCOCO in Karpathy's split: English; trained on train and restval."""
 
-    name, kind = 'coco', coco.COCO
+    name, kind, recipe = 'coco', coco.COCO, RECIPES['coco']
 
 
 class COCOCN(Captioning):
     """COCO-CN: Chinese."""
 
-    name, kind, languages = 'coco-cn', coco.COCO_CN, ('zh',)
+    name, kind, recipe = 'coco-cn', coco.COCO_CN, RECIPES['coco-cn']

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from downstream.files import write_text
 from downstream.generate import Example, generate
 from downstream.metrics.captions import METRICS, Tokens, score_captions
-from downstream.report import write_text
 from pretrain.evaluation.multi30k import Split
 from pretrain.generation import Decoding
 from pretrain.model.load import Loaded

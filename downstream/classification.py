@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ class Classification(Benchmark):
 
     paper: ClassVar[str]  # its name in the paper's tables
     score = 'accuracy'
+    dev: Labelled
 
     def __init__(self, options: FineTune) -> None:
         if options.languages != ['en']:
@@ -102,11 +102,6 @@ class Classification(Benchmark):
         for part in in_batches(len(self.dev))[rank::world]:
             rows_batch(config, tokenizer, self.task, self.dev, self.pictures, part)
         return f'{len(self.dev):,} rows'
-
-    def with_few(self, count: int) -> Self:
-        few = copy(self)
-        few.dev = self.dev.first(count)
-        return few
 
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         tests = self.read_tests(self.data, self.classes, languages)

@@ -15,10 +15,10 @@ from downstream.captioning import DECODING, captions_table, references_of, save_
 from downstream.data.coco import read_coco
 from downstream.data.coco_cn import read_coco_cn
 from downstream.embed import Embeddings, embed_split
+from downstream.files import write_json
 from downstream.metrics.captions import Tokens, english_tokens
 from downstream.metrics.tokens import characters, jieba_words
 from downstream.paper import PAPER, paper_tables
-from downstream.report import write_json
 from downstream.result import describe
 from pretrain.evaluation.multi30k import Captions, Split
 from pretrain.model.load import load_model

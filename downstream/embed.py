@@ -36,7 +36,7 @@ def embed_split(loaded: Loaded, split: Split) -> Embeddings:
     with torch.inference_mode(), ranks.progress_bar(total, f'embedding {split.root.name}', 'input') as progress:
         # Equal inputs are embedded once: in another batch they could differ in the last bit, and ties would not be ties.
         keys = [hashlib.sha256(split.picture(row)).digest() for row in range(len(split.names))]
-        images = _distinct(keys, lambda rows: _embed_pictures(loaded, [split.paths[row] for row in rows]), PICTURES_A_CALL, progress.update)
+        images = _distinct(keys, lambda rows: _embed_pictures(loaded, split.paths, rows), PICTURES_A_CALL, progress.update)
         texts = {}
         for language, captions in split.captions.items():
             texts[language] = embed_distinct_texts(loaded, captions.texts, language, progress.update)
@@ -59,7 +59,7 @@ def embed_distinct_texts(
 def embed_distinct_pictures(loaded: Loaded, pictures: Sequence[Picture]) -> NDArray[np.float32]:
     """(N, D) of pictures in any form."""
     keys = [picture if isinstance(picture, bytes | str | Path) else number for number, picture in enumerate(pictures)]
-    return _distinct(keys, lambda rows: _embed_pictures(loaded, [pictures[row] for row in rows]), PICTURES_A_CALL, lambda done: None)
+    return _distinct(keys, lambda rows: _embed_pictures(loaded, pictures, rows), PICTURES_A_CALL, lambda done: None)
 
 
 def check_finite(array: NDArray[np.float32], what: str) -> None:
@@ -68,8 +68,8 @@ def check_finite(array: NDArray[np.float32], what: str) -> None:
         raise UserError(f'embeddings of {what} are not finite: the model has diverged; take an earlier checkpoint')
 
 
-def _embed_pictures(loaded: Loaded, pictures: Sequence[Picture]) -> torch.Tensor:
-    return loaded.model.image_features(picture_batch(loaded, pictures))
+def _embed_pictures(loaded: Loaded, pictures: Sequence[Picture], rows: list[int]) -> torch.Tensor:
+    return loaded.model.image_features(picture_batch(loaded, [pictures[row] for row in rows], rows))
 
 
 def _distinct(

@@ -55,9 +55,11 @@ class Batches:
         loaded, examples, inputs = self.loaded, [self.examples[place] for place in batch], [self._inputs[place] for place in batch]
         texts = Texts(torch.from_numpy(np.concatenate(inputs)).to(loaded.device), torch.tensor([len(row) for row in inputs]))
         pictures = [(row, example.picture) for row, example in enumerate(examples) if example.picture is not None]
-        images = picture_batch(loaded, [picture for _, picture in pictures]) if pictures else None
-        rows = torch.tensor([row for row, _ in pictures])
-        written = write(loaded.model, loaded.tokenizer, texts, [example.target for example in examples], images, rows, decoding)
+        rows = [row for row, _ in pictures]
+        images = picture_batch(loaded, [picture for _, picture in pictures], [batch[row] for row in rows]) if pictures else None
+        written = write(
+            loaded.model, loaded.tokenizer, texts, [example.target for example in examples], images, torch.tensor(rows), decoding
+        )
         return dict(zip(batch, written, strict=True))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from downstream import ranks, retrieval
 from downstream.embed import Embeddings, embed_split
-from downstream.report import PAPER_LANGUAGES, write_json
+from downstream.files import write_json
+from downstream.paper import PAPER_LANGUAGES
 from downstream.result import describe
 from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.model.load import load_model

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from downstream import ranks
+from downstream.files import write_json, write_text
 from downstream.generate import Example, generate
 from downstream.metrics.bleu import LITERATURE, literature_bleu, moses, sacre_bleu
 from downstream.paper import PAPER, paper_tables
-from downstream.report import write_json, write_text
 from downstream.result import describe
 from pretrain.evaluation.lines import text_lines
 from pretrain.evaluation.multi30k import SOURCE, Split, read_split

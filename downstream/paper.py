@@ -1,4 +1,4 @@
-"""The paper's figures of its Tables 1, 2, 3, 7 and 8, in percent, as far as its source still shows them; they stand beside ours.
+"""The paper's figures of its Tables 1, 2, 3, 7 and 8, in percent, as far as its source still shows them, and how ours are printed.
 
 `paper_tables.json` has them by table and system; `paper` and `ours_paper` are ERNIE-UniX2, which Table 3 has without one task each.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name('paper_tables.json')
 PAPER = 'paper'
+PAPER_LANGUAGES = ('en', 'de', 'fr', 'cs')  # Multi30k's own, which the literature averages over
 
 
 @cache
@@ -31,3 +32,8 @@ def ablation() -> dict[str, dict[str, float]]:
     """{`all` or the task left out: {column: figure}} of Table 3."""
     rows = paper_tables()['table3']
     return {name: dict(zip(rows['columns'], figures, strict=True)) for name, figures in rows.items() if name != 'columns'}
+
+
+def percent(value: float | None) -> str:
+    """A share as the literature prints recalls: in percent with one decimal."""
+    return '-' if value is None else f'{100 * value:.1f}'

@@ -15,10 +15,18 @@ from pretrain.model.load import Loaded
 from shards.errors import UserError
 
 
-def picture_batch(loaded: Loaded, pictures: Sequence[Picture]) -> Tensor:
-    """uint8 (N, 3, H, W) on the model's device. Raises UserError for a file that cannot be read or is no picture."""
-    size = loaded.config.model.visual.image_size
-    return torch.stack([read_picture(picture, size) for picture in pictures]).to(loaded.device)
+def picture_batch(loaded: Loaded, pictures: Sequence[Picture], places: Sequence[int]) -> Tensor:
+    """uint8 (N, 3, H, W) on the model's device. `places` are those of the pictures in the caller's list.
+
+    Raises UserError for what cannot be read or is no picture, which names the file, or where there is none the place.
+    """
+    size, found = loaded.config.model.visual.image_size, []
+    for place, picture in zip(places, pictures, strict=True):
+        try:
+            found.append(read_picture(picture, size))
+        except UserError as error:
+            raise error if isinstance(picture, str | Path) else UserError(f'picture {place}: {error}') from None
+    return torch.stack(found).to(loaded.device)
 
 
 def training_picture(raw: bytes, path: Path, config: Config, generator: np.random.Generator) -> Tensor:

@@ -1,18 +1,45 @@
-"""From a base model, a benchmark and a few settings to the configuration of a fine-tuning."""
+"""Recipes of fine-tuning, and from one, a base model and a few settings to a configuration. No import of torch: `--help` shows them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from downstream.benchmark import Benchmark
 from pretrain.config import Config, override, validated
 from pretrain.config.help import described, fields
-from pretrain.model.load import Found
 from shards.errors import UserError
 
+if TYPE_CHECKING:
+    from downstream.benchmark import Benchmark
+    from pretrain.model.load import Found
+
 LR = 5e-5  # everywhere (paper, section 4.1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between benchmarks (paper, section 4.1 and appendix; docs/downstream.md has the decisions where it is silent)."""
+
+    batch: int  # samples an update
+    epochs: float
+    warmup: int | None  # updates; none: 10 % of them
+    tokens: int  # longest text
+    spike: float = 2.0  # `recovery.spike`: what counts as a jump of the loss, in nats
+    languages: tuple[str, ...] = ('en',)  # `finetune.languages`, unless it is given
+
+
+_WRITING = Recipe(batch=256, epochs=20, warmup=None, tokens=64)
+RECIPES = {
+    'multi30k-retrieval': Recipe(batch=4096, epochs=10, warmup=50, tokens=64),
+    'multi30k-translation': replace(_WRITING, languages=('de',)),
+    'coco': _WRITING,
+    'coco-cn': replace(_WRITING, languages=('zh',)),
+    'xvnli': Recipe(batch=1024, epochs=10, warmup=2000, tokens=80),
+    # Binary cross-entropy summed over 1,842 answers begins at 1,300 nats, and jumps by more than two.
+    'xgqa': Recipe(batch=1024, epochs=5, warmup=2000, tokens=40, spike=20.0),
+}
 
 
 def compose(
@@ -35,7 +62,7 @@ def compose(
         'recovery': {'spike': recipe.spike},
         'finetune': {'benchmark': kind.name, 'model': str(model), 'data': str(data), 'epochs': recipe.epochs},
     }
-    raw['finetune']['languages'] = list(kind.languages)
+    raw['finetune']['languages'] = list(recipe.languages)
     raw['data'] |= {'tokenizer': str(base.tokenizer), 'caption_tokens': min(recipe.tokens, base.config.model.max_positions)}
     raw['finetune']['images'] = None if images is None else str(images)
     override(raw, settings)
@@ -54,9 +81,9 @@ def compose(
     return validated(raw), benchmark
 
 
-def recipe_help(kind: type[Benchmark]) -> str:
+def recipe_help(benchmark: str) -> str:
     """What a fine-tuning sets, as `--help` lists it."""
-    recipe = kind.recipe
+    recipe = RECIPES[benchmark]
     tenth = 'a tenth of steps'
     known = dict(fields())
     values: dict[str, object] = {
@@ -70,10 +97,10 @@ def recipe_help(kind: type[Benchmark]) -> str:
         'checkpoint.every': 'steps / finetune.epochs',
         'recovery.spike': recipe.spike,
         'finetune.epochs': recipe.epochs,
-        'finetune.languages': f'[{", ".join(kind.languages)}]',
+        'finetune.languages': f'[{", ".join(recipe.languages)}]',
     }
     own = ('source', 'text_only', 'patience')
     values |= {f'finetune.{name}': known[f'finetune.{name}'].default for name in own}
     lines = [described(key, str(value).lower() if isinstance(value, bool) else value, known[key]) for key, value in values.items()]
     others = 'precision, sizes, dropout, augmentation and kernels are those of MODEL, unless given; docs/configuration.md has all settings'
-    return '\n'.join([f'settings with the values of the recipe for {kind.name}:', *lines, '', others])
+    return '\n'.join([f'settings with the values of the recipe for {benchmark}:', *lines, '', others])

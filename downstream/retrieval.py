@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from downstream.embed import Embeddings
-from downstream.report import percent, write_array, write_json
+from downstream.files import write_array, write_json
+from downstream.paper import percent
 from downstream.result import RANKING
 from pretrain.evaluation.multi30k import Split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, mean_recall, text_to_image

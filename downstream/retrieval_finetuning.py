@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from copy import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from downstream import multi30k_retrieval
-from downstream.benchmark import Benchmark, Recipe
+from downstream.benchmark import Benchmark
 from downstream.data.captioned import CaptionRows, hashes, open_split
 from downstream.pictures import training_picture
+from downstream.recipes import RECIPES
 from pretrain.config import Config, FineTune
 from pretrain.data.batch import Example
 from pretrain.data.rng import hash63
@@ -19,7 +19,7 @@ from pretrain.data.sequences import Sequences, text_id
 from pretrain.engine.control import Control
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.curve import rank_split
-from pretrain.evaluation.multi30k import read_split
+from pretrain.evaluation.multi30k import Split, read_split
 from pretrain.workload import Evaluation
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
@@ -32,8 +32,9 @@ class Retrieval(Benchmark):
 
     name = 'multi30k-retrieval'
     task = 'cmcl'
-    recipe = Recipe(batch=4096, epochs=10, warmup=50, tokens=64)
+    recipe = RECIPES[name]
     score = 'mean recall'
+    dev: Split
 
     def __init__(self, options: FineTune) -> None:
         super().__init__(options)
@@ -67,11 +68,6 @@ class Retrieval(Benchmark):
 
     def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
         return open_split(self.dev, config, tokenizer, rank, world)
-
-    def with_few(self, count: int) -> Self:
-        few = copy(self)
-        few.dev = self.dev.first(count)
-        return few
 
     def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
         split = read_split(self.data, TEST, languages, self.images)

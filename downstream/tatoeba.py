@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from downstream import ranks
 from downstream.data.tatoeba import LANGUAGES, Pairs, read_tatoeba, sha256
 from downstream.embed import check_finite, embed_distinct_texts
-from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import percent, write_array, write_json
+from downstream.files import write_array, write_json
+from downstream.paper import PAPER, by_language, paper_tables, percent
 from downstream.result import RANKING, describe
 from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import Loaded, load_model

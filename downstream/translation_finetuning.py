@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from downstream import multi30k_translation
-from downstream.benchmark import Recipe
 from downstream.data.captioned import CaptionRows
 from downstream.generate import Example
 from downstream.metrics.bleu import sacre_bleu
+from downstream.recipes import RECIPES
 from downstream.writing import Writing
 from pretrain.config import FineTune
 from pretrain.evaluation.multi30k import Split, read_split
@@ -24,9 +24,8 @@ class Translation(Writing):
 
     name = 'multi30k-translation'
     task = 'translation'
-    recipe = Recipe(batch=256, epochs=20, warmup=None, tokens=64)
+    recipe = RECIPES[name]
     score = 'BLEU'
-    languages = ('de',)
     decoding = multi30k_translation.DECODING
 
     def __init__(self, options: FineTune) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from copy import copy
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -73,11 +72,6 @@ class Writing(Benchmark):
 
     def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
         return open_split(self.dev, config, tokenizer, rank, world)
-
-    def with_few(self, count: int) -> Self:
-        few = copy(self)
-        few.dev = self.dev.first(count)
-        return few
 
     def _score(self, loaded: Loaded, target: str, engine: Engine, control: Control) -> float | None:
         """Of texts by greedy search, which costs a quarter of the tests' four beams; ranks share the batches."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from downstream.benchmark import Recipe
 from downstream.classification import Classification, Tests
 from downstream.data import xgqa
 from downstream.data.labelled import Labelled
+from downstream.recipes import RECIPES
 
 
 class XGQA(Classification):
@@ -15,8 +15,7 @@ class XGQA(Classification):
 
     name = paper = 'xgqa'
     task = 'answering'
-    # Binary cross-entropy summed over 1,842 answers begins at 1,300 nats, and jumps by more than two.
-    recipe = Recipe(batch=1024, epochs=5, warmup=2000, tokens=40, spike=20.0)
+    recipe = RECIPES[name]
 
     @staticmethod
     def read_training(data: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from downstream.benchmark import Recipe
 from downstream.classification import Classification, Tests
 from downstream.data import xvnli
 from downstream.data.labelled import Labelled
+from downstream.recipes import RECIPES
 
 
 class XVNLI(Classification):
@@ -15,7 +15,7 @@ class XVNLI(Classification):
 
     name = paper = 'xvnli'
     task = 'entailment'
-    recipe = Recipe(batch=1024, epochs=10, warmup=2000, tokens=80)
+    recipe = RECIPES[name]
 
     @staticmethod
     def read_training(data: Path) -> tuple[tuple[str, ...], Labelled, Labelled]:

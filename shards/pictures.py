@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')  # of files that hold pictures, in lower case
+
 _ORIENTATION = 0x0112  # of EXIF
 _APP1 = b'\xff\xe1'  # begins what holds EXIF or XMP in a JPEG; no coded pixels have these bytes
 

@@ -23,7 +23,7 @@ FIRST = (
     'fault/test_training.py',
     'pretrain/test_ablation.py', 'pretrain/test_presets.py', 'distributed/test_parity.py', 'pretrain/kernels/test_parity.py',
     'benchmarks/test_step.py', 'pretrain/health/test_health.py', 'fault/test_storage.py', 'fault/test_save.py',
-    'downstream/test_finetune.py', 'downstream/test_translation_finetuning.py', 'captions',
+    'downstream/test_finetune_command.py', 'downstream/test_translation_finetuning.py', 'captions',
 )  # fmt: skip
 # Here METEOR is asked for, whose program reads its tables for seven seconds of a processor in every process.
 CAPTIONS = (

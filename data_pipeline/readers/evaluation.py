@@ -16,8 +16,9 @@ from typing import Any
 from data_pipeline.drops import Drops
 from data_pipeline.lines import text_lines
 from shards.errors import UserError
+from shards.pictures import SUFFIXES
 
-_PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif')
+_PICTURES = (*SUFFIXES, '.bmp', '.gif')
 _JUNK = re.compile(r'(?:\._.*|\..*|README.*|LICEN[CS]E.*|NOTICE.*|.*ans2label\.json|.*label2ans\.json|.*\.md)', re.IGNORECASE)
 _LARGEST_JSON = 1 << 30  # bytes; Karpathy's file of COCO has 144 MB
 _TRAINING = ('train', 'restval')

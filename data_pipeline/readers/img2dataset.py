@@ -25,9 +25,9 @@ from data_pipeline.readers.captions import is_unicode
 from data_pipeline.records import Picture
 from data_pipeline.source_hash import HashedFile
 from shards.errors import UserError
+from shards.pictures import SUFFIXES
 
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
-_IMAGE_COLUMNS = ('jpg', 'jpeg', 'png', 'webp')
+_IMAGE_COLUMNS = tuple(suffix.removeprefix('.') for suffix in SUFFIXES)  # of a parquet
 _LARGEST_JSON = 1 << 20
 _ROWS = 64  # of a parquet with pictures, in memory at a time
 
@@ -163,7 +163,7 @@ def _tar(shard: Shard, file: BinaryIO, licence: str, drops: Drops) -> Iterator[P
 
 def _picture(parts: dict[str, bytes], licence: str, drops: Drops, places: Mapping[str, int] = MappingProxyType({})) -> Iterator[Picture]:
     """The picture of one key from its members by suffix, if they are all there. `places` are where in a tar they begin."""
-    kind = next((suffix for suffix in _IMAGE_SUFFIXES if suffix in parts), None)
+    kind = next((suffix for suffix in SUFFIXES if suffix in parts), None)
     record = _json(parts.get('.json', b''))
     url = None if record is None else record.get('url')
     if kind is None or record is None or not isinstance(url, str) or not is_unicode(url):

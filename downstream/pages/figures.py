@@ -9,8 +9,7 @@ import numpy as np
 
 from downstream.data.tatoeba import LANGUAGES
 from downstream.pages.collect import TEXT_ONLY, ZERO_SHOT, Result
-from downstream.paper import paper_tables
-from downstream.report import PAPER_LANGUAGES
+from downstream.paper import PAPER_LANGUAGES, paper_tables
 
 ZERO, OTHER_DATA, NO_PTB, NO_PICTURES = '†', '§', '‡', '¶'
 MARKS = {

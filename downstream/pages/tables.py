@@ -10,8 +10,7 @@ from typing import Any
 from downstream import retrieval
 from downstream.pages import figures
 from downstream.pages.collect import FINE_TUNED_ON, Result
-from downstream.paper import PAPER, by_language, paper_tables
-from downstream.report import PAPER_LANGUAGES
+from downstream.paper import PAPER, PAPER_LANGUAGES, by_language, paper_tables
 
 NAMES = {PAPER: 'ERNIE-UniX2 (paper)', 'ours_paper': 'ERNIE-UniX2 (paper)'}
 Slot = str  # what a column's results have in common: the benchmark, and for retrieval how the model was tuned
@@ -138,17 +137,20 @@ def translations(results: Sequence[Result]) -> list[Grid]:
 
 
 def our_rows(columns: Sequence[Column], results: Sequence[Result]) -> list[Row]:
-    """A row a run; further ones where a run has several results for one column, which are then named by setting and data."""
+    """A row a run; what it has several results of for one column is in further rows, which are named by setting and data."""
     rows = []
     for run in dict.fromkeys(result.run for result in results):
         slots: dict[Slot, list[Result]] = defaultdict(list)
         for result in results:
             if result.run == run and slot_of(result) in {column.slot for column in columns}:
                 slots[slot_of(result)].append(result)
-        for at in range(max(map(len, slots.values()), default=0)):
-            shown = {slot: found[at] for slot, found in slots.items() if at < len(found)}
-            several = [f'{result.setting}, {result.data}' for slot, result in shown.items() if len(slots[slot]) > 1]
-            name = f'{run} ({"; ".join(dict.fromkeys(several))})' if several else run
+        several = {slot: found for slot, found in slots.items() if len(found) > 1}
+        parts = [(run, {slot: found[0] for slot, found in slots.items() if slot not in several})]
+        for at in range(max(map(len, several.values()), default=0)):
+            shown = {slot: found[at] for slot, found in several.items() if at < len(found)}
+            settings = dict.fromkeys(f'{result.setting}, {result.data}' for result in shown.values())
+            parts.append((f'{run} ({"; ".join(settings)})', shown))
+        for name, shown in parts:
             cells = [figures.cell(shown.get(column.slot), column.figure, column.language) for column in columns]
             if any(cells):
                 rows.append(Row(name, cells, ours=True))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from downstream.files import write_text
 from downstream.pages.collect import collect
 from downstream.pages.examples import examples_page
 from downstream.pages.plots import draw, file_name, series, title
 from downstream.pages.render import html, markdown
 from downstream.pages.tables import list_of_results, paper_grids, retrieval_grids
-from downstream.report import write_text
 
 TITLE = "Downstream results beside the paper's"
 

@@ -11,9 +11,9 @@ from shards.errors import UserError, interruptible_imports, run_command
 
 interruptible_imports()
 
+from downstream.files import write_json, write_text  # noqa: E402
 from downstream.quickstart import figure, results  # noqa: E402
 from downstream.quickstart.steps import Step, Steps, clock  # noqa: E402
-from downstream.report import write_json, write_text  # noqa: E402
 from pretrain.config import Config, differences, load_config  # noqa: E402
 from pretrain.evaluation.multi30k import read_split  # noqa: E402
 from pretrain.ports import free_port  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from downstream.report import PAPER_LANGUAGES, percent
+from downstream.paper import PAPER_LANGUAGES, percent
 from downstream.retrieval import WAYS
 from pretrain.evaluation.retrieval import KS
 from shards.schema import KINDS, read_manifest

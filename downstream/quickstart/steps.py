@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from downstream.files import write_json
 from downstream.launch import STOPS, run_group
-from downstream.report import write_json
 from shards.errors import UserError, continues
 
 PACKAGES = [Path(__file__).parents[2] / name for name in ('shards', 'data_pipeline', 'pretrain', 'downstream')]

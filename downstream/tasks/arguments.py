@@ -68,14 +68,13 @@ def finetuned(
 
 
 def _recipe(benchmark: str) -> str:
-    from downstream.finetune import BENCHMARKS
     from downstream.recipes import recipe_help
 
-    return recipe_help(BENCHMARKS[benchmark])
+    return recipe_help(benchmark)
 
 
 def _finetune(options: argparse.Namespace) -> int:
-    from downstream.finetune import finetune
+    from downstream.finetune_command import finetune
 
     out = out_folder(options, f'{options.data.resolve().name}-finetuned')
     return finetune(

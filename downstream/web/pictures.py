@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from shards.errors import UserError
+from shards.pictures import SUFFIXES
 
 SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation'
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
 def find_pictures(folder: Path | None) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pretrain.config import Data
@@ -60,7 +60,7 @@ def read_picture(picture: Picture, size: int) -> Tensor:
     try:
         return evaluation_image(picture, size)
     except OSError as error:
-        what = f'{len(picture)} bytes' if isinstance(picture, bytes) else str(picture)
+        what = f'{len(picture)} bytes' if isinstance(picture, bytes) else f'a PIL image of {picture.width}x{picture.height}'
         raise UserError(f'{what} given as a picture cannot be decoded ({error}); give a JPEG, PNG or WebP') from None
 
 
@@ -97,6 +97,8 @@ def _open(raw: bytes, size: int) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(raw))
         image.draft('RGB', (size, size))
         return as_shown(image)
+    except UnidentifiedImageError:  # whose message names an object in memory
+        raise OSError('it is no picture, or of a kind that Pillow does not know') from None
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow, of a broken PNG chunk or far too many pixels
         raise OSError(str(error)) from None
 

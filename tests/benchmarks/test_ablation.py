@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import ablation
 from benchmarks.directions import COLUMNS, NAMES
-from downstream.report import write_json, write_text
+from downstream.files import write_json, write_text
 from pretrain.config import TASKS, load_config
 from tests.support.launch import ROOT
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import learning
+from downstream.files import write_text
 from downstream.quickstart.steps import Step, Steps
-from downstream.report import write_text
 from pretrain.config import load_config
 from pretrain.evaluation.multi30k import read_split
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +54,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
     started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run')], **NETWORK)
     out, job = started.out, started.job
-
-    def until(condition: Callable[[], bool], what: str) -> None:
-        wait_for(condition, what, lambda: ''.join(f'\n--- {path}\n{path.read_text()}' for path in place.glob('*.log')) + cluster.logs())
-
+    until = cluster.waiting(place)
     until(lambda: steps(out) >= 3, 'the job does not train')
     _, environment = cluster.rank(job, 1)
     cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import yaml
 from pretrain.records import EVENTS, METRICS, read_lines
 from tests.cluster.conftest import ONE_A_NODE, pretrain
 from tests.support.launch import ROOT, forked, reproducible, steps, tiny
-from tests.support.slurm import Cluster, wait_for
+from tests.support.slurm import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -27,9 +26,7 @@ def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
         settings = yaml.safe_load((ROOT / 'configs/sample.yaml').read_text())
         config.write_text(yaml.safe_dump({**settings, 'steps': count}))
 
-    def until(condition: Callable[[], bool], what: str) -> None:
-        wait_for(condition, what, lambda: ''.join(f'\n--- {path}\n{path.read_text()}' for path in place.glob('*.log')) + cluster.logs())
-
+    until = cluster.waiting(place)
     train_to(100_000)
     options = ['--nodes=1', '--nodelist=n1', '--gpus-per-node=1', *ONE_A_NODE]
     started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), *SETTINGS], HEALTHCHECK='off')

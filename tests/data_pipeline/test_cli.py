@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,21 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: l
     assert exit_.value.code == 0
     text = capsys.readouterr().out
     assert all(word in text for word in words)
+
+
+def test_help_of_build_shows_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['build', '--help'])
+    entries = re.split(r'^  --', capsys.readouterr().out.partition('\noptions:')[2], flags=re.MULTILINE)
+    told = {entry.split()[0]: ' '.join(entry.split()) for entry in entries[1:]}
+    values = asdict(Settings())
+    for item in fields(Settings):
+        shown, default = re.search(r'\(default: (\S+)\)', told[flag(item).removeprefix('--')]), values[item.name]
+        if item.type == 'bool':
+            assert shown is None, item.name
+        else:
+            assert shown is not None and type(default)(shown[1]) == (default if default != '' else 'none'), item.name
+    assert '(default: 0)' in told['near-duplicates'] and '(default: 0)' in told['task']
 
 
 def imported(code: str, *modules: str) -> set[str]:

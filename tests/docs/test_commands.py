@@ -73,7 +73,7 @@ OURS = (
     Row('downstream coco-cn evaluate', 'tests/downstream/test_coco.py: coco-cn evaluate'),
     Row('downstream coco finetune', 'tests/downstream/test_caption_finetuning.py: task finetune'),
     Row('downstream coco-cn finetune', 'tests/downstream/test_caption_finetuning.py: task finetune'),
-    Row('downstream xvnli', 'tests/downstream/test_finetune.py: xvnli finetune'),
+    Row('downstream xvnli', 'tests/downstream/test_finetune_command.py: xvnli finetune'),
     Row('downstream xgqa', 'tests/downstream/test_xgqa.py: xgqa finetune'),
     Row('downstream report', 'tests/downstream/pages/test_examples.py: report'),
     Row('python benchmarks/ridge_floor.py', 'downstream/quickstart/__main__.py: benchmarks/ridge_floor.py'),

@@ -1,4 +1,5 @@
-"""The documents as a site: it builds without a warning, every page is in its menu, and it loads nothing from elsewhere."""
+"""The documents as a site: it builds without a warning, every page is in its menu, it loads nothing from elsewhere, and opened as files
+it has its search."""
 
 from __future__ import annotations
 
@@ -7,8 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
+
+from tests.support.browser import errors, wait_for
 
 ROOT = Path(__file__).parents[2]
 LOADED = re.compile(
@@ -42,3 +47,16 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 def test_sources_are_shown_by_their_path(site: Path) -> None:
     method = (site / 'method.html').read_text(encoding='utf8')
     assert '<code>pretrain/engine/step.py</code>' in method and 'href="../' not in method
+
+
+@pytest.mark.parametrize('page', ['index.html', 'results/results.html'])
+def test_a_page_opened_as_a_file_has_the_search(site: Path, browser: Any, page: str) -> None:
+    browser.get((site / page).as_uri())
+    field = browser.find_element(By.CSS_SELECTOR, 'input.md-search__input')
+    assert field.is_displayed()
+    field.click()
+    field.send_keys('watchdog')
+    found = wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, '.md-search-result__link'))
+    pages = {re.split('[?#]', link.get_attribute('href'))[0] for link in found}
+    assert (site / 'operations.html').as_uri() in pages
+    assert errors(browser) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from downstream import finetune
+from downstream import finetune_command
 from tests.support.exported import made, made_to_write
 from tests.support.launch import ROOT, prewarmed
 
@@ -31,4 +31,4 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> None:
     def launch(ranks: int, words: list[str]) -> int:
         return subprocess.run([*prewarmed(ranks), str(ROOT / 'downstream/run.py'), *words], check=False).returncode
 
-    monkeypatch.setattr(finetune, 'launch', launch)
+    monkeypatch.setattr(finetune_command, 'launch', launch)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,16 @@ TEXTS = ['a red apple', 'two dogs', 'a house', 'a red apple', 'the sea', 'x']
 @pytest.fixture(scope='module')
 def model(writer: Path) -> Model:
     return load(writer)
+
+
+def test_it_is_shown_in_one_line(model: Model) -> None:
+    """In a notebook, where the layers of a network would fill the screen."""
+    assert '\n' not in repr(model) and str(model.found.where) in repr(model)
+    found = replace(model.found, where=Path('runs/export'), step=1640, languages=tuple('jihgfedcba'))
+    size = f'{sum(parameter.numel() for parameter in model.loaded.model.parameters()):,} parameters'
+    assert repr(replace(model, found=found)) == f'Model(runs/export, step 1,640, {size}, 10 languages (a b c d e f g h …))'
+    codes = f'{len(model.loaded.tokenizer.languages)} language codes'
+    assert repr(replace(model, found=replace(found, step=None, languages=()))) == f'Model(runs/export, {size}, {codes})'
 
 
 def test_embeddings(model: Model) -> None:
@@ -120,8 +132,13 @@ def test_mistakes(model: Model, tmp_path: Path) -> None:
         model.embed_images([tmp_path / 'a.jpg'])
     with pytest.raises(UserError, match=r'gone\.jpg cannot be read'):
         model.caption([str(tmp_path / 'gone.jpg')], 'de')
-    with pytest.raises(UserError, match='10 bytes given as a picture cannot be decoded'):
-        model.embed_images([b'no picture'])
+    good = (ROOT / PICTURES[0]).read_bytes()
+    undecodable = Image.open(io.BytesIO(good[: len(good) // 2]))
+    for bad, what in ((b'no picture', '10 bytes'), (undecodable, f'a PIL image of {undecodable.width}x{undecodable.height}')):
+        for call in (model.embed_images, lambda pictures: model.caption(pictures, 'de')):
+            with pytest.raises(UserError, match=f'picture 2: {what} given as a picture cannot be decoded') as raised:
+                call([good, PICTURES[0], bad])
+            assert ' at 0x' not in str(raised.value)
     with pytest.raises(UserError, match='klingon'):
         model.caption(PICTURES, 'klingon')
     with pytest.raises(UserError, match='1 pictures for 6 texts'):

@@ -14,16 +14,15 @@ from safetensors.torch import load_file
 from downstream.benchmark import Benchmark
 from downstream.caption_finetuning import COCO, COCOCN
 from downstream.cli import run
-from downstream.finetuning import FineTuning
 from downstream.metrics.captions import Tokens
 from downstream.metrics.captions import cider as score
 from downstream.metrics.tokens import words as simple_words
-from downstream.recipes import compose
-from pretrain.model.load import find_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.data import coco_files
 from tests.downstream.in_ranks import train_in_ranks
+from tests.support import finetunings
+from tests.support.finetunings import workload
 from tests.support.launch import ROOT, Started, prewarmed, reproducible, steps
 from tests.support.toy_benchmarks import write_coco
 from tests.support.toy_world import COLOURS, PLACES
@@ -52,13 +51,8 @@ def chinese(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def workload(kind: type[Benchmark], export: Path, data: Path, *settings: str) -> FineTuning:
-    base = find_model(export)
-    return FineTuning(*compose(kind, export, base, data, None, data / 'out', ['data.workers=0', *settings]), base)
-
-
 def words(export: Path, data: Path, out: Path, *settings: str, task: str = 'coco') -> list[str]:
-    return [task, 'finetune', '--model', str(export), '--data', str(data), '--out', str(out), *SETTINGS, *settings]
+    return finetunings.words([task, 'finetune'], export, data, out, *SETTINGS, *settings)
 
 
 def evaluated(model: Path, data: Path, out: Path, *flags: str, task: str = 'coco') -> dict[str, Any]:

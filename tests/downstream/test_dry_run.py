@@ -9,6 +9,7 @@ import pytest
 
 from downstream.cli import run as downstream
 from pretrain.records import METRICS, read_lines
+from tests.support import finetunings
 from tests.support.launch import BIN, ROOT, prewarmed, run, succeed
 from tests.support.toy_benchmarks import write_translations, write_xvnli
 
@@ -32,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(benchmark: str, export: Path, data: Path, out: Path, *settings: str) -> list[str]:
-    return [benchmark, 'finetune', '--model', str(export), '--data', str(data), '--out', str(out), *SETTINGS, *settings]
+    return finetunings.words([benchmark, 'finetune'], export, data, out, *SETTINGS, *settings)
 
 
 def ranks(count: int) -> list[str]:

@@ -12,13 +12,13 @@ import torch
 from downstream.classification import class_scores, rows_batch
 from downstream.data.order import example_at
 from downstream.finetuning import FineTuning, check_bound
-from downstream.recipes import compose
 from downstream.xvnli import XVNLI
 from pretrain.data.batch import TaskBatch
 from pretrain.data.loader import StepLoader
-from pretrain.model.load import find_model, load_model
+from pretrain.model.load import load_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
+from tests.support import finetunings
 from tests.support.toy_benchmarks import write_xvnli
 
 SIZE = 54  # training rows
@@ -32,9 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def workload(export: Path, data: Path, *settings: str) -> FineTuning:
-    base = find_model(export)
-    settings = ('steps=6', 'batch={global: 12, micro: 4}', 'data.workers=0', *settings)
-    return FineTuning(*compose(XVNLI, export, base, data, None, data / 'out', [*settings]), base)
+    return finetunings.workload(XVNLI, export, data, 'steps=6', 'batch={global: 12, micro: 4}', *settings)
 
 
 @pytest.fixture(scope='module')

@@ -1,10 +1,14 @@
-"""The paper's figures, as far as they can be checked against each other."""
+"""The paper's figures, as far as they can be checked against each other, and how figures are printed."""
 
 from __future__ import annotations
 
 import pytest
 
-from downstream.paper import ablation
+from downstream.paper import ablation, percent
+
+
+def test_percent() -> None:
+    assert (percent(0.4954), percent(1.0), percent(None)) == ('49.5', '100.0', '-')
 
 
 def test_the_means_of_the_ablation_are_those_of_its_columns() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from downstream.cli import run
-from downstream.finetune import BENCHMARKS
+from downstream.finetune_command import BENCHMARKS
 from downstream.finetuning import BaseWeights
-from downstream.recipes import compose, recipe_help
+from downstream.recipes import RECIPES, compose, recipe_help
 from downstream.xvnli import XVNLI
 from pretrain.config import Config
 from pretrain.model.load import Found, find_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
+from tests.support.launch import ROOT
 from tests.support.toy_benchmarks import write_xvnli
 
 
@@ -50,7 +53,7 @@ def test_recipe_of_the_paper(base: Found, data: Path) -> None:
 
 def test_help_shows_what_a_fine_tuning_gets(base: Found, data: Path) -> None:
     """Given as it is shown, nothing changes; but for what follows from the number of examples."""
-    shown = dict(line.strip().split('=', 1) for line in recipe_help(XVNLI).splitlines() if line.startswith('  ') and line[2] != ' ')
+    shown = dict(line.strip().split('=', 1) for line in recipe_help('xvnli').splitlines() if line.startswith('  ') and line[2] != ' ')
     assert len(shown) == 14
     formulas = {'steps', 'optimizer.warmup', 'eval.every', 'checkpoint.every'}
     given = [f'{key}={value}' for key, value in shown.items() if key not in formulas]
@@ -66,6 +69,21 @@ def test_every_fine_tuning_has_its_own_help(benchmark: str, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert f'the recipe for {benchmark}:' in printed
     assert f'  batch.global={BENCHMARKS[benchmark].recipe.batch}\n' in printed and '  finetune.patience=3\n' in printed
+
+
+def test_every_fine_tuning_has_its_own_recipe() -> None:
+    assert RECIPES.keys() == BENCHMARKS.keys()
+    assert all(kind.recipe is RECIPES[name] for name, kind in BENCHMARKS.items())
+
+
+@pytest.mark.parametrize('benchmark', RECIPES)
+def test_the_help_imports_no_torch(benchmark: str) -> None:
+    """It is there in a moment, not after the seconds that the imports of a fine-tuning take."""
+    code = 'import atexit, sys; from downstream.cli import run; '
+    code += "atexit.register(lambda: print('torch' if 'torch' in sys.modules else 'light')); run(sys.argv[1:])"
+    words = [sys.executable, '-c', code, benchmark, 'finetune', '--help']
+    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f'the recipe for {benchmark}:' in printed and printed.splitlines()[-1] == 'light'
 
 
 def test_steps_follow_from_the_training_set(base: Found, data: Path) -> None:

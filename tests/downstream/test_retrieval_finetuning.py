@@ -15,13 +15,12 @@ import torch
 
 from downstream.cli import run
 from downstream.finetuning import FineTuning
-from downstream.recipes import compose
 from downstream.retrieval_finetuning import Retrieval
-from pretrain.model.load import find_model
 from pretrain.records import EVALUATION, read_lines
 from pretrain.tasks import CONTRASTIVE
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
+from tests.support import finetunings
 from tests.support.toy_benchmarks import write_multi30k
 from tests.support.toy_world import COLOURS, PLACES, said
 
@@ -40,8 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def workload(export: Path, data: Path, *settings: str) -> FineTuning:
-    base = find_model(export)
-    return FineTuning(*compose(Retrieval, export, base, data, None, data / 'out', ['data.workers=0', *settings]), base)
+    return finetunings.workload(Retrieval, export, data, *settings)
 
 
 def test_recipe_of_the_paper(export: Path, data: Path) -> None:

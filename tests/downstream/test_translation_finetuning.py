@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from downstream.cli import run
 from downstream.finetuning import FineTuning
-from downstream.recipes import compose
 from downstream.translation_finetuning import Translation
 from pretrain.data.images import evaluation_image
-from pretrain.model.load import find_model, load_model
+from pretrain.model.load import load_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
+from tests.support import finetunings
 from tests.support.launch import ROOT, Started, prewarmed, reproducible, steps
 from tests.support.toy_benchmarks import write_translations
 from tests.support.toy_world import COLOURS, NUMBERS, PLACES
@@ -39,13 +39,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def workload(export: Path, data: Path, *settings: str) -> FineTuning:
-    base = find_model(export)
-    return FineTuning(*compose(Translation, export, base, data, None, data / 'out', ['data.workers=0', *settings]), base)
+    return finetunings.workload(Translation, export, data, *settings)
 
 
 def words(export: Path, data: Path, out: Path, *settings: str) -> list[str]:
-    folders = ['--model', str(export), '--data', str(data), '--out', str(out)]
-    return ['multi30k-translation', 'finetune', *folders, *SETTINGS, *settings]
+    return finetunings.words(['multi30k-translation', 'finetune'], export, data, out, *SETTINGS, *settings)
 
 
 def evaluated(model: Path, data: Path, out: Path, *flags: str) -> dict[str, Any]:

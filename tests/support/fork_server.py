@@ -33,7 +33,7 @@ from pretrain.engine.distributed import import_deepspeed
 IMPORTED = (
     'deepspeed', 'deepspeed.runtime.zero.stage_1_and_2', 'deepspeed.module_inject.containers', 'deepspeed.moe.layer',
     'transformers.generation.utils',
-    'streaming', 'torch.utils.tensorboard', 'pretrain.pretraining', 'pretrain.trainer', 'downstream.cli', 'downstream.finetune',
+    'streaming', 'torch.utils.tensorboard', 'pretrain.pretraining', 'pretrain.trainer', 'downstream.cli', 'downstream.finetune_command',
     # What `deepspeed.initialize` imports.
     'deepspeed.comm.mori', 'deepspeed.module_inject.auto_ep_layer', 'deepspeed.ops.op_builder.all_ops', 'deepspeed.ops.triton_ops',
     'deepspeed.runtime.zero.muon.muon_optimizer', 'numpy.ctypeslib', 'setuptools',

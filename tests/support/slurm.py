@@ -157,6 +157,14 @@ class Cluster:
         files = sorted(self.folder.glob('*.log'))
         return ''.join(f'\n--- {path.name}\n' + '\n'.join(path.read_text().splitlines()[-15:]) for path in files)
 
+    def waiting(self, folder: Path) -> Callable[[Callable[[], bool], str], None]:
+        """`wait_for`, which shows what jobs in `folder` and the daemons said when it fails."""
+
+        def logs() -> str:
+            return ''.join(f'\n--- {path}\n{path.read_text()}' for path in folder.glob('*.log')) + self.logs()
+
+        return lambda condition, problem: wait_for(condition, problem, logs)
+
     def _daemon(self, name: str, command: list[str], **environment: str) -> None:
         with (self.folder / f'{name}.out.log').open('ab') as out:
             self._daemons[name] = subprocess.Popen(

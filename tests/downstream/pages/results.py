@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from downstream.data.tatoeba import LANGUAGES
+from downstream.files import write_json
 from downstream.pages.figures import FEWER_PAIRS
-from downstream.report import write_json
 
 TOKENS = {'BLEU-4': 0.123, 'METEOR': None, 'ROUGE-L': 0.456, 'CIDEr': 1.234, 'SPICE': None}
 

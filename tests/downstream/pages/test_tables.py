@@ -91,6 +91,26 @@ def test_several_results_for_one_cell_are_rows_of_their_own(tmp_path: Path) -> N
     assert len(list_of_results(collect([str(tmp_path / 'm')])).rows) == 3
 
 
+def test_rows_of_several_results_hold_nothing_else(tmp_path: Path) -> None:
+    """They are named by setting and data, which a fine-tuned figure beside a zero-shot one would belie."""
+    results.xvnli(tmp_path / 'm/xvnli', en=0.5)
+    results.retrieval(tmp_path / 'm/tuned', 'fine-tuned on en de fr cs', en=0.8, de=0.8, fr=0.8, cs=0.8)
+    results.retrieval(tmp_path / 'm/1', en=0.1, de=0.1, fr=0.1, cs=0.1)
+    results.retrieval(tmp_path / 'm/2', 'zero-shot, after xvnli', en=0.2, de=0.2, fr=0.2, cs=0.2)
+    results.coco(tmp_path / 'm/coco')
+    results.coco(tmp_path / 'm/coco-0', setting='zero-shot')
+    table1, table2, *_ = grids(tmp_path / 'm')
+    assert [(row.name, row.cells[0], row.cells[4], row.cells[6]) for row in table1.rows if row.ours] == [
+        ('m', '50.0', '', '80.0'),
+        ('m (zero-shot, multi30k-retrieval)', '', '10.0', ''),
+        ('m (zero-shot, after xvnli, multi30k-retrieval)', '', '20.0', ''),
+    ]
+    assert [(row.name, row.cells[0]) for row in table2.rows if row.ours] == [
+        ('m (fine-tuned on en, coco)', '12.3'),
+        ('m (zero-shot, coco)', '12.3†'),
+    ]
+
+
 def test_other_languages_than_the_papers_are_no_translation(tmp_path: Path) -> None:
     results.translation(tmp_path / 'm', source='cs')
     assert [row for row in grids(tmp_path / 'm')[1].rows if row.ours] == []

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from downstream.files import write_array
 from downstream.quickstart import figure
-from downstream.report import write_array
 from pretrain.evaluation.multi30k import Split, read_split
 
 DATA = Path(__file__).parents[3] / 'sample' / 'evaluation' / 'multi30k_seen'

@@ -22,6 +22,7 @@ from pretrain.model.load import load_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
+from tests.support import finetunings
 from tests.support.distributed import run_distributed
 from tests.support.launch import BIN, ROOT, Started, prewarmed, reproducible, steps, succeed
 from tests.support.toy_benchmarks import write_xvnli
@@ -44,8 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Path:
 
 
 def words(home: Path, out: str, *settings: str) -> list[str]:
-    folders = ['--model', str(home / 'base'), '--data', str(home / 'data'), '--out', str(home / out)]
-    return ['xvnli', 'finetune', *folders, *SETTINGS, *settings]
+    return finetunings.words(['xvnli', 'finetune'], home / 'base', home / 'data', home / out, *SETTINGS, *settings)
 
 
 def train_and_test(home: Path, out: str) -> None:

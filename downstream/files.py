@@ -1,4 +1,4 @@
-"""What results are written with: percentages, and files that are whole or not there."""
+"""The files of results, each whole or not there."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.durable import replace
-
-PAPER_LANGUAGES = ('en', 'de', 'fr', 'cs')  # Multi30k's own, which the literature averages over
-
-
-def percent(value: float | None) -> str:
-    """A share as the literature prints recalls: in percent with one decimal."""
-    return '-' if value is None else f'{100 * value:.1f}'
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from downstream.report import percent, write_array, write_json
-
-
-def test_percent() -> None:
-    assert (percent(0.4954), percent(1.0), percent(None)) == ('49.5', '100.0', '-')
+from downstream.files import write_array, write_json
 
 
 def test_files_are_whole_and_without_pickle(tmp_path: Path) -> None:

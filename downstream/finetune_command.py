@@ -14,10 +14,10 @@ import torch
 
 from downstream.benchmark import Benchmark
 from downstream.caption_finetuning import COCO, COCOCN
+from downstream.files import write_json
 from downstream.finetuning import FineTuning, bound_to, check_bound
 from downstream.launch import run_group
 from downstream.recipes import compose
-from downstream.report import write_json
 from downstream.retrieval_finetuning import Retrieval
 from downstream.translation_finetuning import Translation
 from downstream.xgqa import XGQA
