@@ -19,6 +19,9 @@ class WeightsAndBiases(Board):
     """One run of `project`, the same after every start in `out`. Its axis is `step`, our own: wandb's refuses steps that are made again."""
 
     def __init__(self, project: str, out: Path, settings: dict[str, Any]):
+        if not os.environ.get('WANDB_MODE'):
+            os.environ.pop('WANDB_MODE', None)  # set and empty, which is no mode of wandb's
+
         import wandb
 
         known = kept(out, TRACKER)
