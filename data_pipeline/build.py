@@ -23,7 +23,7 @@ from shards.errors import UserError
 from shards.schema import Kind, Manifest
 from shards.storage import Remote
 
-_BEFORE = {'resizer': 'pillow'}  # what builds had before there was a setting
+_BEFORE = {'resizer': 'pillow', 'licence': ''}  # what builds had before there was a setting
 FIRST_STAGES = ('references', 'scan', 'split')  # their units concern one file each
 
 

@@ -134,7 +134,7 @@ def _build(job: Job, name: str, chunk: int, bitext: opus.Bitext, folder: Path, d
     near = again
     if job.settings.near_duplicates:
         near = marked(job.work / 'duplicates' / bitext.pair / f'{name}.near.npy', before, after)
-    writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair, bitext.licence)
+    writer = UnitWriter(folder, 'bitext', job.settings, bitext.pair, job.settings.licence or bitext.licence)
     lines = frame_lines(job.work / 'scan' / name / _chunk(chunk)) if after > before else iter(())
 
     def distinct() -> Iterator[Pair]:

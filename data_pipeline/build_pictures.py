@@ -226,7 +226,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
                 'image': image,
                 'captions': dict(sorted(captions.items())),
                 'url': picture.url,
-                'licence': picture.licence,
+                'licence': job.settings.licence or picture.licence,
                 'image_id': name,
             }
             writer.add(sample, name.encode(), {language: len(texts) for language, texts in captions.items()}, {})

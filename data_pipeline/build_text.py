@@ -127,7 +127,7 @@ def _build(job: Job, name: str, chunk: int, language: str, folder: Path, drops: 
     near = again
     if job.settings.near_duplicates:
         near = marked(job.work / 'duplicates' / language / f'{name}.near.npy', before, after)
-    writer = UnitWriter(folder, 'text', job.settings, language, cc100.LICENCE)
+    writer = UnitWriter(folder, 'text', job.settings, language, job.settings.licence or cc100.LICENCE)
     content = zstd.decompress((job.work / 'split' / name / _chunk(chunk)).read_bytes())
     content = _distinct(content, again, near, drops)
     clean = clean_documents(content, job.settings, evaluation_of(job), drops)

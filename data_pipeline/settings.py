@@ -72,6 +72,7 @@ class Settings:
     )
     quality: int = _setting(90, ('pictures',), 'JPEG quality of shrunk and converted pictures', 1, 100)
     resizer: str = _setting('opencv', ('pictures',), 'what shrinks ordinary JPEGs: opencv, or pillow')
+    licence: str = _setting('', _ALL, 'of the raw files, where it is another than that of the corpus as published, which the reader knows')
     without: str = _setting('', _ALL, f'rules that are not applied, separated by commas: {" ".join(RULES)}')
 
     def __post_init__(self) -> None:
@@ -90,6 +91,8 @@ class Settings:
         for name in sorted(self.switched_off - RULES.keys()):
             near = difflib.get_close_matches(name, RULES, 1, 0)
             raise UserError(f'--without {name}: there is no such rule, the nearest is {near[0]}; rules are {" ".join(RULES)}')
+        if not self.licence.isprintable():
+            raise UserError(f'--licence {self.licence!r} is not one line of text; give the name of the licence')
         self.limits  # noqa: B018  (raises)
 
     @cached_property

@@ -13,10 +13,11 @@ from shards.storage import Location
 
 
 def collect(folder: Location) -> dict[str, Any]:
-    """What the streams at or below a folder hold: for each corpus its kind, splits, drop reasons, warnings, settings and tokenizer.
+    """What the streams at or below a folder hold: for each corpus its kind, splits, licences, drop reasons, warnings, settings and
+    tokenizer.
 
     A split has its number of streams, samples, bytes, languages and tokens. `languages` counts captions (pictures), sequences
-    (text) or pairs (bitext, under both languages).
+    (text) or pairs (bitext, under both languages), `licences` samples; of an older build there are none.
     """
     result: dict[str, Any] = {}
     for stream in stream_folders(folder):
@@ -26,6 +27,7 @@ def collect(folder: Location) -> dict[str, Any]:
             {
                 'kind': manifest.kind,
                 'splits': {},
+                'licences': Counter(),
                 'dropped': Counter(),
                 'warnings': [],
                 'settings': manifest.settings,
@@ -40,6 +42,7 @@ def collect(folder: Location) -> dict[str, Any]:
         split['bytes'] += sum(shard['bytes'] for shard in manifest.shards)
         split['languages'].update(manifest.languages)
         split['tokens'].update(manifest.tokens)
+        corpus['licences'].update(manifest.licences)
         corpus['dropped'].update(manifest.dropped)
         corpus['warnings'] += manifest.warnings
     for path in folder.rglob(EMPTY):
@@ -58,6 +61,9 @@ def tables(folder: Location) -> str:
     lines: list[str] = []
     for name, corpus in collect(folder).items():
         lines += [name, *_splits(corpus), *_languages(corpus)]
+        lines.append(
+            '  licences: ' + (', '.join(f'{licence} {number:,}' for licence, number in corpus['licences'].most_common()) or 'not recorded')
+        )
         lines.append(
             '  dropped: ' + (', '.join(f'{reason} {number:,}' for reason, number in sorted(corpus['dropped'].items())) or 'nothing')
         )

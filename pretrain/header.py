@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import torch.distributed as dist
 
+from pretrain.boards.mlflow_run import shown
 from pretrain.config import Config
 from pretrain.engine.zero import Engine
 from pretrain.workload import Workload
@@ -21,9 +23,7 @@ def header(workload: Workload, engine: Engine, manifests: dict[str, str], done: 
         'run': f'{config.out}: {config.steps:,} steps; {start}',
         **told(workload, engine, manifests),
         'utilisation': _peak(config, engine, peak),
-        'watch': ' or '.join(
-            [*([f'tensorboard --logdir {config.out}'] if config.log.tensorboard else []), f'pretrain report {config.out}']
-        ),
+        'watch': ' or '.join(_watched(config)),
     }
     return in_lines(lines)
 
@@ -50,6 +50,17 @@ def told(workload: Workload, engine: Engine, manifests: dict[str, str]) -> dict[
         'data': f'{workload.amount(manifests)}; tokenizer of {workload.tokenizer.vocabulary:,} ids',
         'kernels': ' '.join(f'{operation}={backend}' for operation, backend in engine.kernels.items()),
     }
+
+
+def _watched(config: Config) -> Iterator[str]:
+    """Places; a tracker's own line, which comes when it is open, has the address of the run there."""
+    if config.log.tensorboard:
+        yield f'tensorboard --logdir {config.out}'
+    if config.log.wandb is not None:
+        yield f'project {config.log.wandb} of Weights & Biases'
+    if config.log.mlflow is not None:
+        yield f'MLflow in {shown(config.log.mlflow)}'
+    yield f'pretrain report {config.out}'
 
 
 def _peak(config: Config, engine: Engine, peak: float | None) -> str:

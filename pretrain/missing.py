@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pretrain.config import Config
@@ -10,6 +11,9 @@ from shards.errors import UserError
 from shards.schema import KINDS
 from shards.storage import location
 from shards.tokenizer import DESCRIPTION, MODEL
+
+DEMO = Path('runs/demo')  # where `make demo` puts its tokenizer and shards, and configs/sample.yaml looks for them
+MAKE = '`make demo` makes them of sample/ and trains configs/sample.yaml'
 
 
 def lacking(config: Config) -> dict[str, str]:
@@ -46,4 +50,10 @@ def check_built(config: Config) -> None:
     commands = lacking(config)
     if len(commands) > 1:
         lines = ''.join(f'\n  {command}' for command in commands.values())
-        raise UserError(f'{", ".join(commands)} are missing; build them in this order, DIR being where the raw corpora are:{lines}')
+        first = f'{MAKE}; or ' if of_demo(commands) else ''
+        raise UserError(f'{", ".join(commands)} are missing; {first}build them in this order, DIR being where the raw corpora are:{lines}')
+
+
+def of_demo(folders: Iterable[str]) -> bool:
+    """Whether all of these are what `make demo` makes."""
+    return all(Path(folder).is_relative_to(DEMO) for folder in folders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from data_pipeline.cli import main
 from data_pipeline.drops import Drops
 from data_pipeline.readers import cc100, opus
+from downstream.quickstart.__main__ import LICENCES
 from pretrain.data.sequences import normalised
 from pretrain.evaluation.multi30k import read_split
 
@@ -44,6 +46,17 @@ def test_a_trained_picture_would_be_found(tmp_path: Path) -> None:
     (tmp_path / 'evaluation').mkdir()
     shutil.copy(picture, tmp_path / 'evaluation')
     assert found('cc12m', tmp_path / 'evaluation', tmp_path / 'out') == {(1, 1)}
+
+
+def test_the_demo_has_the_licences_of_the_notice() -> None:
+    """Its shards, and so the card of its model, name them in place of those of the corpora that the sample only looks like."""
+    notice = ' '.join((SAMPLE / 'NOTICE').read_text(encoding='utf8').split())
+    assert sorted(LICENCES) == sorted(path.name for path in (SAMPLE / 'raw').iterdir())
+    named = {match for told in LICENCES.values() for match in re.findall(r'(\w[^,;:]*) \(([^)]+)\)', told)}
+    assert len(named) == 5 and {licence for _, licence in named} == {'Apache-2.0', 'CC-BY-4.0', 'Unicode-3.0', 'MPL-2.0'}
+    for work, licence in named:
+        assert re.search(rf'{work.strip()}[^.;]*\({licence}', notice), (work, licence)
+    assert all('LibreOffice' in LICENCES[corpus] for corpus in ('cc100', 'opus')) and 'Universal Declaration of Human Rights' in notice
 
 
 def found(corpus: str, evaluation: Path, out: Path) -> set[tuple[int, int]]:

@@ -24,6 +24,15 @@ from shards.schema import KINDS, SPECIAL_TOKENS  # noqa: E402
 RAW = Path('sample/raw')
 EVALUATED = [Path('sample/evaluation/multi30k_seen'), Path('sample/evaluation/multi30k_emoji')]
 TATOEBA = Path('sample/evaluation/tatoeba')  # five of its lines occur in the texts of sample/raw
+# What sample/NOTICE says of each corpus's files, which only look like the corpus: its own licence, that the readers know, is not theirs.
+_CAPTIONS = 'captions: Unicode CLDR (Unicode-3.0)'
+LICENCES = {
+    'cc3m': f'Noto Emoji (Apache-2.0); {_CAPTIONS}',
+    'cc12m': f'Twemoji (CC-BY-4.0), Noto Emoji (Apache-2.0); {_CAPTIONS}',
+    'wit': f'Noto Emoji v1 (Apache-2.0); {_CAPTIONS}',
+    'cc100': 'LibreOffice help (MPL-2.0), Universal Declaration of Human Rights',
+    'opus': 'LibreOffice help (MPL-2.0)',
+}
 CONFIG = Path('configs/sample.yaml')
 DS_CONFIG = Path('ds_configs/zero2.json')
 FLOOR = Path('benchmarks/ridge_floor.py')
@@ -70,8 +79,9 @@ def steps(out: Path, config: Config, changed: list[str], accelerators: int) -> l
     tokenizer, shards, run, export = (out / name for name in ('tokenizer', 'shards', 'run', 'export'))
     train = ['data_pipeline', 'tokenizer', 'train', '--raw', str(RAW), '--out', str(tokenizer), '--pieces', str(PIECES)]
     found = [Step('tokenizer', train, tokenizer, [RAW], resumes=False)]
-    for corpus in (corpus for corpus in KINDS if (RAW / corpus).is_dir()):  # not those that were added since
+    for corpus, licence in LICENCES.items():
         build = ['data_pipeline', 'build', corpus, '--raw', str(RAW / corpus), '--out', str(shards), '--holdout', str(HOLDOUT)]
+        build += ['--licence', licence]
         if KINDS[corpus] != 'pictures':
             build += ['--tokenizer', str(tokenizer), '--decontaminate', str(TATOEBA)]
         if KINDS[corpus] == 'text':

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from pretrain.boards.board import Board
 from pretrain.boards.kept import Attempt, kept
 from pretrain.boards.scalars import Scalars
+from pretrain.terminal import say
 
 TRACKER = 'mlflow'
 EXPERIMENT = 'ernie-unix2'  # unless MLFLOW_EXPERIMENT_NAME says another
@@ -41,6 +43,7 @@ class MlflowRun(Board):
             parameters = [Param(name, str(value)[:LONGEST]) for name, value in settings.items()]
             for first in range(0, len(parameters), PARAMETERS):
                 self._client.log_batch(self.run, params=parameters[first : first + PARAMETERS])
+        say(f'log.mlflow: {where(uri, self._client.get_run(self.run).info.experiment_id, self.run)}')
 
     def _experiment(self) -> str:
         name = os.environ.get('MLFLOW_EXPERIMENT_NAME', EXPERIMENT)
@@ -56,3 +59,15 @@ class MlflowRun(Board):
 
     def close(self, code: int | None) -> None:
         self._client.set_terminated(self.run, STATUS.get(code or 0, 'FAILED'))
+
+
+def where(uri: str, experiment: str, run: str) -> str:
+    """Where a person looks at a run: its page on a server, else its number in a folder or a database."""
+    if uri.startswith(('http://', 'https://')):
+        return f'{shown(uri).rstrip("/")}/#/experiments/{experiment}/runs/{run}'
+    return f'run {run} in {shown(uri)}'
+
+
+def shown(uri: str) -> str:
+    """A tracking server's address as it may be printed: without the name and password that can stand in it."""
+    return re.sub(r'//[^/]*@', '//', uri)

@@ -13,12 +13,12 @@ from shards.errors import UserError
 def data(config: Config) -> Iterator[Finding]:
     """Tokenizer and shards, as the run itself checks them before it starts; each that is not there by itself."""
     from pretrain.data.sources import check_data
-    from pretrain.missing import lacking
+    from pretrain.missing import lacking, of_demo
     from shards.tokenizer import Tokenizer
 
     missing = lacking(config)
     for path, command in missing.items():
-        yield Finding('data', path, FAIL, 'is not there', command)
+        yield Finding('data', path, FAIL, 'is not there', f'make demo, or {command}' if of_demo(missing) else command)
     if config.data.tokenizer in missing:
         return
     try:

@@ -61,8 +61,8 @@ def _data(manifests: list[Manifest], lacking: list[str]) -> str:
     if not manifests and not lacking:
         text = 'Not recorded.'
     return (
-        f'{text}\n\nShards keep the URL and the licence of every picture, so that one can be looked up. Who builds a corpus from '
-        'other files than the original ones, as the sample of the repository does, has the licences of those files.'
+        f'{text}\n\nShards keep the URL and the licence of every picture, so that one can be looked up. A licence is what is '
+        'known of the corpus as published, or what `data_pipeline build --licence` was told of other files.'
     ).strip()
 
 

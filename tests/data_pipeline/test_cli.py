@@ -114,6 +114,7 @@ def test_workers_import_no_torch() -> None:
         (['build', 'cc100', '--raw', '.', '--out', 'o', '--without', 'length_ratio'], '--without length_ratio does not concern cc100'),
         (['build', 'cc100', '--raw', '.', '--out', 'o', '--limit', 'en:5'], '--limit en:5 is not SIZE or CODE=SIZE, such as en=20G'),
         (['build', 'cc100', '--raw', '.', '--out', 'o', '--limit', 'qq=5'], "unknown language code 'qq'"),
+        (['build', 'opus', '--raw', '.', '--out', 'o', '--licence', 'a\nb'], "--licence 'a\\nb' is not one line of text"),
         (['build', 'cc3m', '--raw', 'missing', '--out', 'o'], 'missing is no folder; give --raw the folder of cc3m'),
         (['build', 'cc3m', '--raw', '.', '--out', 'o', '--images', 'missing'], '--images missing does not exist'),
         (['build', 'opus', '--raw', '.', '--out', 'o', '--images', '.'], '--images has no meaning for opus'),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.finish import finish
+from data_pipeline.readers import cc12m
 from data_pipeline.stats import as_json, tables
 from data_pipeline.verify import verify
 from shards.errors import UserError
@@ -164,6 +165,7 @@ def test_a_build_of_an_earlier_version_is_finished_as_it_was(out: Path) -> None:
     finish(out)
     assert json.loads((out / 'cc12m/train' / MANIFEST).read_text()) == before
     assert read_manifest(out / 'cc12m/train').licences == {} and verify(out / 'cc12m').bad == []
+    assert 'licences: not recorded' in tables(out / 'cc12m/train')
 
 
 def test_no_shards(tmp_path: Path) -> None:
@@ -185,6 +187,7 @@ def test_stats(built: Path) -> None:
             assert numbers['bytes'] == sum(path.stat().st_size for path in (built / corpus / split).rglob('*.mds'))
             assert numbers['tokens'] == {language: number for manifest in streams for language, number in manifest['tokens'].items()}
     assert told['cc12m']['dropped'] == {'failed_to_download': 155}
+    assert told['cc12m']['licences'] == {cc12m.LICENCE: sum(split['samples'] for split in told['cc12m']['splits'].values())}
     text = tables(built)
-    assert 'dropped: failed_to_download 155' in text
+    assert f'licences: {cc12m.LICENCE} {told["cc12m"]["licences"][cc12m.LICENCE]:,}\n  dropped: failed_to_download 155' in text
     assert f'train: {told["opus"]["splits"]["train"]["samples"]:,} samples in 1 stream' in text

@@ -268,6 +268,15 @@ def test_a_fresh_clone_is_told_all_the_commands_at_once(tmp_path: Path) -> None:
         assert below == [f'  {command}' for number, command in enumerate(commands) if number not in there]
 
 
+def test_a_fresh_clone_is_told_of_the_demo_first_where_its_data_is_asked_for(tmp_path: Path) -> None:
+    """By the configuration of the demo; not where the shards are elsewhere."""
+    start = [sys.executable, str(ROOT / 'pretrain/run.py'), '--config', str(ROOT / 'configs/sample.yaml')]
+    first, *below = run(start, tmp_path).stderr.splitlines()
+    assert first.startswith('error: runs/demo/tokenizer, runs/demo/shards/cc3m/train, ') and len(below) == 6
+    assert 'are missing; `make demo` makes them of sample/ and trains configs/sample.yaml; or build them in this order' in first
+    assert 'make demo' not in run([*start, 'data.shards=elsewhere'], tmp_path).stderr
+
+
 def test_print_config_resolves_and_ends(tmp_path: Path) -> None:
     done = run([sys.executable, str(ROOT / 'pretrain/run.py'), '--print-config', 'out=here', 'steps=7'], tmp_path)
     settings = yaml.safe_load(done.stdout)

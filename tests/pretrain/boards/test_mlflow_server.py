@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from pretrain.boards.mlflow_run import shown, where
 from pretrain.boards.scalars import of_metrics
 from pretrain.records import METRICS, read_lines
 from tests.support.distributed import free_port
@@ -82,12 +83,15 @@ def test_a_run_that_was_started_twice_is_one_run_of_the_server(home: Path, serve
     out = tmp_path / 'run'
     settings = [*SETTINGS, f'log.mlflow={server.uri}']
     printed = [succeed(command(prewarmed(2, PYTHONPATH=''), home, out, *settings, f'steps={count}'), tmp_path) for count in (2, 4)]
-    assert 'mlflow' not in ''.join(printed).lower()
     client = mlflow_client(server.uri)
     experiment = client.get_experiment_by_name('ernie-unix2')
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status, run.data.params['optimizer.lr']) == ('run', 'FINISHED', '0.003')
+    page = f'{server.uri}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}'
+    for text in printed:
+        said = [line.split()[-1] for line in text.splitlines() if 'mlflow' in line.lower() and 'watch' not in line]
+        assert said == [page] and f'MLflow in {server.uri}' in text, text
     lines = {line['step']: of_metrics(line) for line in read_lines(out / METRICS)}
     assert len(lines) == 4
     for name in lines[1]:
@@ -97,6 +101,11 @@ def test_a_run_that_was_started_twice_is_one_run_of_the_server(home: Path, serve
     where = f'{server.uri}/api/2.0/mlflow/metrics/get-history?run_id={run.info.run_id}&metric_key=attempt'
     with urlopen(where, timeout=60) as answer:
         assert {metric['step']: metric['value'] for metric in json.load(answer)['metrics']} == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2}
+
+
+def test_a_password_in_the_address_is_not_printed() -> None:
+    assert shown('http://me:p@ss@host:5000/x') == 'http://host:5000/x' and shown('runs/mlflow@home') == 'runs/mlflow@home'
+    assert where('https://me:word@host/', '7', 'ab') == 'https://host/#/experiments/7/runs/ab'
 
 
 def test_a_server_that_is_away_at_the_start_costs_a_line(home: Path, tmp_path: Path) -> None:

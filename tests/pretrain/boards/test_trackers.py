@@ -156,9 +156,19 @@ def test_mlflow(run: tuple[Path, str], lines: dict[int, dict[str, float]], monke
     assert {metric.step: metric.value for metric in client.get_metric_history(tracked.info.run_id, 'attempt')} == ATTEMPTS
 
 
-def test_nothing_is_said_of_trackers_that_work(run: tuple[Path, str]) -> None:
-    assert 'wandb' not in run[1] and 'mlflow' not in run[1].lower()
-    assert 'Warning' not in run[1]
+def test_trackers_that_work_say_once_where_the_run_is(run: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line at each of two starts, beside the header's; nothing of the libraries' own."""
+    out, printed = run
+    store = out.parent / 'mlruns'
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', 'true')
+    client = mlflow_client(str(store))
+    (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    later = f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'
+    lines = [line.strip() for line in printed.splitlines() if 'wandb' in line or 'mlflow' in line.lower()]
+    watched = f'tensorboard --logdir {out} or project tiny of Weights & Biases or MLflow in {store} or pretrain report {out}'
+    opened = [f'log.wandb: WANDB_MODE=offline, so nothing is sent; {later}', f'log.mlflow: run {tracked.info.run_id} in {store}']
+    assert sorted(lines) == sorted(2 * [*opened, f'watch        {watched}'])
+    assert 'Warning' not in printed
 
 
 def test_trackers_that_fail_cost_a_line_and_no_step(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +227,9 @@ NO_KEY = 'log.wandb: no key here (`wandb login`), so nothing is sent; '
 NO_ANSWER = 'the server of log.wandb does not answer, or refuses the key ('
 
 
-@pytest.mark.parametrize(('key', 'said'), [('', NO_KEY), ('5' * 40, NO_ANSWER)])
-def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, files that can be sent later, and steps that were made again are told apart, in MLflow too."""
+@pytest.mark.parametrize(('key', 'mode', 'said'), [('', None, NO_KEY), ('', '', NO_KEY), ('5' * 40, None, NO_ANSWER)])
+def test_wandb_without_its_server(key: str, mode: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, files that can be sent later, and steps that were made again are told apart, in MLflow too. An empty mode is none."""
     for name in ('WANDB_MODE', 'WANDB_API_KEY', 'NETRC'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('HOME', str(tmp_path))  # where a person's key is
@@ -227,13 +237,18 @@ def test_wandb_without_its_server(key: str, said: str, tmp_path: Path, monkeypat
     monkeypatch.setenv('WANDB_HTTP_TIMEOUT', '2')
     if key:
         monkeypatch.setenv('WANDB_API_KEY', key)
+    if mode is not None:
+        monkeypatch.setenv('WANDB_MODE', mode)
     out, store = tmp_path / 'run', tmp_path / 'mlruns'
     out.mkdir()
     settings = ['log.wandb=tiny', f'log.mlflow={store}', 'log.tensorboard=false', f'out={out}']
-    printed = succeed(boards(tmp_path, *settings), tmp_path)
+    told = succeed(boards(tmp_path, *settings), tmp_path).splitlines(keepends=True)
+    printed = ''.join(line for line in told if not line.startswith('log.mlflow: run '))
+    assert len(told) == 2
     later = f'its files are kept: `wandb sync {out}/wandb/offline-run-*` sends them'
     assert printed.startswith(said) and printed.endswith(later + '\n') and printed.count('\n') == 1, printed
     rows = []
+    monkeypatch.delenv('WANDB_MODE', raising=False)  # wandb's own command refuses an empty one
     for _, record in wandb_records(out):
         if record['type'] == 'history':
             row = record['history']['item']

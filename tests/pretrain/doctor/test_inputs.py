@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pretrain.config import load_config
 from pretrain.doctor.inputs import data, earlier, evaluation, weights
 from pretrain.engine.checkpoint import KEYS, STATE
 from tests.pretrain.data.small_shards import make_config
 from tests.support.exported import SAMPLE
+from tests.support.launch import ROOT
 
 
 def test_everything_that_is_missing_is_a_line_with_its_command(home: Path, tmp_path: Path) -> None:
@@ -23,6 +25,12 @@ def test_everything_that_is_missing_is_a_line_with_its_command(home: Path, tmp_p
     for corpus in ('cc12m', 'wit', 'cc100', 'opus'):
         assert found[str(tmp_path / corpus / 'train')].remedy.startswith(f'data_pipeline build {corpus} ')
     assert [finding.state for finding in data(make_config(home))] == ['ok', 'ok']
+
+
+def test_the_demo_is_named_first_where_its_data_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(ROOT / 'configs/sample.yaml', [])
+    monkeypatch.chdir(tmp_path)
+    assert {finding.remedy.partition(',')[0] for finding in data(config)} == {'make demo'}
 
 
 def test_what_the_folder_of_the_run_holds(home: Path, tmp_path: Path) -> None:
