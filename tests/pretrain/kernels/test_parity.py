@@ -56,6 +56,7 @@ def test_norm(name: str, precision: torch.dtype) -> None:
         torch.testing.assert_close(got.double(), want, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.filterwarnings('ignore:flex_attention called without torch.compile')  # as it is where there is no CUDA
 @pytest.mark.parametrize('name', ['flash', 'varlen', 'flex', 'cpu', 'cpu, bf16', 'cpu, each row alone', 'torch'])
 @pytest.mark.parametrize('kind', ['self', 'causal', 'cross'])
 def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
