@@ -60,9 +60,8 @@ class Manifest:
     # CC100, the same for all languages: {'alpha', 'languages': {language: weight}}, weights proportional to tokens^alpha, sum 1
     sampling: dict[str, Any] | None = None
     removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
-    licences: dict[str, int] = field(
-        default_factory=dict
-    )  # --licence, or as the readers know it of the originals -> samples; empty in older builds
+    # --licence, or as the readers know it of the originals -> samples; empty in older builds
+    licences: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
