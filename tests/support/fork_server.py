@@ -29,6 +29,7 @@ import pytest
 import torch
 
 from pretrain.engine.distributed import import_deepspeed
+from tests.support.warm import PASSED_ON
 
 IMPORTED = (
     'deepspeed', 'deepspeed.runtime.zero.stage_1_and_2', 'deepspeed.module_inject.containers', 'deepspeed.moe.layer',
@@ -149,8 +150,12 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     """What a rank does; its exit code."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    for number in request.get('ignored', ()):
-        signal.signal(number, signal.SIG_IGN)
+    ignored = request.get('ignored', ())
+    for number in PASSED_ON:  # as who asks has them: the server may run under nohup, and the rank not
+        if number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(request['folder'])
     os.environ.clear()
     os.environ.update(request['environment'])
