@@ -51,9 +51,13 @@ def page(command: str, how: str, found: list[Direction], figures: Figures, measu
     return '\n\n'.join(parts) + '\n'
 
 
+CHANCE = {2: 30, 3: 18}  # seeds -> percent of differences without a cause that exceed two standard errors: Student's t
+
+
 def chance(seeds: int) -> str:
-    """How often noise alone passes for a difference: Student's t of two degrees of freedom."""
-    return ' Of three seeds, noise alone does so in 18 cases of 100, half of them in the direction of the paper.' if seeds == 3 else ''
+    """How often noise alone passes for a difference."""
+    cases = CHANCE.get(seeds)
+    return f' Of {seeds} seeds, noise alone does so in {cases} cases of 100, half of them in the direction of the paper.' if cases else ''
 
 
 def loss_of(task: str) -> str:

@@ -29,8 +29,7 @@ from tests.support.toy_world import COLOURS, PLACES
 
 SETTINGS = [
     'steps=400', 'optimizer.lr=5e-3', 'optimizer.warmup=20', 'eval.every=200', 'checkpoint.every=100', 'batch.global=48', 'batch.micro=48',
-    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0', 'data.augment_min_scale=1',
-    'data.augment_flip=0',
+    *finetunings.SETTINGS, 'data.augment_min_scale=1', 'data.augment_flip=0',
 ]  # fmt: skip
 KINDS = len(COLOURS) * len(PLACES)
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 SETTINGS = [
     'steps=150', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=50', 'checkpoint.every=25', 'batch.global=32', 'batch.micro=32',
-    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+    *finetunings.SETTINGS,
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from tests.support.toy_world import COLOURS, PLACES, said
 
 SETTINGS = [
     'steps=150', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=50', 'checkpoint.every=150', 'batch.global=48', 'batch.micro=24',
-    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+    *finetunings.SETTINGS,
 ]  # fmt: skip
 KINDS = len(COLOURS) * len(PLACES)
 

@@ -26,7 +26,7 @@ from tests.support.toy_world import COLOURS, NUMBERS, PLACES
 
 SETTINGS = [
     'steps=300', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=100', 'checkpoint.every=50', 'batch.global=48', 'batch.micro=48',
-    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+    *finetunings.SETTINGS,
 ]  # fmt: skip
 KINDS = len(NUMBERS) * len(COLOURS) * len(PLACES)
 

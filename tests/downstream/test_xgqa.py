@@ -14,11 +14,12 @@ from downstream.cli import run
 from downstream.xgqa import XGQA
 from pretrain.records import METRICS, read_lines
 from tests.downstream.in_ranks import train_in_ranks
+from tests.support import finetunings
 from tests.support.toy_benchmarks import write_xgqa
 
 SETTINGS = [
     'steps=250', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=50', 'checkpoint.every=250', 'batch.global=32', 'batch.micro=32',
-    'finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0',
+    *finetunings.SETTINGS,
 ]  # fmt: skip
 
 

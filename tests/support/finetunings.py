@@ -9,6 +9,9 @@ from downstream.finetuning import FineTuning
 from downstream.recipes import compose
 from pretrain.model.load import find_model
 
+# Of all: bit for bit the same on every run, and no more around it than needed.
+SETTINGS = ['finetune.patience=0', 'precision=fp32', 'data.workers=0', 'log.tensorboard=false', 'model.dropout=0']
+
 
 def workload(kind: type[Benchmark], export: Path, data: Path, *settings: str) -> FineTuning:
     """A fine-tuning of an export by the benchmark's recipe and these settings, to be looked at."""
