@@ -28,9 +28,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no byte."""
+    """Leave no byte; called again, none of what was given back since."""
     filler = disk / 'filler'
-    with filler.open('wb', buffering=0) as file:
+    with filler.open('ab', buffering=0) as file:
         try:
             while True:
                 file.write(b'\0' * 4096)
@@ -48,14 +48,15 @@ def test_a_full_disk_costs_a_checkpoint_but_not_the_run(home: Path, small_disk: 
     kept = newest_valid(out / 'checkpoints')[0]
     assert kept is not None
     filler.unlink()
-    # A newer one is whole, and the older one, which gave its room back a moment later, is gone.
-    started.wait_for(lambda: [path.name > kept.name for path in checkpoints(out / 'checkpoints')] == [True])
+    # A newer one is whole, and of the older one, which gives its room back a moment later, nothing is left.
+    started.wait_for(lambda: [path.name > kept.name for path in (out / 'checkpoints').iterdir() if path.is_dir()] == [True])
 
     fill(small_disk)
     before = newest_valid(out / 'checkpoints')[0]
     assert before is not None
     unsaved = step_of(before) + 2
     started.wait_for(lambda: f'step {unsaved}/' in started.log.read_text())
+    fill(small_disk)
     started.process.send_signal(signal.SIGTERM)
     code = started.end()
     printed = started.log.read_text()
