@@ -92,7 +92,7 @@ def test_words_of_a_caption_are_left_out_for_cmcl_alone(home: Path, catalog: Cat
     """Whole words, in their order, never all of a caption; it stays the same text to whoever looks for pairs that belong together."""
     options: dict[str, Any] = {'batch': {'global': 128}, 'model': {'visual': {'image_size': 16}}}
     with_all, without_some = (make_config(home, task={'caption_drop': drop}, **options) for drop in (0, 0.5))
-    left_out = total = 0
+    left_out, total = 0.0, 0
     for (plain, *_), (short, *_) in zip(made(with_all, catalog, 'cmcl'), made(without_some, catalog, 'cmcl'), strict=True):
         assert (short.language, short.image_id, short.text_id) == (plain.language, plain.image_id, plain.text_id)
         every, kept = (words(content(example, tokenizer, plain.language), tokenizer) for example in (plain, short))
