@@ -49,9 +49,6 @@ class TaskOptions(Section):
         description="probability that a word of a picture's caption becomes its translation into another of the record's languages "
         '(M3P: 0.5; cmcl, itm, mlm)',
     )
-    caption_drop: float = Field(
-        0.0, ge=0, lt=1, description='probability that a word of a caption is left out of CMCL in training, though never all of a caption'
-    )
     lexicon_records: int = Field(
         4096, gt=0, description='records of each picture corpus from which is counted which words translate each other (VTLM, code_switch)'
     )

@@ -26,7 +26,7 @@ from shards.tokenizer import Tokenizer
 class Examples:
     """Makes examples of a configuration's tasks. Every choice comes from the generator passed in: the same call gives the same example.
 
-    `evaluation`: pictures are not augmented, and captions are whole.
+    `evaluation`: pictures are not augmented.
     """
 
     def __init__(self, config: Config, tokenizer: Tokenizer, evaluation: bool = False) -> None:
@@ -99,14 +99,9 @@ class Draw:
         swap = self.generator.random() < 0.5 if self.language is None else self.language == target
         return sides[::-1] if swap else sides
 
-    def encoded(self, caption: str, language: str, drop: float = 0.0) -> Ids:
-        """What the encoder reads of a caption. drop: the probability that a word is left out in training, though never all of them."""
-        ids = self.caption_ids(caption, language)
-        if drop and not self.examples.evaluation:
-            source = words(ids, self.sequences.tokenizer)
-            kept = np.flatnonzero(self.generator.random(len(source)) >= drop).tolist() or [int(self.generator.integers(len(source)))]
-            ids = np.asarray([token for place in kept for token in source[place]], np.int64)
-        return self.sequences.encoder_input(ids, language)
+    def encoded(self, caption: str, language: str) -> Ids:
+        """What the encoder reads of a caption of the record."""
+        return self.sequences.encoder_input(self.caption_ids(caption, language), language)
 
     def caption_ids(self, caption: str, language: str) -> Ids:
         """Ids of a caption of the record, without special tokens, code-switched where the configuration says so."""

@@ -28,7 +28,7 @@ class CMCL(ContrastiveTask):
     def example(self, draw: Draw) -> Example:
         language, caption = draw.caption()
         ids = {'image_id': hash63(draw.record['image_id']), 'text_id': text_id(caption)}
-        return draw.example(language, draw.encoded(caption, language, draw.config.task.caption_drop), **draw.picture(), **ids)
+        return draw.example(language, draw.encoded(caption, language), **draw.picture(), **ids)
 
     def keys(self, batch: TaskBatch) -> Tensor:
         assert batch.image_ids is not None and batch.text_ids is not None

@@ -13,7 +13,6 @@ from pretrain.config import Config
 from pretrain.data.batch import Example
 from pretrain.data.examples import Examples
 from pretrain.data.images import evaluation_image
-from pretrain.data.lexicon import words
 from pretrain.data.order import GlobalBatch, Located, TaskOrder
 from pretrain.data.rng import generator
 from pretrain.data.sequences import normalised
@@ -86,29 +85,6 @@ def test_cmcl(big: Config, catalog: Catalog, tokenizer: Tokenizer) -> None:
         pictures.add(record['image_id'])
     assert len(ids['image']) == len(pictures)
     assert len({text for text, _ in ids['text']}) == len(ids['text']) == len({caption for _, caption in ids['text']})
-
-
-def test_words_of_a_caption_are_left_out_for_cmcl_alone(home: Path, catalog: Catalog, tokenizer: Tokenizer) -> None:
-    """Whole words, in their order, never all of a caption; it stays the same text to whoever looks for pairs that belong together."""
-    options: dict[str, Any] = {'batch': {'global': 128}, 'model': {'visual': {'image_size': 16}}}
-    with_all, without_some = (make_config(home, task={'caption_drop': drop}, **options) for drop in (0, 0.5))
-    left_out, total = 0.0, 0
-    for (plain, *_), (short, *_) in zip(made(with_all, catalog, 'cmcl'), made(without_some, catalog, 'cmcl'), strict=True):
-        assert (short.language, short.image_id, short.text_id) == (plain.language, plain.image_id, plain.text_id)
-        every, kept = (words(content(example, tokenizer, plain.language), tokenizer) for example in (plain, short))
-        rest = iter(every)
-        assert kept and all(word in rest for word in kept), (every, kept)
-        if len(every) > 1:
-            # Of n words all would be left out once in 2^n times, and one of them stays then.
-            left_out, total = left_out + len(every) - len(kept) + 0.5 ** len(every), total + len(every)
-    assert near(left_out, total, 0.5)
-    drawn = [Located(catalog.streams('cc3m', 'train')[0], 0, 0)]
-    held_out = [
-        Examples(c, tokenizer, evaluation=True).make('cmcl', drawn, 0, generator(0, 'cmcl'), 'en') for c in (with_all, without_some)
-    ]
-    assert held_out[0].text.tolist() == held_out[1].text.tolist()
-    for (plain, *_), (short, *_) in zip(made(with_all, catalog, 'mlm', 1), made(without_some, catalog, 'mlm', 1), strict=True):
-        assert plain.text.tolist() == short.text.tolist()
 
 
 def test_the_language_is_drawn_by_temperature(home: Path, tokenizer: Tokenizer, tmp_path: Path, pictures: list[Record]) -> None:
