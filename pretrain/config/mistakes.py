@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pretrain.config.root import Config
+from pretrain.config.section import section_of
 
 Layer = tuple[str, dict[str, Any]]  # where settings were given, as a sentence says it, and these; a later layer lies on top
 Place = tuple[int | str, ...]  # a key, part by part
@@ -86,7 +87,6 @@ def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         names.append(key)
-        for part in (field.annotation, *get_args(field.annotation)):  # a section, or one that may be none
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                names += _keys(part, key + '.')
+        if section := section_of(field.annotation):
+            names += _keys(section, key + '.')
     return names

@@ -25,6 +25,14 @@ class Section(BaseModel):
         return {key: [value] if key in names and isinstance(value, str) else value for key, value in raw.items()}
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or may hold beside None; None for a value."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
 def _is_list(annotation: Any) -> bool:
     """Whether a field holds a list, or may hold one beside None."""
     return any(get_origin(one) is list for one in (annotation, *get_args(annotation)))
