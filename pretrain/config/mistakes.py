@@ -10,9 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from pretrain.config.nearest import nearest
+from pretrain.config.root import Config
+from pretrain.config.section import keys
 
 Layer = tuple[str, dict[str, Any]]  # where settings were given, as a sentence says it, and these; a later layer lies on top
 Place = tuple[int | str, ...]  # a key, part by part
+SHOWN = 8  # settings of a section, at most
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> str:
@@ -28,7 +31,11 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> str:
     if first['type'] == 'extra_forbidden':
         near = nearest(where)
         return f'unknown setting {where}{source}' + (f'; did you mean {near}?' if near else '')
-    said = f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+    said = f'{where} = {first["input"]!r}{source}: '
+    if first['type'] == 'model_type':  # a section
+        own = [key for key in keys(Config) if key.rpartition('.')[0] == where]
+        return f'{said}{where} has settings of its own: {", ".join(own[:SHOWN])}{", …" * (len(own) > SHOWN)}'
+    said += first['msg']
     if first['type'] == 'literal_error':  # one of some words
         alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
         said += f'; did you mean {alike[0]}?' if alike else ''

@@ -172,6 +172,16 @@ def test_overrides() -> None:
         ('data.shards=[', ["'data.shards=['", 'not valid YAML']),
         ('batch.tasks={mt:8}', ["'batch.tasks={mt:8}': in YAML a space follows a colon; batch.tasks.mt=8 says the same"]),
         ('out=3', ['out = 3', 'string']),
+        (
+            'batch=4',
+            ['batch = 4 (on the command line): batch has settings of its own: batch.merge, batch.draws, batch.global, batch.tasks, '],
+        ),
+        (
+            'eval.retrieval=no',
+            ["eval.retrieval = 'no' (on the command line): eval.retrieval has settings of its own: eval.retrieval.data, "],
+        ),
+        ('eval=null', ['eval = None', 'eval has settings of its own: eval.every, eval.samples, eval.tasks, eval.retrieval']),
+        ('finetune=yes', ["finetune = 'yes'", 'finetune has settings of its own: finetune.benchmark, ', 'finetune.text_only, …']),
     ],
 )
 def test_mistakes_are_named(override: str, words: list[str]) -> None:
