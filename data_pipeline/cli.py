@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -164,10 +163,4 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = options.run(options)
         return code
 
-    try:
-        code = run_command(run)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `data_pipeline stats DIR | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    return run_command(run)

@@ -22,7 +22,7 @@ from downstream.retrieval_finetuning import Retrieval
 from downstream.translation_finetuning import Translation
 from downstream.xgqa import XGQA
 from downstream.xvnli import XVNLI
-from pretrain.config import Config, differences
+from pretrain.config import Config, differences, read_saved, within
 from pretrain.dry_run import dry_run
 from pretrain.engine.checkpoint import checkpoints, read_state
 from pretrain.engine.distributed import launched_world
@@ -147,11 +147,15 @@ def _done(out: Path, prepared: Prepared) -> dict[str, Any] | None:
         trained = result.get('trained')
         if trained is None:  # it was stopped before it was whole
             return None
-        changed = differences(prepared.config.model_dump(by_alias=True, mode='json'), trained['settings'])
+        settings, gone = read_saved(trained['settings'])
+        changed = differences(prepared.config.model_dump(by_alias=True, mode='json'), settings)
         check_bound(trained['from'], prepared.bound, path, prepared.config)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f'{path} is no result of a fine-tuning; choose another --out') from None
+    for key, then in gone.items():
+        if not within(key, UNTOLD):
+            raise UserError(f'{out} holds a run with {key} = {then!r}, a setting that this version does not have; choose another --out')
     for key, (now, then) in changed.items():
-        if not any(key == free or key.startswith(f'{free}.') for free in UNTOLD):
+        if not within(key, UNTOLD):
             raise UserError(f'{out} holds a run with {key} = {then!r}, this one asks for {now!r}; choose another --out')
     return result

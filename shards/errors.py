@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from shards.stderr import tell
+from shards.unheard import unheard
 
 
 class UserError(Exception):
@@ -46,15 +47,16 @@ def interruptible_imports() -> None:
 
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command's `main`; print a `UserError` as one line on stderr. Returns the exit code: 0, that of the
-    UserError (2), 130 for Ctrl-C."""
+    UserError (2), 130 for Ctrl-C. That nobody reads what it prints changes neither what it does nor the code."""
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return main() or 0
-    except UserError as error:
-        tell(f'error: {error}\n')
-        return error.code
-    except KeyboardInterrupt as stop:
-        how = '; run the same command again to continue' if isinstance(stop, Continued) else ''
-        tell(f'interrupted{how}\n')
-        return 130
+    with unheard():
+        try:
+            return main() or 0
+        except UserError as error:
+            tell(f'error: {error}\n')
+            return error.code
+        except KeyboardInterrupt as stop:
+            how = '; run the same command again to continue' if isinstance(stop, Continued) else ''
+            tell(f'interrupted{how}\n')
+            return 130

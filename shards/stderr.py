@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import TextIO
-
-GONE = (errno.EIO, errno.EPIPE)  # of a terminal that was closed, of a pipe whose reader has ended
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
@@ -20,11 +19,18 @@ def tell(text: str, stream: TextIO | None = None) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        if error.errno in GONE:
-            _silence(stream.fileno())
+        if is_gone(error, stream):
+            silence(stream)
 
 
-def _silence(descriptor: int) -> None:
+def is_gone(error: OSError, stream: TextIO) -> bool:
+    """Whether what could not be written had no reader any more: a pipe, or a terminal that was closed (a disk has that error as well)."""
+    return error.errno == errno.EPIPE or (error.errno == errno.EIO and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode))
+
+
+def silence(stream: TextIO) -> None:
+    """Put /dev/null in the place of a stream, for the processes that are started from here as well."""
+    descriptor = stream.fileno()
     with suppress(OSError):
         heard = os.fstat(descriptor)
         same = [number for number in (1, 2) if number != descriptor and _is(number, heard)]

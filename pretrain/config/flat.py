@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -11,6 +12,11 @@ def flat(settings: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     for name, value in settings.items():
         out |= flat(value, f'{prefix}{name}.') if isinstance(value, dict) and value else {f'{prefix}{name}': value}
     return out
+
+
+def within(key: str, sections: Sequence[str]) -> bool:
+    """Whether a setting is one of these, or in one of these sections."""
+    return any(key == section or key.startswith(f'{section}.') for section in sections)
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

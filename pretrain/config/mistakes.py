@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from pretrain.config.nearest import nearest
 from pretrain.config.root import Config
+from pretrain.config.section import keys
 
 Layer = tuple[str, dict[str, Any]]  # where settings were given, as a sentence says it, and these; a later layer lies on top
 Place = tuple[int | str, ...]  # a key, part by part
+SHOWN = 8  # settings of a section, at most
 
 
 def explain(error: ValidationError, layers: Sequence[Layer]) -> str:
@@ -26,9 +29,13 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> str:
         return f'{where or "configuration"}{_told(_of_named(said, place, layers) or _sources(place, layers))}: {said}'
     source = _told(_sources(place, layers))
     if first['type'] == 'extra_forbidden':
-        near = _nearest(where, _keys(Config))
+        near = nearest(where)
         return f'unknown setting {where}{source}' + (f'; did you mean {near}?' if near else '')
-    said = f'{where} = {first["input"]!r}{source}: {first["msg"]}'
+    said = f'{where} = {first["input"]!r}{source}: '
+    if first['type'] == 'model_type':  # a section
+        own = [key for key in keys(Config) if key.rpartition('.')[0] == where]
+        return f'{said}{where} has settings of its own: {", ".join(own[:SHOWN])}{", …" * (len(own) > SHOWN)}'
+    said += first['msg']
     if first['type'] == 'literal_error':  # one of some words
         alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)
         said += f'; did you mean {alike[0]}?' if alike else ''
@@ -71,22 +78,3 @@ def _at(raw: Any, place: Place) -> list[Any]:
             return []
         raw = raw[key]
     return [raw]
-
-
-def _nearest(key: str, known: list[str]) -> str | None:
-    """The setting that is meant by an unknown one: that of the same name in another section, else the one that is spelt most like it."""
-    name = key.rpartition('.')[2]
-    elsewhere = [other for other in known if other.rpartition('.')[2] == name]
-    near = difflib.get_close_matches(key, elsewhere or known, 1, 0.0 if elsewhere else 0.3)
-    return near[0] if near else None
-
-
-def _keys(model: type[BaseModel], prefix: str = '') -> list[str]:
-    names = []
-    for name, field in model.model_fields.items():
-        key = prefix + (field.alias or name)
-        names.append(key)
-        for part in (field.annotation, *get_args(field.annotation)):  # a section, or one that may be none
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                names += _keys(part, key + '.')
-    return names

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pretrain.config.root import Config
+from pretrain.config.section import section_of
 from pretrain.config.tasks import FineTuneTask, PaperTask, Task
 
 HEAD = f"""# Configuration
@@ -41,17 +42,9 @@ def sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[Ba
     """(dotted name, model) of a configuration and of every part of it, outer ones first."""
     yield prefix, model
     for name, field in model.model_fields.items():
-        part = _part(field.annotation)
+        part = section_of(field.annotation)
         if part is not None:
             yield from sections(part, f'{prefix}{field.alias or name}.')
-
-
-def _part(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, or may hold; None for a value."""
-    for one in (annotation, *get_args(annotation)):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            return one
-    return None
 
 
 def _section(prefix: str, model: type[BaseModel]) -> str:
@@ -88,7 +81,7 @@ def _kind(annotation: Any) -> str:
         return f'{len(arguments)} of {_kind(arguments[0])}'
     if origin is dict:
         return f'map of {_kind(arguments[0])} to {_kind(arguments[1])}'
-    if _part(annotation) is not None:
+    if section_of(annotation) is not None:
         return 'the section below'
     named = {str: 'text', int: 'integer', float: 'number', bool: 'true or false', Any: 'any value'}
     return named[annotation]

@@ -25,6 +25,25 @@ class Section(BaseModel):
         return {key: [value] if key in names and isinstance(value, str) else value for key, value in raw.items()}
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, or may hold beside None; None for a value."""
+    for one in (annotation, *get_args(annotation)):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
+def keys(model: type[BaseModel], prefix: str = '') -> list[str]:
+    """Every setting and section by its dotted key, outer ones before what is in them."""
+    names = []
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        names.append(key)
+        if section := section_of(field.annotation):
+            names += keys(section, key + '.')
+    return names
+
+
 def _is_list(annotation: Any) -> bool:
     """Whether a field holds a list, or may hold one beside None."""
     return any(get_origin(one) is list for one in (annotation, *get_args(annotation)))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from pretrain.config import Config, differences
+from pretrain.config import Config, differences, read_saved, within
 from pretrain.engine.checkpoint import LATEST, newest_valid, publish, read_state, tidy
 from pretrain.engine.ds_config import OWNED
 from shards.errors import UserError
@@ -89,9 +89,16 @@ def check_resumable(config: Config, path: Path, tokenizer: str) -> dict[str, str
 
 
 def check_same_run(config: Config, saved: dict[str, Any], checkpoint: Path) -> None:
-    """Raises UserError naming the first setting by which this run is another one than that of the checkpoint."""
-    for key, (now, then) in differences(config.model_dump(by_alias=True, mode='json'), saved).items():
-        if not any(key == free or key.startswith(f'{free}.') for free in FREE):
+    """Raises UserError naming the first setting by which this run is another one than that of the checkpoint. A setting that its version
+    did not have was at its default.
+    """
+    settings, gone = read_saved(saved)
+    for key, then in gone.items():
+        if not within(key, FREE):
+            why = f'was trained with {key} = {then!r}, a setting that this version does not have'
+            raise UserError(f'{checkpoint} {why}; go on with the version that wrote it, or choose another `out`')
+    for key, (now, then) in differences(config.model_dump(by_alias=True, mode='json'), settings).items():
+        if not within(key, FREE):
             raise UserError(
                 f'{checkpoint} was trained with {key} = {then!r}, this run asks for {now!r}, which would lose or repeat '
                 'samples or change the model; set it back, or choose another `out`'
@@ -103,8 +110,9 @@ def changed_settings(config: Config, ds_config: dict[str, Any], path: Path) -> d
     of the DeepSpeed JSON are below `deepspeed`, without what the YAML, or the number of processes, says there.
     """
     state = read_state(path)
-    changed = differences(config.model_dump(by_alias=True, mode='json'), state['config'])
-    told = {key: now for key, (now, _) in changed.items()}
+    settings, gone = read_saved(state['config'])
+    changed = differences(config.model_dump(by_alias=True, mode='json'), settings)
+    told = {key: now for key, (now, _) in changed.items()} | dict.fromkeys(gone)
     if 'deepspeed' in state:  # else it is of an earlier version
         changed = differences(ds_config, state['deepspeed'])
         told |= {f'deepspeed.{key}': now for key, (now, _) in changed.items() if key not in OWNED}

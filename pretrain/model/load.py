@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -13,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pretrain.config import Config
+from pretrain.config import Config, read_saved, within
+from pretrain.config.mistakes import explain
 from pretrain.data.batch import Texts
 from pretrain.data.sequences import encoder_input
 from pretrain.engine.checkpoint import STATE, newest_valid, read_state, read_weights
+from pretrain.engine.resume import FREE
 from pretrain.model.folder import CONFIG, model_folder
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
@@ -81,12 +84,22 @@ def find_model(folder: str | Path) -> Found:
 def find_checkpoint(path: Path) -> Found:
     """The model of a checkpoint. Raises UserError when it is damaged, of another version, or without the tokenizer of its run."""
     state = read_state(path)
-    try:
-        config = Config.model_validate(state['config'])
-    except ValidationError as error:
-        raise UserError(f'{path / STATE} has settings that this version does not know ({" ".join(str(error).split())})') from None
+    config = _config(state['config'], path / STATE)
     _check_tokenizer(path, Path(config.data.tokenizer), state.get('tokenizer'))
     return Found(path, Path(config.data.tokenizer), config, file_sha256(path / STATE), state['step'], state['manifests'])
+
+
+def _config(saved: dict[str, Any], file: Path) -> Config:
+    """The configuration that a file has of any version. Raises UserError for settings of which this one cannot tell what they did."""
+    settings, gone = read_saved(saved)
+    unknown = [key for key in gone if not within(key, FREE)]
+    try:
+        if not unknown:
+            return Config.model_validate(settings)
+        why = ', '.join(unknown)
+    except ValidationError as error:
+        why = explain(error, ())
+    raise UserError(f'{file} has settings that this version does not know ({why}); use the version that wrote it')
 
 
 def _check_tokenizer(path: Path, folder: Path, had: str | None) -> None:
@@ -134,7 +147,7 @@ def _find_export(folder: Path) -> Found:
         description = json.loads((folder / CONFIG).read_text(encoding='utf8'))
         if (version := description.get('format', 1)) != FORMAT:
             raise UserError(f'{folder / CONFIG} has format {version}, this program reads {FORMAT}; export it again from the run')
-        config = Config.model_validate(description['run'])
+        config = _config(description['run'], folder / CONFIG)
         sha256 = file_sha256(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_whole(folder, error) from None

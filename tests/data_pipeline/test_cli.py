@@ -14,6 +14,8 @@ import pytest
 from data_pipeline.cli import main
 from data_pipeline.settings import Settings, flag
 from shards.tokenizer import MODEL, Tokenizer
+from tests.support.launch import BIN
+from tests.support.unread import unread
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / 'sample/raw'
@@ -169,7 +171,9 @@ def test_build_verify_stats(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert run('finish', '--out', str(tmp_path)) == 0
     capsys.readouterr()
     shard = next(tmp_path.glob('cc12m/train/*/*.mds'))
+    assert unread([str(BIN / 'data_pipeline'), 'stats', str(tmp_path)]) == (0, '')
     shard.write_bytes(shard.read_bytes()[:-1])
+    assert unread([str(BIN / 'data_pipeline'), 'verify', str(tmp_path)])[0] == 1, 'though nobody reads what is bad'
     assert run('verify', str(tmp_path)) == 1
     out = capsys.readouterr().out.splitlines()
     assert any(str(shard) in line for line in out)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from downstream.accuracy import evaluate
 from downstream.cli import run
+from downstream.finetune_command import RESULT
 from downstream.xvnli import XVNLI
 from pretrain.data.batch import Texts
 from pretrain.data.images import evaluation_image
@@ -184,6 +185,17 @@ def test_a_call_that_does_not_fit_is_refused(two: Path, home: Path) -> None:
         run(words(home, 'two', 'batch.micro=16', 'optimizer.lr=2e-2'))
     with pytest.raises(UserError, match=r'was trained with model.dropout = 0.0, this run asks for 0.1'):
         run(words(home, 'two', 'batch.micro=16', 'model.dropout=0.1'))
+    path = home / 'two' / RESULT
+    ours = path.read_text()
+    older = json.loads(ours)
+    del older['trained']['settings']['task']['caption_drop'], older['trained']['settings']['finetune']['text_only']
+    path.write_text(json.dumps(older))
+    assert run(words(home, 'two', 'batch.micro=16')) == 0, 'a result from before a setting was made with its default'
+    older['trained']['settings']['optimizer']['old'] = 3
+    path.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r'holds a run with optimizer\.old = 3, a setting that this version does not have; choose another'):
+        run(words(home, 'two', 'batch.micro=16'))
+    path.write_text(ours)
     base = home / 'base/model.safetensors'
     before = base.read_bytes()
     base.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))

@@ -10,8 +10,13 @@ import pytest
 import torch
 
 from pretrain.config import load_config
+from pretrain.doctor.finding import OK
+from pretrain.doctor.inputs import earlier
+from pretrain.engine.checkpoint import STATE, digest, read_state
+from pretrain.model.load import find_model
 from pretrain.preflight import check_run
 from pretrain.pretraining import Pretraining
+from pretrain.records import EVENTS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.support.launch import ROOT, TINY, command, deepspeed, prewarmed, run
@@ -85,6 +90,26 @@ def test_a_checkpoint_of_other_sizes(home: Path, tmp_path: Path) -> None:
     assert run(command(prewarmed(1), home, out, *short), tmp_path).returncode == 0
     wider = refusal(home, out, *short, 'model.dim=64')
     assert 'was trained with model.dim = 32, this run asks for 64' in wider and 'set it back, or choose another `out`' in wider
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_a_run_from_before_a_setting_goes_on(home: Path, tmp_path: Path) -> None:
+    """One of an earlier version: its checkpoint does not have what there was not."""
+    out, short = tmp_path / 'run', ['tasks=[mt]', 'data.workers=0', 'eval.tasks=[mt]']
+    assert run(command(prewarmed(1), home, out, *short, 'steps=1'), tmp_path).returncode == 0
+    checkpoint = out / 'checkpoints/step-0000001'
+    state = read_state(checkpoint)
+    del state['config']['task']['caption_drop'], state['config']['mixture']
+    (checkpoint / STATE).write_text(json.dumps({**state, 'sha256': digest(state)}))
+    words = 'was trained with task.caption_drop = 0.0, this run asks for 0.1'
+    assert words in refusal(home, out, *short, 'steps=2', 'task.caption_drop=0.1')
+    assert find_model(out).config.task.caption_drop == 0
+    assert [row.state for row in earlier(load_config(ROOT / 'configs/sample.yaml', options(home, out, *short, 'steps=2')))] == [OK]
+    done = run(command(prewarmed(1), home, out, *short, 'steps=2'), tmp_path)
+    assert done.returncode == 0 and 'resuming after step 1 of 2' in done.stderr
+    event = next(line for line in read_lines(out / EVENTS) if line['event'] == 'resume')
+    assert event['changed'] == {'steps': 2}
 
 
 @pytest.mark.slow

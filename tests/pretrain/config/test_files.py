@@ -132,6 +132,8 @@ def test_overrides() -> None:
         ('optimiser.lr=3', ['unknown setting optimiser', 'did you mean optimizer?']),
         ('step=3', ['unknown setting step', 'did you mean steps?']),
         ('lr=3', ['unknown setting lr', 'did you mean optimizer.lr?']),
+        ('learning_rate=1', ['unknown setting learning_rate (on the command line); did you mean optimizer.lr?']),
+        ('epochs=3', ['did you mean steps (of a fine-tuning: finetune.epochs)?']),
         ('finetune.epoch=3', ['unknown setting finetune.epoch', 'did you mean finetune.epochs?']),
         ('eval.retrieval.langages=[en]', ['did you mean eval.retrieval.languages?']),
         ('tasks=[mt, cmlc]', ['tasks.1', 'did you mean cmcl?']),
@@ -170,11 +172,25 @@ def test_overrides() -> None:
         ('data.shards=[', ["'data.shards=['", 'not valid YAML']),
         ('batch.tasks={mt:8}', ["'batch.tasks={mt:8}': in YAML a space follows a colon; batch.tasks.mt=8 says the same"]),
         ('out=3', ['out = 3', 'string']),
+        (
+            'batch=4',
+            ['batch = 4 (on the command line): batch has settings of its own: batch.merge, batch.draws, batch.global, batch.tasks, '],
+        ),
+        (
+            'eval.retrieval=no',
+            ["eval.retrieval = 'no' (on the command line): eval.retrieval has settings of its own: eval.retrieval.data, "],
+        ),
+        ('eval=null', ['eval = None', 'eval has settings of its own: eval.every, eval.samples, eval.tasks, eval.retrieval']),
+        ('finetune=yes', ["finetune = 'yes'", 'finetune has settings of its own: finetune.benchmark, ', 'finetune.text_only, …']),
     ],
 )
 def test_mistakes_are_named(override: str, words: list[str]) -> None:
     answer = refusal(CONFIGS / 'paper.yaml', override)
     assert all(word in answer for word in words), answer
+
+
+def test_what_is_like_nothing_is_told_without_a_guess() -> None:
+    assert refusal(CONFIGS / 'paper.yaml', 'foo=1') == 'unknown setting foo (on the command line)'
 
 
 def test_norwegian_is_no_truth_value(tmp_path: Path) -> None:

@@ -44,6 +44,33 @@ def test_another_run_is_refused_by_the_name_of_the_setting(changes: dict[str, An
         check_same_run(Config(), saved(**changes), HERE)
 
 
+def without(section: str, name: str) -> dict[str, Any]:
+    """Settings of before there was this one."""
+    return saved(**{section: {key: value for key, value in saved()[section].items() if key != name}})
+
+
+def more(section: str, **settings: Any) -> dict[str, Any]:
+    return saved(**{section: {**saved()[section], **settings}})
+
+
+def test_a_setting_that_the_checkpoint_is_older_than_was_at_its_default() -> None:
+    check_same_run(Config(), without('mixture', 'share_images'), HERE)
+    check_same_run(Config(), without('task', 'caption_drop'), HERE)
+    check_same_run(Config(), {key: value for key, value in saved().items() if key != 'mixture'}, HERE)
+    dropping = Config.model_validate({'task': {'caption_drop': 0.2}})
+    with pytest.raises(UserError, match=r'was trained with task\.caption_drop = 0\.0, this run asks for 0\.2'):
+        check_same_run(dropping, without('task', 'caption_drop'), HERE)
+    check_same_run(dropping, more('task', caption_drop=0.2), HERE)
+
+
+def test_a_setting_that_this_version_does_not_have() -> None:
+    """Nobody can tell what it did, unless it is of those that may change."""
+    with pytest.raises(UserError, match=r'was trained with task\.old = 0\.5, a setting that this version does not have; go on with the'):
+        check_same_run(Config(), more('task', old=0.5), HERE)
+    check_same_run(Config(), more('task', old=None), HERE)
+    check_same_run(Config(), more('log', old=True), HERE)
+
+
 @pytest.mark.parametrize(('had', 'refused'), [({}, False), ({'tokenizer': 'ours'}, False), ({'tokenizer': 'theirs'}, True)])
 def test_a_run_goes_on_with_its_own_tokenizer(had: dict[str, str], refused: bool, tmp_path: Path) -> None:
     """A run of pictures alone has no shards that name it."""
@@ -60,3 +87,6 @@ def test_what_has_changed_since_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': then, 'manifests': {}, 'groups': [], 'files': {}}))
     micro = Config().batch.micro
     assert changed_settings(Config(steps=12), {'zero': 2}, tmp_path) == {'steps': 12, 'task_weights.mt': None, 'batch.micro': micro}
+    other = {**without('task', 'caption_drop'), 'log': more('log', old=True)['log']}
+    (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': other, 'manifests': {}, 'groups': [], 'files': {}}))
+    assert changed_settings(Config(), {}, tmp_path) == {'log.old': None}

@@ -154,7 +154,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     'no json': (lambda folder: (folder / CONFIG).write_text('{'), 'is not a whole export'),
     'a list': (lambda folder: (folder / CONFIG).write_text('[]'), 'is not a whole export'),
     'no settings': (lambda folder: (folder / CONFIG).write_text('{}'), 'is not a whole export'),
-    'unknown settings': (lambda folder: (folder / CONFIG).write_text('{"run": {"colour": 1}}'), 'is not a whole export'),
+    'unknown settings': (
+        lambda folder: (folder / CONFIG).write_text('{"run": {"colour": 1}}'),
+        'that this version does not know (colour); use the',
+    ),
     'another format': (another_format, 'config.json has format 2, this program reads 1; export it again from the run'),
     'no tokenizer': (lambda folder: (folder / 'tokenizer.json').unlink(), 'tokenizer.json is missing'),
     'another tokenizer': (lambda folder: flip(folder / 'sentencepiece.bpe.model'), 'sentencepiece.bpe.model'),
@@ -189,6 +192,11 @@ def test_a_damaged_run_is_named(run: Path, tmp_path: Path) -> None:
     checkpoint = folder / 'checkpoints' / 'step-0000005'
     state = read_state(checkpoint)
     (checkpoint / STATE).write_text(json.dumps({**state, 'config': {'colour': 1}}))
-    assert 'has settings that this version does not know' in refusal(lambda: load_model(folder))
+    assert 'has settings that this version does not know (colour); use the version that' in refusal(lambda: load_model(folder))
+    other = {**state['config'], 'precision': 'fp7', 'log': {'old': 1}}
+    (checkpoint / STATE).write_text(json.dumps({**state, 'config': other}))
+    assert "does not know (precision = 'fp7': Input should be 'fp32' or 'bf16'); use" in refusal(lambda: load_model(folder))
+    (checkpoint / STATE).write_text(json.dumps({**state, 'config': {**other, 'precision': 'fp32'}}))
+    assert load_model(folder).config.precision == 'fp32', 'settings of the log say nothing of the model'
     flip(next(checkpoint.glob('*.safetensors')))
     assert 'no checkpoint in' in refusal(lambda: load_model(folder))
