@@ -188,7 +188,7 @@ def test_a_call_that_does_not_fit_is_refused(two: Path, home: Path) -> None:
     path = home / 'two' / RESULT
     ours = path.read_text()
     older = json.loads(ours)
-    del older['trained']['settings']['task']['caption_drop'], older['trained']['settings']['finetune']['text_only']
+    del older['trained']['settings']['task']['code_switch'], older['trained']['settings']['finetune']['text_only']
     path.write_text(json.dumps(older))
     assert run(words(home, 'two', 'batch.micro=16')) == 0, 'a result from before a setting was made with its default'
     older['trained']['settings']['optimizer']['old'] = 3

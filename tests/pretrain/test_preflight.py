@@ -100,11 +100,11 @@ def test_a_run_from_before_a_setting_goes_on(home: Path, tmp_path: Path) -> None
     assert run(command(prewarmed(1), home, out, *short, 'steps=1'), tmp_path).returncode == 0
     checkpoint = out / 'checkpoints/step-0000001'
     state = read_state(checkpoint)
-    del state['config']['task']['caption_drop'], state['config']['mixture']
+    del state['config']['task']['code_switch'], state['config']['mixture']
     (checkpoint / STATE).write_text(json.dumps({**state, 'sha256': digest(state)}))
-    words = 'was trained with task.caption_drop = 0.0, this run asks for 0.1'
-    assert words in refusal(home, out, *short, 'steps=2', 'task.caption_drop=0.1')
-    assert find_model(out).config.task.caption_drop == 0
+    words = 'was trained with task.code_switch = 0.0, this run asks for 0.1'
+    assert words in refusal(home, out, *short, 'steps=2', 'task.code_switch=0.1')
+    assert find_model(out).config.task.code_switch == 0
     assert [row.state for row in earlier(load_config(ROOT / 'configs/sample.yaml', options(home, out, *short, 'steps=2')))] == [OK]
     done = run(command(prewarmed(1), home, out, *short, 'steps=2'), tmp_path)
     assert done.returncode == 0 and 'resuming after step 1 of 2' in done.stderr

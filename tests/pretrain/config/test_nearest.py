@@ -33,7 +33,7 @@ from pretrain.config.section import keys
         ('random_seed', 'seed'),
         ('max_lr', 'optimizer.lr'),
         ('optimizer.warmup_ratio', 'optimizer.warmup'),
-        ('task.caption_dropout', 'task.caption_drop'),
+        ('task.code_switching', 'task.code_switch'),
         # like nothing
         ('foo', None),
         ('a', None),

@@ -55,12 +55,12 @@ def more(section: str, **settings: Any) -> dict[str, Any]:
 
 def test_a_setting_that_the_checkpoint_is_older_than_was_at_its_default() -> None:
     check_same_run(Config(), without('mixture', 'share_images'), HERE)
-    check_same_run(Config(), without('task', 'caption_drop'), HERE)
+    check_same_run(Config(), without('task', 'code_switch'), HERE)
     check_same_run(Config(), {key: value for key, value in saved().items() if key != 'mixture'}, HERE)
-    dropping = Config.model_validate({'task': {'caption_drop': 0.2}})
-    with pytest.raises(UserError, match=r'was trained with task\.caption_drop = 0\.0, this run asks for 0\.2'):
-        check_same_run(dropping, without('task', 'caption_drop'), HERE)
-    check_same_run(dropping, more('task', caption_drop=0.2), HERE)
+    switching = Config.model_validate({'task': {'code_switch': 0.2}})
+    with pytest.raises(UserError, match=r'was trained with task\.code_switch = 0\.0, this run asks for 0\.2'):
+        check_same_run(switching, without('task', 'code_switch'), HERE)
+    check_same_run(switching, more('task', code_switch=0.2), HERE)
 
 
 def test_a_setting_that_this_version_does_not_have() -> None:
@@ -87,6 +87,6 @@ def test_what_has_changed_since_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': then, 'manifests': {}, 'groups': [], 'files': {}}))
     micro = Config().batch.micro
     assert changed_settings(Config(steps=12), {'zero': 2}, tmp_path) == {'steps': 12, 'task_weights.mt': None, 'batch.micro': micro}
-    other = {**without('task', 'caption_drop'), 'log': more('log', old=True)['log']}
+    other = {**without('task', 'code_switch'), 'log': more('log', old=True)['log']}
     (tmp_path / STATE).write_text(json.dumps({'step': 4, 'config': other, 'manifests': {}, 'groups': [], 'files': {}}))
     assert changed_settings(Config(), {}, tmp_path) == {'log.old': None}
