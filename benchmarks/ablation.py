@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.ablation_page import loss_of, page
-from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, training
-from benchmarks.directions import ALL, COLUMNS, LEFT_OUT, NAMES, Figures, counted, directions
-from benchmarks.evaluations import FOLDERS, Evaluations, read, seeds_arguments
-from benchmarks.text_floors import one_caption, one_translation
+from benchmarks.parts.ablation_page import loss_of, page
+from benchmarks.parts.corpora import CONFIG, arguments, check, cores, data_steps, training
+from benchmarks.parts.directions import ALL, COLUMNS, LEFT_OUT, NAMES, Figures, counted, directions
+from benchmarks.parts.evaluations import FOLDERS, Evaluations, read, seeds_arguments
+from benchmarks.parts.text_floors import one_caption, one_translation
 from downstream.files import write_json, write_text
 from downstream.metrics.captions import bleu4, cider
 from downstream.metrics.tokens import words

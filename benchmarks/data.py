@@ -33,8 +33,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.memory import generate_cc100, generate_opus, generate_wit
-from benchmarks.resizers import SIDE, resizers
-from benchmarks.spliced import generate_spliced
+from benchmarks.parts.resizers import SIDE, resizers
+from benchmarks.parts.spliced import generate_spliced
 from data_pipeline.build import build
 from data_pipeline.job import Job
 from data_pipeline.settings import Settings
@@ -195,7 +195,7 @@ def resize(folder: Path, rounds: int, number: int, img2dataset: Path | None) -> 
     fastest = min(best, key=best.__getitem__)
     found = [result('resized pictures', number, ours, best[fastest], 'pictures/s', f'bare decode + resize + encode by {fastest}')]
     if img2dataset:
-        script = ROOT / 'benchmarks/resize_img2dataset.py'
+        script = ROOT / 'benchmarks/parts/resize_img2dataset.py'
         command = [str(img2dataset), str(script), str(folder / 'large'), str(SIDE), str(rounds), clock.__name__]
         environment = {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
         seconds = float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()[-1])

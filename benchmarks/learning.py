@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
+from benchmarks.parts.corpora import CONFIG, arguments, check, cores, data_steps, floor, training
 from downstream.files import write_json
 from downstream.paper import percent
 from downstream.quickstart.steps import Step, Steps

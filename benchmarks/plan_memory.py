@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pretrain.ports import free_port
 from shards.arguments import Parser
 from shards.errors import run_command
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 
 VOCABULARY = 8_000
 TINY = ['model.dim=64', 'model.heads=2', 'model.ffn=256']
@@ -96,10 +96,8 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
 
 def run(number: int) -> dict[str, Any]:
     """Plan and measure one configuration."""
-    from tests.support.distributed import free_port
-
     name, world, vocabulary, settings = CONFIGURATIONS[number]
-    port = free_port()
+    port = str(free_port())
     processes = []
     for rank in range(world):
         ranked = {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(world), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.corpora import SETS, arguments, check, cores, data_steps, floor, training
-from benchmarks.evaluations import TUNED, Evaluations, read, seeds_arguments
-from benchmarks.text_floors import ngram_accuracy, one_caption, text_only
+from benchmarks.parts.corpora import SETS, arguments, check, cores, data_steps, floor, training
+from benchmarks.parts.evaluations import TUNED, Evaluations, read, seeds_arguments
+from benchmarks.parts.text_floors import ngram_accuracy, one_caption, text_only
 from downstream.files import write_text
 from downstream.metrics.tokens import jieba_words, words
 from downstream.paper import percent

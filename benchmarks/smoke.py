@@ -23,8 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.corpora import cores
-from benchmarks.stand_ins import write_evaluation
+from benchmarks.parts.corpora import cores
+from benchmarks.parts.stand_ins import write_evaluation
 from shards.arguments import Parser
 from shards.errors import UserError, run_command
 from tests.support.launch import ROOT, TINY

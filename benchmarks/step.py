@@ -28,12 +28,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks.step_arguments import parser  # noqa: E402
+from benchmarks.parts.step_arguments import parser  # noqa: E402
 from shards.errors import run_command  # noqa: E402
 
 PEER = ROOT / 'benchmarks/peers/straightforward_step.py'
 PEER_SHA256 = '78280457fe48fabfa8a57ea482c6aac308293f121af6a654d0f8dfe4c78ebd86'
-OURS = ROOT / 'benchmarks/step_ours.py'
+OURS = ROOT / 'benchmarks/parts/step_ours.py'
 EQUAL = ('tokens', 'pictures', 'threads', 'bf16')
 
 

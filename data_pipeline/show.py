@@ -63,9 +63,7 @@ def page(folder: Location, samples: int, tokenizer: Tokenizer | None) -> str:
         )
     streams.sort(key=lambda stream: stream['counted'] != 'captions')  # pictures first
     streams += _empty(folder)
-    here = Path(__file__)
-    data = {'title': str(folder), 'streams': streams}
-    return self_contained(here.with_name('show_page.html'), here.with_name('show_page.js'), data)
+    return self_contained(Path(__file__).with_name('show_page'), 'Shards', {'title': str(folder), 'streams': streams})
 
 
 def _dropped(dropped: dict[str, int], examples: Examples) -> list[tuple[str, int, str, list[str]]]:

@@ -54,7 +54,8 @@ def build(model: Model, pictures: Pictures, texts: Texts, name: str, trained: li
                 beside = _upload('Picture (may be left out)', 'beside')
                 translate = gr.Button('Translate', variant='primary', elem_id='translate')
             written = _rows(['', 'translation'], 'Translations', 'translations')
-        _on([describe.click], answers.describe, [picture, languages], [captions, near])
+        # The button is for another choice of languages: a picture that is dropped needs none.
+        _on([picture.upload, describe.click], answers.describe, [picture, languages], [captions, near])
         _on([search.click, query.submit], answers.search, [query, language, count], [found])
         _on([translate.click, source.submit], answers.translate, [source, spoken, target, beside], [written])
     return page
@@ -102,7 +103,9 @@ def _on(events: list[Any], answer: Callable[..., Any], inputs: list[Any], output
         except UserError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from None
 
-    gr.on(events, shown, inputs, outputs, api_visibility='private', **ONE_AT_A_TIME)
+    # Nothing is shown as the answer to another question; and a table of gradio that has rows keeps their number (its issue 13611).
+    emptied = gr.on(events, lambda: dict.fromkeys(outputs), None, outputs, queue=False, show_progress='hidden', api_visibility='private')
+    emptied.then(shown, inputs, outputs, api_visibility='private', **ONE_AT_A_TIME)
 
 
 def _upload(label: str, name: str) -> gr.Image:

@@ -39,7 +39,7 @@ def report(folder: Path) -> str:
         'settings': _settings(run),
         'environment': [[name, _text(value)] for name, value in flat(run.environment).items()],
     }
-    return self_contained(HERE / 'report.html', HERE / 'report.js', data)
+    return self_contained(HERE / 'report', 'Run', data)
 
 
 def _facts(run: Run, curves: Curves) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ablation
-from benchmarks.directions import COLUMNS, NAMES
+from benchmarks.parts.directions import COLUMNS, NAMES
 from downstream.files import write_json, write_text
 from pretrain.config import TASKS, load_config
 from tests.support.launch import ROOT

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import smoke
-from benchmarks.evaluations import IMAGES
-from benchmarks.stand_ins import write_evaluation
-from downstream.classification import Classification
-from downstream.data.labelled import Pictures
-from downstream.xgqa import XGQA
-from downstream.xvnli import XVNLI
-from pretrain.evaluation.multi30k import read_split
 from shards.errors import UserError
 from tests.support.launch import ROOT
 
@@ -53,36 +45,15 @@ def test_a_make_within_make_ends_with_what_it_ran(tmp_path: Path, monkeypatch: p
 
 
 def test_it_runs_every_benchmark_that_no_test_runs() -> None:
-    """A new file of benchmarks/ is run by the smoke run or by a test of its own; what others import is none."""
+    """Every file of benchmarks/ is a program, run by the smoke run or by a test of its own; what they import or start is in parts/."""
     run = {word for group in smoke.commands(Path('demo'), Path('out')) for command in group.values() for word in command}
     targets = {'bench-pretrain': 'benchmarks/results.py', 'bench-ablation': 'benchmarks/ablation.py'}
     run |= {program for target, program in targets.items() if target in run}
     tests = ''.join(path.read_text(encoding='utf8') for path in (ROOT / 'tests/benchmarks').glob('*.py') if path.name != 'test_smoke.py')
     for path in (ROOT / 'benchmarks').glob('*.py'):
-        text = path.read_text(encoding='utf8')
-        command = '__main__' in text and re.search(r'^    parser = (Parser|arguments)\(', text, re.M)
-        if command and path.name != 'smoke.py':
+        assert "if __name__ == '__main__':" in path.read_text(encoding='utf8'), f'{path} is no program'
+        if path.name != 'smoke.py':
             assert {f'benchmarks/{path.name}', f'benchmarks.{path.stem}'} & run or f'benchmarks/{path.name}' in tests, path
-
-
-def test_the_stand_ins_for_multi30k(tmp_path: Path) -> None:
-    write_evaluation(tmp_path / 'evaluation')
-    shared = {'coco', 'coco-cn', 'multi30k', 'multi30k_emoji', 'multi30k_seen', 'tatoeba', 'xgqa', 'xvnli'}
-    assert {path.name for path in (tmp_path / 'evaluation').iterdir()} == shared
-    split, whole = (read_split(folder) for folder in (tmp_path / 'evaluation/multi30k', ROOT / 'sample/evaluation/multi30k_seen'))
-    assert len(split.paths) == 16 and {*split.captions} == {'en', 'de', 'fr', 'cs'}
-    assert split.captions['cs'].texts == whole.captions['cs'].texts[:16]
-
-
-@pytest.mark.parametrize('kind', [XVNLI, XGQA])
-def test_the_stand_ins_have_the_pictures_where_results_looks_for_them(kind: type[Classification], tmp_path: Path) -> None:
-    evaluation = tmp_path / 'evaluation'
-    write_evaluation(evaluation)
-    classes, train, dev = kind.read_training(evaluation / kind.name)
-    tests = [rows for by_language in kind.read_tests(evaluation / kind.name, classes, None).values() for rows in by_language.values()]
-    for rows in (train, dev, *tests):
-        assert len(rows) > 0
-        Pictures(evaluation / IMAGES[kind.name]).check(rows)  # else an error that names those that are missing
 
 
 def test_what_it_needs(tmp_path: Path) -> None:

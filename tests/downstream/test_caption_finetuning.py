@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from downstream.benchmark import Benchmark
 from downstream.caption_finetuning import COCO, COCOCN
@@ -17,13 +15,12 @@ from downstream.cli import run
 from downstream.metrics.captions import Tokens
 from downstream.metrics.captions import cider as score
 from downstream.metrics.tokens import words as simple_words
-from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
 from tests.downstream.data import coco_files
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
 from tests.support.finetunings import workload
-from tests.support.launch import ROOT, Started, prewarmed, reproducible, steps
 from tests.support.toy_benchmarks import write_coco
 from tests.support.toy_world import COLOURS, PLACES
 
@@ -57,8 +54,7 @@ def words(export: Path, data: Path, out: Path, *settings: str, task: str = 'coco
 def evaluated(model: Path, data: Path, out: Path, *flags: str, task: str = 'coco') -> dict[str, Any]:
     folders = ['--model', str(model), '--data', str(data), '--out', str(out)]
     assert run([task, 'evaluate', *folders, '--only', 'captioning', *flags]) == 0
-    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
-    return content
+    return finetunings.result(out)
 
 
 def cider(result: dict[str, Any]) -> float:
@@ -128,18 +124,10 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data:
     few = ['steps=60', 'optimizer.warmup=0', 'eval.every=30', 'checkpoint.every=10']
     whole, out = tmp_path / 'whole', tmp_path / 'killed'
     train_in_ranks(1, tmp_path, *words(export, data, whole, *few))
-    first = Started([*prewarmed(1), str(ROOT / 'downstream/run.py'), *words(export, data, out, *few)], tmp_path)
-    first.wait_for(lambda: steps(out) >= 12)
-    first.kill()
-    assert steps(out) < 60
+    assert finetunings.kill_at(12, words(export, data, out, *few), out) < 60
     assert run([*words(export, data, out, *few), '--ranks', '1']) == 0
-    ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, whole))
-    assert ours == theirs and len(ours) == 60
-    assert 'resume' in [line['event'] for line in read_lines(out / EVENTS)]
-    assert read_lines(out / EVALUATION) == read_lines(whole / EVALUATION)
-    one, other = (load_file(folder / 'best/model.safetensors') for folder in (out, whole))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
-    result = json.loads((out / 'result.json').read_text())  # the command tests the model, too
+    finetunings.assert_same_bits(out, whole, 60)
+    result = finetunings.result(out)  # the command tests the model, too
     assert result['captioning'] == evaluated(whole, data, tmp_path / 'again')['captioning'] and 'retrieval' not in result
     with pytest.raises(UserError, match=r'holds a run with optimizer.lr = 0.005, this one asks for 0.02'):
         run(words(export, data, out, *few, 'optimizer.lr=2e-2'))
@@ -151,12 +139,7 @@ def test_two_ranks_see_and_write_the_same_as_one(export: Path, data: Path, tmp_p
     few = ['steps=12', 'optimizer.warmup=0', 'eval.every=12']
     train_in_ranks(2, tmp_path, *words(export, data, tmp_path / 'two', 'batch.micro=24', *few))
     train_in_ranks(1, tmp_path, *words(export, data, tmp_path / 'one', *few))
-    ours, theirs = (read_lines(tmp_path / folder / METRICS) for folder in ('two', 'one'))
-    assert [line['samples'] for line in ours] == [line['samples'] for line in theirs] and len(ours) == 12
-    for one, other in zip(ours, theirs, strict=True):
-        assert one['loss']['captioning'] == pytest.approx(other['loss']['captioning'], rel=1e-3)
-    first, second = (read_lines(tmp_path / folder / EVALUATION) for folder in ('two', 'one'))
-    assert [line['dev'] for line in first] == [pytest.approx(line['dev'], rel=1e-6) for line in second]
+    finetunings.assert_same_in_ranks(tmp_path / 'two', tmp_path / 'one', 'captioning', 12)
 
 
 @pytest.mark.slow

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from downstream.accuracy import evaluate
 from downstream.cli import run
@@ -25,7 +23,8 @@ from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
 from tests.support.distributed import run_distributed
-from tests.support.launch import BIN, ROOT, Started, prewarmed, reproducible, steps, succeed
+from tests.support.finetunings import result
+from tests.support.launch import BIN, succeed
 from tests.support.toy_benchmarks import write_xvnli
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -73,17 +72,9 @@ def whole(home: Path) -> Path:
 def killed(home: Path) -> Path:
     """One rank, killed at step 100 and started again."""
     out = home / 'killed'
-    first = Started([*prewarmed(1), str(ROOT / 'downstream/run.py'), *words(home, 'killed')], home)
-    first.wait_for(lambda: steps(out) >= 100)
-    first.kill()
-    assert steps(out) < 150
+    assert finetunings.kill_at(100, words(home, 'killed'), out) < 150
     train_and_test(home, 'killed')
     return out
-
-
-def result(out: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
-    return content
 
 
 @pytest.mark.parametrize('ranks', ['two', 'whole'])
@@ -138,14 +129,9 @@ def test_evaluation_of_the_kept_model_gives_the_same(whole: Path, home: Path, ca
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bits(whole: Path, killed: Path) -> None:
-    ours, theirs = ([reproducible(line) for line in read_lines(out / METRICS)] for out in (killed, whole))
-    assert ours == theirs
-    assert len(ours) == 150
-    assert read_lines(killed / EVALUATION) == read_lines(whole / EVALUATION)
+    finetunings.assert_same_bits(killed, whole, 150)
     (resumed,) = [line['step'] for line in read_lines(killed / EVENTS) if line['event'] == 'resume']
     assert resumed >= 75
-    one, other = (load_file(out / 'best/model.safetensors') for out in (killed, whole))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
     assert result(killed)['languages'] == result(whole)['languages']
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from itertools import product
@@ -113,7 +112,7 @@ def test_learns_to_find_pictures(export: Path, data: Path, tmp_path: Path, capsy
     train_in_ranks(2, tmp_path, 'multi30k-retrieval', 'finetune', *folders, *SETTINGS)
     assert run(['multi30k-retrieval', 'evaluate', '--model', str(out), *folders[2:]]) == 0
     assert 'fine-tuned on en' in capsys.readouterr().out
-    result: dict[str, Any] = json.loads((out / 'result.json').read_text())
+    result = finetunings.result(out)
     luck = np.mean([min(1, k / KINDS) for k in (1, 5, 10)])
     assert result['setting'] == 'fine-tuned on en'
     assert list(result['languages']) == ['de', 'en'] and result['languages']['en']['chance']['mR'] == pytest.approx(luck)

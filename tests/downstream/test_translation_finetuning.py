@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from downstream.cli import run
 from downstream.finetuning import FineTuning
@@ -20,7 +19,6 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
-from tests.support.launch import ROOT, Started, prewarmed, reproducible, steps
 from tests.support.toy_benchmarks import write_translations
 from tests.support.toy_world import COLOURS, NUMBERS, PLACES
 
@@ -48,8 +46,7 @@ def words(export: Path, data: Path, out: Path, *settings: str) -> list[str]:
 
 def evaluated(model: Path, data: Path, out: Path, *flags: str) -> dict[str, Any]:
     assert run(['multi30k-translation', 'evaluate', '--model', str(model), '--data', str(data), '--out', str(out), *flags]) == 0
-    content: dict[str, Any] = json.loads((out / 'result.json').read_text())
-    return content
+    return finetunings.result(out)
 
 
 @pytest.fixture(scope='module')
@@ -131,18 +128,10 @@ def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, d
 @pytest.mark.launcher
 def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / 'killed'
-    first = Started([*prewarmed(1), str(ROOT / 'downstream/run.py'), *words(export, data, out)], tmp_path)
-    first.wait_for(lambda: steps(out) >= 120)
-    first.kill()
-    assert steps(out) < 300
+    assert finetunings.kill_at(120, words(export, data, out), out) < 300
     assert run([*words(export, data, out), '--ranks', '1']) == 0
-    ours, theirs = ([reproducible(line) for line in read_lines(folder / METRICS)] for folder in (out, whole))
-    assert ours == theirs and len(ours) == 300
-    assert 'resume' in [line['event'] for line in read_lines(out / EVENTS)]
-    assert read_lines(out / EVALUATION) == read_lines(whole / EVALUATION)
-    one, other = (load_file(folder / 'best/model.safetensors') for folder in (out, whole))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in other)
-    result = json.loads((out / 'result.json').read_text())  # the command tests the model, too
+    finetunings.assert_same_bits(out, whole, 300)
+    result = finetunings.result(out)  # the command tests the model, too
     assert result['languages'] == evaluated(whole, data, tmp_path / 'again')['languages']
     assert result['trained']['examples'] == 4 * KINDS
     with pytest.raises(UserError, match=r'was trained with finetune.text_only = False, this run asks for True'):
@@ -152,18 +141,13 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data:
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_two_ranks_see_and_write_the_same_as_one(export: Path, data: Path, whole: Path, tmp_path: Path) -> None:
-    """The losses as long as rounding has not grown; the development set of the untrained model, and of one trained for 20 steps."""
-    out = tmp_path / 'two'
+    """The development set is that of the untrained model, and of one trained for 20 steps."""
+    two, one = tmp_path / 'two', tmp_path / 'one'
     fewer = ['steps=20', 'optimizer.warmup=0', 'eval.every=20']
-    train_in_ranks(2, tmp_path, *words(export, data, out, 'batch.micro=24', *fewer))
-    train_in_ranks(1, tmp_path, *words(export, data, tmp_path / 'one', *fewer))
-    ours, theirs = (read_lines(folder / METRICS) for folder in (out, tmp_path / 'one'))
-    assert [line['samples'] for line in ours] == [line['samples'] for line in theirs] and len(ours) == 20
-    for one, other in zip(ours, theirs, strict=True):
-        assert one['loss']['translation'] == pytest.approx(other['loss']['translation'], rel=1e-3)
-    assert [line['samples'] for line in ours] == [line['samples'] for line in read_lines(whole / METRICS)[:20]]
-    first, second = (read_lines(folder / EVALUATION) for folder in (out, tmp_path / 'one'))
-    assert [line['dev'] for line in first] == [pytest.approx(line['dev'], rel=1e-6) for line in second]
+    train_in_ranks(2, tmp_path, *words(export, data, two, 'batch.micro=24', *fewer))
+    train_in_ranks(1, tmp_path, *words(export, data, one, *fewer))
+    finetunings.assert_same_in_ranks(two, one, 'translation', 20)
+    assert [line['samples'] for line in read_lines(two / METRICS)] == [line['samples'] for line in read_lines(whole / METRICS)[:20]]
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from downstream.xgqa import XGQA
 from pretrain.records import METRICS, read_lines
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
+from tests.support.finetunings import result
 from tests.support.toy_benchmarks import write_xgqa
 
 SETTINGS = [
@@ -35,11 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Path:
     train_in_ranks(1, home, 'xgqa', 'finetune', *folders, *SETTINGS)
     assert run(['xgqa', 'evaluate', '--model', str(home / 'out'), *folders[2:]]) == 0
     return home
-
-
-def result(out: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / 'result.json').read_text(encoding='utf8'))
-    return content
 
 
 @pytest.mark.slow

@@ -133,8 +133,7 @@ def message(browser: Any) -> str:
 
 
 def test_a_picture_gets_captions_and_texts(page: Any, model: Model) -> None:
-    upload(page, 'picture', PICTURES[7])
-    click(page, 'describe')
+    upload(page, 'picture', PICTURES[7])  # and no button
     wait_for(page, lambda: rows(page, 'nearest'))
     raw = PICTURES[7].read_bytes()
     assert rows(page, 'captions') == [[named(code), ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de')]
@@ -161,10 +160,11 @@ def test_a_text_finds_pictures(page: Any, model: Model) -> None:
 
 def test_languages_that_are_chosen(page: Any, model: Model) -> None:
     """Captions in one that there are no texts in; pictures for a text in another than the first."""
-    choose(page, 'languages', 'Albanian (sq), not trained on')
     upload(page, 'picture', PICTURES[7])
+    wait_for(page, lambda: len(rows(page, 'captions')) == 2)
+    choose(page, 'languages', 'Albanian (sq), not trained on')
     click(page, 'describe')
-    wait_for(page, lambda: rows(page, 'nearest'))
+    wait_for(page, lambda: len(rows(page, 'captions')) == 3)
     raw = PICTURES[7].read_bytes()
     assert rows(page, 'captions') == [[named(code), ' '.join(model.caption([raw], code)[0].split())] for code in ('en', 'de', 'sq')]
     assert {row[0] for row in rows(page, 'nearest')} == {'English (en)', 'German (de)'}
@@ -192,9 +192,12 @@ def test_languages_have_names_and_those_of_the_training_come_first(page: Any, mo
 def test_a_text_is_translated_with_and_without_a_picture(page: Any, model: Model) -> None:
     tab(page, 'Translation')
     write(page, 'source', 'two dogs')
+    click(page, 'translate')
+    wait_for(page, lambda: len(rows(page, 'translations')) == 1)
     upload(page, 'beside', PICTURES[3])
     click(page, 'translate')
-    alone, seen = wait_for(page, lambda: rows(page, 'translations'))
+    wait_for(page, lambda: len(rows(page, 'translations')) == 2)
+    alone, seen = rows(page, 'translations')
     texts = model.translate(['two dogs'], 'en', 'de'), model.translate(['two dogs'], 'en', 'de', [PICTURES[3].read_bytes()])
     assert [alone, seen] == [
         ['from the text alone', ' '.join(texts[0][0].split())], ['with the picture', ' '.join(texts[1][0].split())],
@@ -215,7 +218,6 @@ def test_what_is_no_picture_is_said_on_the_page(page: Any, served: Served, tmp_p
         patch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
         bad.write_bytes(bomb() if kind == 'bomb' else PICTURES[0].read_bytes()[:300])
     upload(page, 'picture', bad)
-    click(page, 'describe')
     said = message(page)
     assert 'given as a picture cannot be decoded (' in said and ('decompression bomb' in said) == (kind == 'bomb')
     tab(page, 'Text to pictures')
@@ -226,11 +228,12 @@ def test_what_is_no_picture_is_said_on_the_page(page: Any, served: Served, tmp_p
 
 def test_the_terminal_stays_clean_and_nothing_of_an_upload_is_left(served: Served, page: Any) -> None:
     upload(page, 'picture', PICTURES[0])
+    wait_for(page, lambda: rows(page, 'nearest'))
     (uploads,) = (served.folder / 'tmp').glob('ernie-unix2-demo-*')
     wait_for(page, lambda: [path for path in uploads.rglob('*') if path.name == PICTURES[0].name])
     port = int(served.address.rpartition(':')[2])
-    rows = [line.split() for name in ('tcp', 'tcp6') for line in Path('/proc/net', name).read_text().splitlines()[1:]]
-    listening = [row[1] for row in rows if row[3] == '0A' and row[1].endswith(f':{port:04X}')]
+    sockets = [line.split() for name in ('tcp', 'tcp6') for line in Path('/proc/net', name).read_text().splitlines()[1:]]
+    listening = [row[1] for row in sockets if row[3] == '0A' and row[1].endswith(f':{port:04X}')]
     assert listening == [f'0100007F:{port:04X}'], 'at 127.0.0.1 alone'
     second = [str(BIN / 'downstream'), 'demo', '--model', 'm', '--port', served.address.rpartition(':')[2]]
     done = run(second, served.folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.downstream.data.coco_files import write_coco, write_coco_cn
 from tests.support.toy_benchmarks import write_text, write_xgqa, write_xvnli
 
-SAMPLE = Path(__file__).resolve().parents[1] / 'sample/evaluation'
+SAMPLE = Path(__file__).resolve().parents[2] / 'sample/evaluation'
 PICTURES = 16
 LANGUAGES = ('en', 'de', 'fr', 'cs')  # Multi30k's own
 

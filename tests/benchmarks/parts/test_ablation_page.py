@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.ablation_page import loss_of, page
-from benchmarks.directions import directions
-from tests.benchmarks.test_directions import like_the_paper
+from benchmarks.parts.ablation_page import loss_of, page
+from benchmarks.parts.directions import directions
+from tests.benchmarks.parts.test_directions import like_the_paper
 
 
 def rows(text: str, first: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Our side of benchmarks/step.py, in a process of its own: the same batches as the peer's, through the real engine. Prints one JSON line.
 
-Not to be run by hand but for a profile: `python benchmarks/step_ours.py --bf16 --profile`.
+Not to be run by hand but for a profile: `python benchmarks/parts/step_ours.py --bf16 --profile`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from benchmarks.step_arguments import parser  # noqa: E402
+from benchmarks.parts.step_arguments import parser  # noqa: E402
 from pretrain.config import TASKS, Batch, Config, Data, Model, Optimizer, Visual  # noqa: E402
 from pretrain.config.tasks import Mixture  # noqa: E402
 from pretrain.data.batch import TaskBatch, Texts  # noqa: E402

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import text_floors
+from benchmarks.parts import text_floors
 from downstream.metrics.bleu import sacre_bleu
 from downstream.metrics.captions import bleu4, score_captions
 from downstream.metrics.tokens import words

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmarks.directions import (
+from benchmarks.parts.directions import (
     ALL,
     COLUMNS,
     CONTRARY,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.corpora import cores
+from benchmarks.parts.corpora import cores
 from downstream.quickstart.steps import Step
 from shards.arguments import Parser
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.directions import ALL, COLUMNS, CONTRARY, LEFT_OUT, NOISE, NONE, SHOWS, Difference, Figures, counted, directions
+from benchmarks.parts.directions import ALL, COLUMNS, CONTRARY, LEFT_OUT, NOISE, NONE, SHOWS, Difference, Figures, counted, directions
 from downstream.paper import ablation
 
 

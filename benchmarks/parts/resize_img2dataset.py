@@ -1,6 +1,6 @@
 """img2dataset's own resizer on a folder of pictures, for an interpreter that has it: prints the best seconds of some rounds.
 
-    PYTHON benchmarks/resize_img2dataset.py FOLDER SIDE ROUNDS CLOCK
+    PYTHON benchmarks/parts/resize_img2dataset.py FOLDER SIDE ROUNDS CLOCK
 
 CLOCK is a function of the module `time`: perf_counter, or process_time for CPU seconds.
 """
