@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -69,6 +70,19 @@ def test_a_gpus_attention_costs_nearly_what_the_plain_one_does_and_keeps_less() 
     shape = Shape(Lengths(32, 32), Lengths(32, 32))
     plain, flash = (Tracer(config, 500, gpu).task([planned_batch(config, 'vplm', 4, shape)], 1) for gpu in (False, True))
     assert flash.flops == pytest.approx(plain.flops, rel=0.03) and flash.activations < plain.activations
+
+
+def test_what_was_recomputed_is_gone_without_a_garbage_collection() -> None:
+    """Else the memory of a plan would be another one each time."""
+    config = load_config('configs/sample.yaml', [*SETTINGS, 'model.recompute=true', 'model.cross_layers=6'])
+    before, peaks = gc.get_threshold(), []
+    try:
+        for threshold in (0, 20):  # never, and often
+            gc.set_threshold(threshold)
+            peaks.append(Tracer(config, 500, gpu=True).task([planned_batch(config, 'vplm', 32, SHAPE)], 1).peak)
+    finally:
+        gc.set_threshold(*before)
+    assert peaks[0] == peaks[1]
 
 
 @pytest.mark.parametrize('task', TASKS)
