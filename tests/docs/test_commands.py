@@ -102,7 +102,7 @@ OTHERS = (
     Row('python3 -m venv .venv', 'Makefile: -m venv'),
     Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
     Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
-    Row('.venv/bin/pip install torch==', 'not run: the index is named by PyTorch'),
+    Row('.venv/bin/pip install torch==', "not run: needs PyTorch's own index"),
     # Needs nvcc, which CI has not, and minutes. The page says what came of it.
     Row('DS_BUILD_OPS=0', 'not run: compiled by hand with nvcc 13.0 on 2026-11-30, as a wheel; what it made has not run, without a GPU'),
     Row('APEX_CPP_EXT=1', 'not run: by hand on 2026-11-30 as far as amp_C and fused_layer_norm_cuda, then ended; no wheel came of it'),
