@@ -68,7 +68,6 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
     """Peak of the allocator and FLOPs of the second of two real steps on this rank. The launcher's variables are set."""
     import torch
     from torch.profiler import ProfilerActivity, profile
-    from torch.utils.flop_counter import FlopCounterMode
 
     from pretrain.engine.distributed import init_distributed
     from pretrain.engine.host import attention_kernel
@@ -76,6 +75,7 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
     from pretrain.engine.zero import Engine
     from pretrain.model.unix2 import UniX2
     from pretrain.plan.batches import planned_batches
+    from pretrain.plan.counters import FlopCounter
 
     config = configured(settings)
     init_distributed()
@@ -84,7 +84,7 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
     with attention_kernel(torch.device('cpu')), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         engine = Engine(UniX2(config.model, vocabulary), config, None)
         train_step(engine, config, data, 0, 1e-4)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounter() as counter:
             train_step(engine, config, data, 1, 1e-4)
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == '[memory]']
     live = peak = 0

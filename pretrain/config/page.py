@@ -17,6 +17,7 @@ from pretrain.config.root import Config
 from pretrain.config.section import section_of
 from pretrain.config.tasks import FineTuneTask, PaperTask, Task
 
+FURTHER = [task for task in get_args(Task) if task not in get_args(PaperTask) + get_args(FineTuneTask)]
 HEAD = f"""# Configuration
 
 <!-- Written by `python -m pretrain.config.page > docs/configuration.md`; change the descriptions in pretrain/config/, not here. -->
@@ -27,8 +28,8 @@ Every setting of a run. A YAML file holds those that differ from the defaults (`
 beginning of a path is the home folder, and `no` among languages is Norwegian. An unknown setting is an error that names the nearest
 one. `--print-config` behind `python pretrain/run.py` prints what a run would have, and `RUN/config.yaml` keeps what it had.
 
-A *task* is one of the paper's ({', '.join(get_args(PaperTask))}), UC2's vtlm, or, in a fine-tuning, one of
-{', '.join(get_args(FineTuneTask))}.
+A *task* is one of the paper's ({', '.join(get_args(PaperTask))}), a further one ({', '.join(FURTHER)}), or, in a fine-tuning,
+one of {', '.join(get_args(FineTuneTask))}.
 """
 LIMITS = {'ge': 'at least', 'gt': 'above', 'le': 'at most', 'lt': 'below', 'min_length': 'length at least'}
 

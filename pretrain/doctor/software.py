@@ -101,7 +101,8 @@ def launch(config: Config) -> Iterator[Finding]:
     except subprocess.TimeoutExpired:
         asked = None
     if asked is None or asked.returncode:
-        why = 'no answer in 20 s' if asked is None else ' '.join(asked.stderr.split()) or f'exit code {asked.returncode}'
+        # Of several lines the last says what it ended with; those before it are what else was tried.
+        why = 'no answer in 20 s' if asked is None else (asked.stderr.strip() or f'exit code {asked.returncode}').splitlines()[-1]
         inside = 'SLURM_JOB_ID' in os.environ  # elsewhere one may do without
         yield Finding(
             'launch',

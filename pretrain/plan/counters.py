@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 
 class MemoryCounter(TorchDispatchMode):
@@ -63,6 +65,25 @@ class MemoryCounter(TorchDispatchMode):
         self._known[key] = weakref.finalize(storage, gone)
         if sum(self.live.values()) > self.peak:
             self.peak, self.peak_parts = sum(self.live.values()), dict(self.live)
+
+
+class _Whole(AbstractContextManager[None]):
+    """In place of torch's tracker of modules: everything belongs to the whole."""
+
+    parents = frozenset({'Global'})
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FlopCounter(FlopCounterMode):
+    """torch's counter, not by modules: its hooks on their inputs keep what a recomputation made until the next garbage collection, and
+    memory that is counted beside it would depend on when that comes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(display=False)
+        self.mod_tracker = _Whole()  # type: ignore[assignment]
 
 
 class FlashAttention:

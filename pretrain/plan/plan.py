@@ -17,7 +17,9 @@ from pretrain.plan.trace import DTYPES, Tracer
 from pretrain.tasks import REGISTRY
 from shards.errors import UserError
 
-FIT_ROWS = (16, 32)  # micro-batches at which memory is traced for the largest that fits
+# Micro-batches at which memory is traced for the largest that fits. The moment of the highest memory is another one in large ones, and it
+# grows faster there: a line between sizes that lie on both sides is nowhere below it.
+FIT_ROWS = (16, 2048)
 CAPACITIES = (40, 80)  # GB, the two A100s
 
 
@@ -69,7 +71,7 @@ def make_plan(
 
 
 def largest_batches(config: Config, vocabulary: int, cluster: Cluster, full: Estimate, recompute: bool) -> list[dict[str, Any]]:
-    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most. Memory grows linearly."""
+    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most."""
     heaviest = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)[:2]
     changed = config.model_copy(update={'model': config.model.model_copy(update={'recompute': recompute})})
     tracer, shape = Tracer(changed, vocabulary, gpu=True), Shape.longest(config)

@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain import kernels
 from pretrain.config import Config
@@ -22,7 +21,7 @@ from pretrain.engine.shared_pictures import shared_pictures
 from pretrain.kernels.attention import padded, ragged
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
-from pretrain.plan.counters import FlashAttention, MemoryCounter
+from pretrain.plan.counters import FlashAttention, FlopCounter, MemoryCounter
 from pretrain.tasks import token_loss
 from pretrain.tasks.contrastive import FeatureGradient, feature_gradient
 from pretrain.tasks.forward import Shown, features
@@ -63,7 +62,7 @@ class Tracer:
         """Forwards and backwards of a rank's micro-batches, whose global batches are `world` times these."""
         known = [*self.model.parameters(), *self.model.buffers(), *(parameter.grad for parameter in self.model.parameters())]
         token_loss._workspace = Workspace()
-        flash, flops, memory = FlashAttention(), FlopCounterMode(display=False), MemoryCounter(self.vocabulary)
+        flash, flops, memory = FlashAttention(), FlopCounter(), MemoryCounter(self.vocabulary)
         memory.ignore(tensor for tensor in known if tensor is not None)
         with self._kernels(flash), flops, memory:
             gradients: dict[str, FeatureGradient] = {}

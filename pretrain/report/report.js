@@ -93,6 +93,7 @@ function chart(given) {
     for (const tick of ticks(first, last, 6).filter(Number.isInteger)) {
       plot.append(drawn('text', { class: 'x', x: x(tick), y: HEIGHT - 6, 'text-anchor': 'middle', 'data-value': tick, 'data-at': x(tick) }, tick.toLocaleString('en')));
     }
+    plot.append(drawn('text', { class: 'axis', x: 0, y: HEIGHT - 6 }, 'step'));
     for (const step of data.stops.filter(step => step > first && step < last)) plot.append(drawn('line', { class: 'restart', x1: x(step), x2: x(step), y1: TOP, y2: HEIGHT - BOTTOM }));
     for (const [, series] of shown()) {
       const places = series.points.map(point => `${x(point[0]).toFixed(2)},${y(point[1]).toFixed(2)}`);

@@ -15,11 +15,17 @@ import pytest
 from pretrain.records import EVALUATION, METRICS, read_lines
 from shards.languages import APPENDED
 from tests.docs.commands import ROOT, Block, blocks
-from tests.support.distributed import free_port
+from tests.support.distributed import SESSION, free_port
 from tests.support.launch import BIN, environment
 
-PARTS = ('shards', 'data_pipeline', 'pretrain', 'configs', 'ds_configs')
 SECONDS = 1200
+# Tests that list languages or tasks, or compare a document with the code.
+LISTING = (
+    'tests/docs/test_habits.py::test_configuration_page',
+    'tests/pretrain/model/test_full_size.py',
+    'tests/pretrain/plan/test_plan.py::test_numbers_that_are_none',
+    'tests/pretrain/tasks/test_losses.py::test_every_task_that_the_settings_name_is_registered',
+)
 KHASI = ('ka ktien', 'u briew', 'ka iing', 'ki khun', 'ka um', 'u sngi', 'ka ri', 'ki dieng')  # words, in any order: a text to count
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -46,27 +52,38 @@ def apply(tree: Path, diff: list[str]) -> None:
 
 
 def run(tree: Path, line: str) -> str:
-    """Run a command of the page in the copy, whose modules come first; what it printed."""
+    """Run a command of the page in the copy, whose modules come first; what it printed, if not into a file."""
+    line, _, file = line.partition(' > ')
     words = shlex.split(line)
     if words[0] in ('data_pipeline', 'pretrain'):
         words = [str(BIN / 'python'), '-c', f'import sys; from {words[0]}.cli import main; sys.exit(main())', *words[1:]]
     elif words[0] == 'deepspeed':
         words = [str(BIN / 'deepspeed'), '--master_port', free_port(), *words[1:]]
-    variables = {**environment(), 'PYTHONPATH': str(tree), 'DS_ACCELERATOR': 'cpu', 'PATH': f'{BIN}:{os.environ["PATH"]}'}
-    done = subprocess.run(words, cwd=tree, env=variables, capture_output=True, text=True, check=False, timeout=SECONDS)
+    done = started(tree, words)
     assert done.returncode == 0, f'{line}\n{done.stdout}{done.stderr}'
+    if file:
+        (tree / file).write_text(done.stdout, encoding='utf8')
     return done.stdout
+
+
+def started(tree: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """A program run in the copy, by the tools of this environment; not as a part of these tests."""
+    variables = {key: value for key, value in environment().items() if key != SESSION and not key.startswith('PYTEST')}
+    variables |= {'PYTHONPATH': str(tree), 'DS_ACCELERATOR': 'cpu', 'PATH': f'{BIN}:{os.environ["PATH"]}'}
+    return subprocess.run(words, cwd=tree, env=variables, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
 @pytest.fixture(scope='module')
 def extended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The copy with all three extensions, and what each command printed."""
     tree = tmp_path_factory.mktemp('extended')
-    files = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard', *PARTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = ['git', 'ls-files', '-co', '--exclude-standard', '--deduplicate', ':!sample']
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in files.stdout.splitlines():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes((ROOT / name).read_bytes())
-    (tree / 'sample').symlink_to(ROOT / 'sample')
+    for name in ('sample', '.venv'):
+        (tree / name).symlink_to(ROOT / name)
     corpora(tree / 'corpora')
     printed: dict[str, str] = {}
     for section in page().values():
@@ -127,3 +144,16 @@ def test_the_task_trains(extended: tuple[Path, dict[str, str]]) -> None:
 def test_the_plan_knows_the_task(extended: tuple[Path, dict[str, str]]) -> None:
     printed = next(text for line, text in extended[1].items() if line.startswith('pretrain plan'))
     assert re.search(r'\bdenoise\b', printed)
+
+
+@pytest.mark.parametrize('words', [['check'], ['format', '--check']], ids=' '.join)
+def test_the_copy_is_as_make_lint_wants_it(extended: tuple[Path, dict[str, str]], words: list[str]) -> None:
+    done = started(extended[0], [str(BIN / 'ruff'), *words, '.'])
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_tests_of_what_there_is_pass_in_the_copy(extended: tuple[Path, dict[str, str]]) -> None:
+    assert 'denoise' in (extended[0] / 'docs/configuration.md').read_text(encoding='utf8').partition('\n## ')[0]
+    done = started(extended[0], [str(BIN / 'python'), '-m', 'pytest', '-q', *LISTING])
+    assert done.returncode == 0, f'{done.stdout}{done.stderr}'
+    assert re.search(r'\b\d\d passed', done.stdout) and 'skipped' not in done.stdout, done.stdout

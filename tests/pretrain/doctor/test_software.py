@@ -7,6 +7,7 @@ import socket
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -61,19 +62,31 @@ def test_a_port_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch, value:
 
 
 def test_slurm_that_does_not_answer(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A controller that is down: outside a job a note, inside one a failure."""
+    """A controller that is down: outside a job a note, inside one a failure. What `sinfo` tried before its last line is left out."""
     sinfo = tmp_path / 'sinfo'
-    long = "printf 'lengthy %.0s' $(seq 99) >&2"
-    sinfo.write_text(f'#!/bin/sh\necho "slurm_load_partitions: Unable to contact slurm controller" >&2\n{long}\nexit 1\n')
+    last = "printf 'slurm_load_partitions: Unable to contact slurm controller '; printf 'lengthy %.0s' $(seq 99)"
+    sinfo.write_text(f'#!/bin/sh\n{{ echo "sinfo: error: _connect: Connection refused"; {last}; echo; }} >&2\nexit 1\n')
     sinfo.chmod(0o755)
     monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
     monkeypatch.delenv('SLURM_JOB_ID', raising=False)
     config = make_config(home)
     (note,) = [finding for finding in launch(config) if finding.what == 'Slurm']
-    assert note.state == 'note' and 'Unable to contact' in note.found
+    assert note.state == 'note' and note.found.startswith('slurm_load_partitions: Unable to contact')
     assert note.found.endswith('lengthy …'), 'cut between words'
     monkeypatch.setenv('SLURM_JOB_ID', '7')
     assert [finding.state for finding in launch(config) if finding.what == 'Slurm'] == ['FAIL']
+    sinfo.write_text('#!/bin/sh\nexit 3\n')
+    assert [finding.found for finding in launch(config) if finding.what == 'Slurm'] == ['exit code 3']
+
+
+@pytest.mark.skipif(which('sinfo') is None, reason='Slurm is not installed')
+def test_slurms_programs_without_a_cluster(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real `sinfo`, without a cluster's configuration, says so in several lines."""
+    (tmp_path / 'slurm.conf').touch()
+    monkeypatch.setenv('SLURM_CONF', str(tmp_path / 'slurm.conf'))
+    monkeypatch.delenv('SLURM_JOB_ID', raising=False)
+    (note,) = [finding for finding in launch(make_config(home)) if finding.what == 'Slurm']
+    assert note.state == 'note' and note.found.startswith('sinfo: ') and note.found.count('sinfo: ') == 1
 
 
 def test_a_tracker_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

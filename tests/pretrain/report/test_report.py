@@ -212,6 +212,35 @@ def test_many_languages_are_told_apart(browser: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_on_a_narrow_screen(browser: Any, tmp_path: Path) -> None:
+    """420 pixels wide: the button of the scale stays beside a title of several lines, nothing is cut off, and the axis has its name."""
+    lines = [{'step': step, 'loss': {'mt': 2.0 / step}, 'examples': {'prefixed.plm': 0.5}} for step in (99_000, 100_000)]
+    (tmp_path / METRICS).write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    (tmp_path / EVALUATION).write_text(json.dumps({'step': 1, 'heldout': {'mt': {'mean': 2.0, 'languages': {'de': 2.0}}}}) + '\n')
+    assert run(['report', str(tmp_path)]) == 0
+    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', {'width': 420, 'height': 900, 'deviceScaleFactor': 1, 'mobile': False})
+    try:
+        browser.get((tmp_path / 'report.html').as_uri())
+        wide, filled = browser.execute_script('return [document.documentElement.clientWidth, document.documentElement.scrollWidth]')
+        assert 400 <= wide <= 420 and filled == wide
+        bars = browser.find_elements(By.CSS_SELECTOR, '.bar')
+        assert len(bars) == 3
+        tall = 0
+        for bar in bars:
+            title, log = bar.find_element(By.TAG_NAME, 'h2').rect, bar.find_element(By.CLASS_NAME, 'log').rect
+            tall += title['height'] > log['height'] + 5
+            assert log['x'] >= title['x'] + title['width'] and log['y'] < title['y'] + title['height'], 'beside it'
+            assert log['x'] + log['width'] <= bar.rect['x'] + bar.rect['width'] + 1
+        assert tall, 'a title of several lines'
+        for svg in browser.find_elements(By.CSS_SELECTOR, '.chart > svg'):
+            (axis,) = svg.find_elements(By.CSS_SELECTOR, 'text.axis')
+            left, *_ = svg.find_elements(By.CSS_SELECTOR, 'text.x')
+            assert axis.text == 'step' and axis.rect['x'] + axis.rect['width'] < left.rect['x']
+    finally:
+        browser.execute_cdp_cmd('Emulation.clearDeviceMetricsOverride', {})
+    assert errors(browser) == []
+
+
 def looks(svg: Any) -> dict[str, tuple[str, str]]:
     """Name -> (colour, dashes) as the browser has them."""
     lines = svg.find_elements(By.CSS_SELECTOR, 'polyline.line')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pretrain.config import TASKS
+from pretrain.config import TASKS, Task
 from pretrain.data.batch import TaskBatch
 from pretrain.model.packed import Encoded
 from pretrain.model.unix2 import UniX2
@@ -102,7 +103,11 @@ def test_what_is_counted() -> None:
         labels = batches[task].labels
         assert labels is not None and SUMMED[task].counts(batches[task]) == {task: len(labels)}
     assert SUMMED['mmmt'].counts(batches['mmmt'])['mmmt_masked'] == 7
-    assert {*SUMMED, *CONTRASTIVE} == {*TASKS, 'vtlm', 'entailment', 'answering', 'translation', 'captioning'}
+
+
+def test_every_task_that_the_settings_name_is_registered() -> None:
+    assert {*SUMMED, *CONTRASTIVE} == {*get_args(Task)} and not SUMMED.keys() & CONTRASTIVE.keys()
+    assert {*TASKS, 'vtlm', 'entailment', 'answering', 'translation', 'captioning'} <= {*SUMMED, *CONTRASTIVE}
 
 
 def test_vtlm_is_mlm_on_a_text_that_is_two_captions(model: UniX2) -> None:

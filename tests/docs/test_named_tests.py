@@ -1,12 +1,12 @@
-"""What the documents promise of the tests."""
+"""Every test that a document names is there."""
 
 from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.docs.commands import ROOT
+
 NAMED = re.compile(r'`(tests/[\w/.]+\.py)(?:::(\w+))?`')
 
 
