@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from pretrain.config import Config
 from pretrain.data.order import nearest_worlds
@@ -14,12 +17,12 @@ from pretrain.plan.cluster import Cluster, communication, reading, timing
 from pretrain.plan.estimate import Estimate, estimate
 from pretrain.plan.memory import backward
 from pretrain.plan.trace import DTYPES, Tracer
-from pretrain.tasks import REGISTRY
+from pretrain.tasks import CONTRASTIVE, REGISTRY
 from shards.errors import UserError
 
-# Micro-batches at which memory is traced for the largest that fits. The moment of the highest memory is another one in large ones, and it
-# grows faster there: a line between sizes that lie on both sides is nowhere below it.
-FIT_ROWS = (16, 2048)
+FIT_ROWS = (16, 2048)  # micro-batches at which memory is traced for the largest that fits
+FIT_TRACES = 12  # and at so many more at most, nearer to it, ...
+FIT_WITHIN = 0.02  # ... until it is known so well
 CAPACITIES = (40, 80)  # GB, the two A100s
 
 
@@ -71,22 +74,62 @@ def make_plan(
 
 
 def largest_batches(config: Config, vocabulary: int, cluster: Cluster, full: Estimate, recompute: bool) -> list[dict[str, Any]]:
-    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most."""
-    heaviest = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)[:2]
+    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most, and by contrasts, whose scores
+    grow with the square of the global batch.
+    """
+    most = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)[:2]
+    tasks = [*most, *(task for task in config.tasks if task in CONTRASTIVE and task not in most)]
     changed = config.model_copy(update={'model': config.model.model_copy(update={'recompute': recompute})})
     tracer, shape = Tracer(changed, vocabulary, gpu=True), Shape.longest(config)
     fixed = backward(full.parameters, cluster.gpus, config.precision, 0, 0).total
-    lines = []
-    for task in heaviest:
-        small, large = (tracer.task([planned_batch(changed, task, rows, shape)], cluster.gpus).peak for rows in FIT_ROWS)
-        lines.append((small, (large - small) / (FIT_ROWS[1] - FIT_ROWS[0])))
+
+    def peak(task: str, rows: int) -> int:
+        return tracer.task([planned_batch(changed, task, rows, shape)], cluster.gpus).peak
+
+    peaks = {task: {rows: peak(task, rows) for rows in FIT_ROWS} for task in tasks}
     found = []
     for capacity in CAPACITIES:
         usable = capacity * 1e9 * (1 - cluster.reserve)
-        rows = min(FIT_ROWS[0] + (usable - fixed - small) / slope for small, slope in lines)
-        micro = max(0, int(rows)) if full.moments['reduction'].total <= usable else 0
-        found.append({'memory_gb': capacity, 'recompute': recompute, 'micro': micro, 'global': micro * cluster.gpus, 'by': heaviest})
+        for _ in range(FIT_TRACES):
+            task = min(tasks, key=lambda task: fitting(peaks[task], usable - fixed))
+            rows = between(peaks[task], usable - fixed)
+            if rows in peaks[task] or abs(rows - fitting(peaks[task], usable - fixed)) <= FIT_WITHIN * rows:
+                break
+            peaks[task][rows] = peak(task, rows)
+        rows, task = min((fitting(peaks[task], usable - fixed), task) for task in tasks)
+        micro = max(0, rows) if full.moments['reduction'].total <= usable else 0
+        found.append({'memory_gb': capacity, 'recompute': recompute, 'micro': micro, 'global': micro * cluster.gpus, 'by': task})
     return found
+
+
+def around(peaks: dict[int, int], room: float) -> tuple[int, int]:
+    """The largest traced size whose memory fits in `room` and the next; the two smallest where none fits, the two largest where all do.
+    peaks: bytes by rows, of two sizes or more."""
+    sizes = sorted(peaks)
+    place = min(max(1, sum(peaks[rows] <= room for rows in sizes)), len(sizes) - 1)
+    return sizes[place - 1], sizes[place]
+
+
+def between(peaks: dict[int, int], room: float) -> int:
+    """The size to trace next: where the parabola through three sizes near `room` reaches it; of two, their geometric mean."""
+    low, high = around(peaks, room)
+    sizes = sorted(peaks)
+    if len(sizes) == 2:
+        return round(math.sqrt(low * high))
+    first = min(max(0, sizes.index(low) - 1), len(sizes) - 3)
+    near = sizes[first : first + 3]
+    roots = np.roots(np.polyfit(near, [peaks[rows] for rows in near], 2) - [0, 0, room])
+    return min(max(int(max(roots.real)), low + 1), high - 1)
+
+
+def fitting(peaks: dict[int, int], room: float) -> int:
+    """Rows whose memory fits in `room`, by the straight line between the traced sizes around it.
+
+    Memory grows ever faster with the rows: another moment becomes the highest, the square of a contrast's batch the largest part. So the
+    line is nowhere below it.
+    """
+    low, high = around(peaks, room)
+    return low + math.floor((room - peaks[low]) * (high - low) / (peaks[high] - peaks[low]))
 
 
 def _task(config: Config, task: str, full: Estimate, typical: Estimate, cluster: Cluster) -> dict[str, float]:

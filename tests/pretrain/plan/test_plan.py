@@ -21,6 +21,7 @@ from pretrain.model.unix2 import UniX2
 from pretrain.plan.batches import Lengths, Shape, planned_batch, planned_batches
 from pretrain.plan.cluster import Cluster, communication, timing
 from pretrain.plan.estimate import estimate
+from pretrain.plan.plan import FIT_ROWS, between, fitting
 from pretrain.plan.trace import Tracer
 from pretrain.tasks.forward import forward
 from shards.errors import UserError
@@ -52,6 +53,28 @@ def test_flops_without_memory_are_those_with_it(task: str) -> None:
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         forward(model, {task: batch}).total.backward()
     assert planned.flops == counter.get_total_flops()
+
+
+@pytest.mark.parametrize('room', [4_000, 90_000, 3_000_000])
+def test_the_largest_micro_batch_is_approached_from_below(room: int) -> None:
+    """Of memory that grows with the rows and with their square, as a contrast's does."""
+
+    def bytes_of(rows: int) -> int:
+        return 300 + 20 * rows + rows * rows
+
+    most = max(rows for rows in range(2048) if bytes_of(rows) <= room)
+    peaks = {rows: bytes_of(rows) for rows in FIT_ROWS}
+    assert fitting(peaks, room) < 0.9 * most
+    for _ in range(3):
+        rows = between(peaks, room)
+        peaks[rows] = bytes_of(rows)
+        assert 0 < fitting(peaks, room) <= most
+    assert fitting(peaks, room) > 0.99 * most
+
+
+def test_a_line_is_followed_beyond_what_was_traced() -> None:
+    assert fitting({16: 100, 32: 180}, 1000) == 196
+    assert fitting({16: 100, 32: 180}, 50) == 6
 
 
 @pytest.mark.parametrize('together', ['false', 'true'])
