@@ -156,13 +156,15 @@ def _die_with_parent() -> None:
 
 
 def remove_leftovers(work: Path) -> None:
-    """Remove temporary folders of processes of this machine that no longer run."""
+    """Remove what processes of this machine that no longer run left half made: folders of units, and the files beside them."""
     host = socket.gethostname()
-    for folder in work.glob(f'*/.*{PART}'):
-        owner = folder.name.removesuffix(PART)
-        owner, _, pid = owner.rpartition('.')
+    for path in (*work.glob(f'*/.*{PART}'), *work.glob(f'.*{PART}')):
+        owner, _, pid = path.name.removesuffix(PART).rpartition('.')
         if owner.endswith(f'.{host}') and not _runs(pid):
-            shutil.rmtree(folder, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _runs(pid: str) -> bool:

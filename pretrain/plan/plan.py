@@ -22,7 +22,7 @@ from shards.errors import UserError
 
 FIT_ROWS = (16, 2048)  # micro-batches at which memory is traced for the largest that fits
 FIT_TRACES = 12  # and at so many more at most, nearer to it, ...
-FIT_WITHIN = 0.02  # ... until it is known so well
+FIT_WITHIN = 0.05  # ... until it is known so well
 CAPACITIES = (40, 80)  # GB, the two A100s
 
 
@@ -74,11 +74,11 @@ def make_plan(
 
 
 def largest_batches(config: Config, vocabulary: int, cluster: Cluster, full: Estimate, recompute: bool) -> list[dict[str, Any]]:
-    """The largest micro-batch of full-length sequences for each capacity, by the two tasks that keep most, and by contrasts, whose scores
-    grow with the square of the global batch.
+    """The largest micro-batch of full-length sequences for each capacity, by the task that keeps most, and the contrast that does: its
+    scores grow with the square of the global batch.
     """
-    most = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)[:2]
-    tasks = [*most, *(task for task in config.tasks if task in CONTRASTIVE and task not in most)]
+    falling = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)
+    tasks = list(dict.fromkeys([*falling[:1], *[task for task in falling if task in CONTRASTIVE][:1]]))
     changed = config.model_copy(update={'model': config.model.model_copy(update={'recompute': recompute})})
     tracer, shape = Tracer(changed, vocabulary, gpu=True), Shape.longest(config)
     fixed = backward(full.parameters, cluster.gpus, config.precision, 0, 0).total

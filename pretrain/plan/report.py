@@ -50,7 +50,7 @@ def render(plan: dict[str, Any]) -> str:
         f'from storage; {read["loader_processes"]:.0f} loader processes in all, {read["loader_processes"] / cluster["gpus"]:.1f} a GPU',
         f'Checkpoints: {plan["checkpoint_bytes"] / 1e9:.1f} GB each, {plan["checkpoints"]} in the run',
         '',
-        'The largest micro-batch of full-length sequences that fits, by the tasks that keep most',
+        'The largest micro-batch of full-length sequences that fits, by the task that keeps most and the larger contrast',
         *_indented(
             ['GPU', 'recomputation', 'micro-batch', 'samples a task in one go'],
             [

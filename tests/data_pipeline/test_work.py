@@ -199,13 +199,15 @@ def test_leftovers_of_dead_processes_are_removed(build_corpus: Builder, raw: Raw
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     for process in (dead, zombie):
         (stage / f'.unit.{socket.gethostname()}.{process.pid}.part').mkdir(parents=True)
-    (stage / f'.unit.{socket.gethostname()}.{os.getpid()}.part').mkdir()
-    (stage / '.unit.elsewhere.1.part').mkdir()
+        (stage.parent / f'.plan.json.{socket.gethostname()}.{process.pid}.part').write_text('half')
+    others = [f'{socket.gethostname()}.{os.getpid()}.part', 'elsewhere.1.part']
+    for other in others:
+        (stage / f'.unit.{other}').mkdir()
+        (stage.parent / f'.plan.json.{other}').write_text('half')
     from data_pipeline.work import remove_leftovers
 
-    remove_leftovers(tmp_path / 'out/.build/opus')
-    assert sorted(path.name for path in stage.iterdir()) == sorted(
-        ['.unit.elsewhere.1.part', f'.unit.{socket.gethostname()}.{os.getpid()}.part']
-    )
+    remove_leftovers(stage.parent)
+    assert sorted(path.name for path in stage.iterdir()) == sorted(f'.unit.{other}' for other in others)
+    assert sorted(path.name for path in stage.parent.iterdir() if path != stage) == sorted(f'.plan.json.{other}' for other in others)
     zombie.wait()
     assert build_corpus('opus', tmp_path / 'out', folder)
