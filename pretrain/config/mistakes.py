@@ -35,6 +35,8 @@ def explain(error: ValidationError, layers: Sequence[Layer]) -> str:
     if first['type'] == 'model_type':  # a section
         own = [key for key in keys(Config) if key.rpartition('.')[0] == where]
         return f'{said}{where} has settings of its own: {", ".join(own[:SHOWN])}{", …" * (len(own) > SHOWN)}'
+    if first['type'] == 'dict_type':
+        return f"{said}write KEY: VALUE pairs, as in '{where}={{KEY: VALUE}}', or {where}.KEY=VALUE"
     said += first['msg']
     if first['type'] == 'literal_error':  # one of some words
         alike = difflib.get_close_matches(str(first['input']), re.findall("'([^']+)'", first['ctx']['expected']), 1)

@@ -180,6 +180,7 @@ def test_overrides() -> None:
             'eval.retrieval=no',
             ["eval.retrieval = 'no' (on the command line): eval.retrieval has settings of its own: eval.retrieval.data, "],
         ),
+        ('task_weights=3', ["task_weights = 3 (on the command line): write KEY: VALUE pairs, as in 'task_weights={KEY: VALUE}', or "]),
         ('eval=null', ['eval = None', 'eval has settings of its own: eval.every, eval.samples, eval.tasks, eval.retrieval']),
         ('finetune=yes', ["finetune = 'yes'", 'finetune has settings of its own: finetune.benchmark, ', 'finetune.text_only, …']),
     ],
