@@ -4,7 +4,7 @@ text     cc100 with one worker, against xz decompression and sentencepiece's fas
 pass     pictures that pass through untouched, one worker, against a bare MDSWriter that is given the same records from memory
 resize   large JPEGs, one worker, against bare decode + resize + encode by the fastest of five ways; and against img2dataset's own
          resizer on the same files, if --img2dataset names a Python that has it
-workers  two workers against one, on every corpus
+workers  two workers against one, on every corpus; and two builds of one worker each at once, which no number of workers can surpass
 
 Inputs are made from sample/raw, long enough that start-up is a small part. Every pair is timed in turn, --rounds times; the best of each
 counts. It needs pyvips (with pyvips-binary) for `resize`; libraries that are not there are left out.
@@ -19,6 +19,7 @@ import json
 import lzma
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ from data_pipeline.settings import Settings
 from data_pipeline.tokenizer_settings import TrainingSettings
 from data_pipeline.tokenizer_training import train
 from shards.arguments import Parser
-from shards.errors import run_command
+from shards.errors import UserError, run_command
 from shards.schema import COLUMNS
 from shards.tokenizer import MODEL
 
@@ -207,19 +208,28 @@ def resize(folder: Path, rounds: int, number: int, img2dataset: Path | None) -> 
 
 
 def workers(folder: Path, rounds: int, scale: float) -> list[dict[str, Any]]:
-    """Two workers against one, each as a command of its own, on every corpus."""
+    """Two workers against one, each as a command of its own, on every corpus; and what the machine gives to two builds that have nothing to
+    do with each other, which is less than twice as cores share caches, memory and disk."""
     found = []
     for corpus in ('cc3m', 'cc12m', 'wit', 'cc100', 'opus'):
         raw = fresh(folder / corpus)
         _many_units(corpus, raw, scale)
 
-        def command(number: int, corpus: str = corpus, raw: Path = raw) -> None:
-            flags = [f'--raw={raw}', f'--out={unused(folder)}', f'--workers={number}', f'--tokenizer={folder / "tokenizer"}']
-            flags += ['--chunk-bytes=2000000'] if corpus in ('cc100', 'opus') else []
-            subprocess.run([sys.executable, '-m', 'data_pipeline', 'build', corpus, *flags], cwd=ROOT, check=True, capture_output=True)
+        def builds(*numbers: int, corpus: str = corpus, raw: Path = raw) -> None:
+            """As many builds at once, of so many workers each."""
+            running = []
+            for number in numbers:
+                flags = [f'--raw={raw}', f'--out={unused(folder)}', f'--workers={number}', f'--tokenizer={folder / "tokenizer"}']
+                flags += ['--chunk-bytes=2000000'] if corpus in ('cc100', 'opus') else []
+                command = [sys.executable, '-m', 'data_pipeline', 'build', corpus, *flags]
+                running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            if any([process.wait() for process in running]):
+                raise UserError(f'a build of {corpus} failed: {shlex.join(command)}')
 
-        best = in_turn(rounds, two=lambda: command(2), one=lambda: command(1))
+        best = in_turn(rounds, two=lambda: builds(2), one=lambda: builds(1), apart=lambda: builds(1, 1))
         found.append(result(f'{corpus}, two workers', 1, best['two'], best['one'], 'builds/s', 'one worker'))
+        found[-1]['apart'] = round(2 * best['one'] / best['apart'], 3)
+        print(f'{corpus}, two builds of one worker each at once: {found[-1]["apart"]} times the rate of one', flush=True)
     return found
 
 

@@ -27,7 +27,7 @@ def arguments(text: str | None, out: str, evaluated: str) -> Parser:
     add('--raw', type=Path, required=True, help='folder of the raw corpora: cc3m, cc12m, wit, cc100, opus')
     add('--evaluation', type=Path, required=True, help=f'folder of {evaluated}')
     add('--out', type=Path, default=Path(out), help='default: %(default)s')
-    add('--pieces', type=int, default=16000, help='of the tokenizer; default: %(default)s')
+    add('--pieces', type=int, default=32000, help='of the tokenizer; default: %(default)s')
     add('--set', nargs='*', default=[], metavar='KEY=VALUE', help=f'settings beside {CONFIG}')
     return parser
 
