@@ -223,7 +223,8 @@ def workers(folder: Path, rounds: int, scale: float) -> list[dict[str, Any]]:
                 flags += ['--chunk-bytes=2000000'] if corpus in ('cc100', 'opus') else []
                 command = [sys.executable, '-m', 'data_pipeline', 'build', corpus, *flags]
                 running.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-            if any([process.wait() for process in running]):
+            codes = [process.wait() for process in running]  # of all, before any is judged
+            if any(codes):
                 raise UserError(f'a build of {corpus} failed: {shlex.join(command)}')
 
         best = in_turn(rounds, two=lambda: builds(2), one=lambda: builds(1), apart=lambda: builds(1, 1))
