@@ -91,7 +91,7 @@ def measured(settings: list[str], vocabulary: int) -> dict[str, int]:
     for event in sorted(events, key=lambda event: event.start_ns()):
         live += event.nbytes()
         peak = max(peak, live)
-    return {'bytes': peak, 'flops': counter.get_total_flops()}
+    return {'bytes': peak, 'flops': counter.flops}
 
 
 def run(number: int) -> dict[str, Any]:

@@ -1,29 +1,67 @@
-"""Counts what operations do: bytes alive, bytes moved. Works on the device `meta`, where nothing is computed."""
+"""Counts what operations do: FLOPs, bytes alive, bytes moved. Works on the device `meta`, where nothing is computed."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
+
+from pretrain.plan.shapes import Shapes
 
 
-class MemoryCounter(TorchDispatchMode):
-    """Live bytes of the tensors that are made inside, and their parts at the moment of the highest sum.
+class FlopCounter(TorchDispatchMode):
+    """FLOPs of the matrix products inside, by torch's formulas: `flops`.
+
+    In place of torch's own counter, whose hooks on modules keep what a recomputation made until the next garbage collection, so that memory
+    counted beside it would depend on when that comes; and one dispatch an operation counts all that a plan has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None and _composite(func):  # of operations that may have one
+            with self:
+                return func.decompose(*args, **kwargs)
+        out = self.run(func, args, kwargs)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
+        self.done(func, args, kwargs, out)
+        return out
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Do an operation."""
+        return func(*args, **kwargs)
+
+    def done(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """An operation has been done."""
+
+
+@cache
+def _composite(func: Any) -> bool:
+    """Whether an operation is only a sequence of others."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd))
+
+
+class Counter(FlopCounter):
+    """FLOPs, bytes moved, live bytes of the tensors that are made inside, and their parts at the moment of the highest sum.
 
     `vocabulary`: storages with a dimension of this size are logits or what belongs to the output layer's loss, the others activations.
     What an operation allocates inside itself is not seen, but for a softmax's conversion.
     """
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, shapes: Shapes) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.shapes = vocabulary, shapes
         self.live: dict[str, int] = {'activations': 0, 'logits': 0}
         self.peak, self.peak_parts, self.moved = 0, dict(self.live), 0
         self._known: dict[int, object] = {}
@@ -33,17 +71,17 @@ class MemoryCounter(TorchDispatchMode):
         for tensor in tensors:
             self._known[tensor.untyped_storage()._cdata] = tensor
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        return self.shapes.run(func, args, kwargs)
+
+    def done(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        made = tensors_in(out)
         if not func.is_view:
-            inputs = [tensor for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)]
-            self.moved += sum(tensor.numel() * tensor.itemsize for tensor in [*inputs, *made])
+            self.moved += sum(tensor.numel() * tensor.itemsize for tensor in [*tensors_in(args), *tensors_in(kwargs), *made])
         for tensor in made:
             self._note(tensor)
         if 'softmax' in func.name() and made and args[0].dtype != made[0].dtype:
             self._passing(made[0].numel() * made[0].itemsize)  # its input in the output's precision, which only the operation sees
-        return out
 
     def _passing(self, size: int) -> None:
         """Bytes that are there for a moment, of logits."""
@@ -67,23 +105,15 @@ class MemoryCounter(TorchDispatchMode):
             self.peak, self.peak_parts = sum(self.live.values()), dict(self.live)
 
 
-class _Whole(AbstractContextManager[None]):
-    """In place of torch's tracker of modules: everything belongs to the whole."""
-
-    parents = frozenset({'Global'})
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class FlopCounter(FlopCounterMode):
-    """torch's counter, not by modules: its hooks on their inputs keep what a recomputation made until the next garbage collection, and
-    memory that is counted beside it would depend on when that comes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(display=False)
-        self.mod_tracker = _Whole()  # type: ignore[assignment]
+def tensors_in(values: Any) -> list[Tensor]:
+    """Tensors of an operation's arguments or results, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, list | tuple):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
 
 
 class FlashAttention:

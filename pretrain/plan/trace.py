@@ -21,7 +21,8 @@ from pretrain.engine.shared_pictures import shared_pictures
 from pretrain.kernels.attention import padded, ragged
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.unix2 import UniX2
-from pretrain.plan.counters import FlashAttention, FlopCounter, MemoryCounter
+from pretrain.plan.counters import Counter, FlashAttention
+from pretrain.plan.shapes import Shapes
 from pretrain.tasks import token_loss
 from pretrain.tasks.contrastive import FeatureGradient, feature_gradient
 from pretrain.tasks.forward import Shown, features
@@ -49,7 +50,7 @@ class Tracer:
     """A configuration's model without memory. `gpu`: with the kernels that a GPU would have (docs/train.md)."""
 
     def __init__(self, config: Config, vocabulary: int, gpu: bool) -> None:
-        self.config, self.vocabulary, self.gpu = config, vocabulary, gpu
+        self.config, self.vocabulary, self.gpu, self.shapes = config, vocabulary, gpu, Shapes()
         with torch.device('meta'):
             self.model = UniX2(config.model, vocabulary).to(DTYPES[config.precision])
         plain_visual_attention(self.model, torch.device('cuda' if gpu else 'cpu'))
@@ -62,9 +63,9 @@ class Tracer:
         """Forwards and backwards of a rank's micro-batches, whose global batches are `world` times these."""
         known = [*self.model.parameters(), *self.model.buffers(), *(parameter.grad for parameter in self.model.parameters())]
         token_loss._workspace = Workspace()
-        flash, flops, memory = FlashAttention(), FlopCounter(), MemoryCounter(self.vocabulary)
-        memory.ignore(tensor for tensor in known if tensor is not None)
-        with self._kernels(flash), flops, memory:
+        flash, counter = FlashAttention(), Counter(self.vocabulary, self.shapes)
+        counter.ignore(tensor for tensor in known if tensor is not None)
+        with self._kernels(flash), counter:
             gradients: dict[str, FeatureGradient] = {}
             share = self.config.mixture.share_images
             groups = grouped(forwards(data, self.config.batch.together), share)
@@ -80,8 +81,8 @@ class Tracer:
                 if pictures is not None:
                     pictures.backward()
         workspace, token_loss._workspace = token_loss._workspace.nbytes(), Workspace()
-        counted = flops.get_total_flops() + flash.flops
-        return Trace(counted, memory.moved, memory.peak_parts['activations'], memory.peak_parts['logits'], workspace)
+        parts = counter.peak_parts
+        return Trace(counter.flops + flash.flops, counter.moved, parts['activations'], parts['logits'], workspace)
 
     def task(self, batches: list[TaskBatch], world: int) -> Trace:
         """`step` with one task alone."""

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,24 +59,23 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     until = cluster.waiting(place)
     until(lambda: steps(out) >= 3, 'the job does not train')
     _, environment = cluster.rank(job, 1)
-    cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)
+    with stopped(cluster, job, until, 'the preemption'):
+        cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)
     until(lambda: len(resumed(out)) == 1, 'the job does not come back after its preemption')
     preempted = resumed(out)[-1]
     until(lambda: steps(out) >= preempted + 3, 'the job does not train after its preemption')
     configure(NEVER, workers=0)
-    ranks = [cluster.rank(job, number)[0] for number in (0, 1)]
-    limit(cluster, job)
-    for rank in ranks:  # until they are told: each step that they make meanwhile would be made once more by the unbroken run
-        os.kill(rank, signal.SIGSTOP)
-    until(lambda: all(told(rank) for rank in ranks), 'no signal comes ahead of the time limit')
-    for rank in ranks:
-        os.kill(rank, signal.SIGCONT)
+    with stopped(cluster, job, until, 'the time limit'):
+        limit(cluster, job)
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued ahead of its time limit')
     cluster.run('scontrol', 'update', f'JobId={job}', 'TimeLimit=30')
     until(lambda: len(resumed(out)) == 2, 'the job does not come back after its time limit')
     timed_out = resumed(out)[-1]
     until(lambda: steps(out) >= timed_out + 3, 'the job does not train after its time limit')
+    ranks = [cluster.rank(job, number)[0] for number in (0, 1)]
+    send(ranks, signal.SIGSTOP)
     until(lambda: cluster.run('squeue', '--noheader', '--nodelist=n1', '--format=%A').split() == [job], 'other jobs on n1 do not end')
+    send(ranks, signal.SIGCONT)
     cluster.kill_node('n1')
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued after its node died')
     until(lambda: cluster.node_state('n1').startswith('DOWN'), 'Slurm does not notice that the node is dead')
@@ -82,6 +83,22 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     configure(killed + 5, workers=0)
     cluster.start_node('n1')
     return Life(started, preempted, timed_out, killed, environment, cluster.wait(job, 'COMPLETED'))
+
+
+@contextmanager
+def stopped(cluster: Cluster, job: str, until: Callable[[Callable[[], bool], str], None], why: str) -> Iterator[None]:
+    """Ranks stand still until they are told to stop: each step that they make meanwhile would be made once more by the unbroken run."""
+    ranks = [cluster.rank(job, number)[0] for number in (0, 1)]
+    send(ranks, signal.SIGSTOP)
+    yield
+    until(lambda: all(told(rank) for rank in ranks), f'no signal comes ahead of {why}')
+    send(ranks, signal.SIGCONT)
+
+
+def send(ranks: list[int], number: signal.Signals) -> None:
+    for rank in ranks:
+        with suppress(ProcessLookupError):  # Slurm had let it go on, and it has ended
+            os.kill(rank, number)
 
 
 def limit(cluster: Cluster, job: str) -> None:
@@ -96,8 +113,11 @@ def limit(cluster: Cluster, job: str) -> None:
 
 
 def told(rank: int) -> bool:
-    """Whether a stopped rank has been sent SIGUSR1. Slurm may have let it go on, too."""
-    status = dict(line.split(':\t', 1) for line in Path(f'/proc/{rank}/status').read_text().splitlines())
+    """Whether a stopped rank has been sent SIGUSR1. Slurm may have let it go on, too, even to its end."""
+    try:
+        status = dict(line.split(':\t', 1) for line in Path(f'/proc/{rank}/status').read_text().splitlines())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
     return not status['State'].startswith('T') or bool(int(status['ShdPnd'], 16) >> (signal.SIGUSR1 - 1) & 1)
 
 

@@ -1,4 +1,4 @@
-"""`downstream BENCHMARK finetune --dry-run`: all of a start but its first step, by the real launcher; nothing is written."""
+"""`downstream BENCHMARK finetune --dry-run`: all of a start but its first step, in every rank; nothing is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from downstream.cli import run as downstream
 from pretrain.records import METRICS, read_lines
 from tests.support import finetunings
-from tests.support.launch import BIN, ROOT, prewarmed, run, succeed
+from tests.support.launch import ROOT, prewarmed, run, succeed
 from tests.support.toy_benchmarks import write_translations, write_xvnli
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -45,10 +45,14 @@ def files(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob('*') if path.is_file()}
 
 
-def test_a_good_one_makes_no_step_and_the_real_one_begins_with_its_losses(export: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures('launched')
+def test_a_good_one_makes_no_step_and_the_real_one_begins_with_its_losses(
+    export: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out, before = tmp_path / 'there' / 'out', files(export, data)
     arguments = words('xvnli', export, data / 'xvnli', out)
-    printed = succeed([str(BIN / 'downstream'), *arguments, '--ranks', '2', '--dry-run'], tmp_path)
+    assert downstream([*arguments, '--ranks', '2', '--dry-run']) == 0
+    printed = capfd.readouterr().err
     assert files(export, data) == before and not list(tmp_path.iterdir())
     assert printed.count(f'{CAN_START}{out}') == 1 and 'Traceback' not in printed
     told = dict(re.findall(r'^  (\w+) +(.*)$', printed, re.MULTILINE))

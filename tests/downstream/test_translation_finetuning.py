@@ -126,6 +126,7 @@ def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, d
 
 @pytest.mark.slow
 @pytest.mark.launcher
+@pytest.mark.usefixtures('launched')
 def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / 'killed'
     assert finetunings.kill_at(120, words(export, data, out), out) < 300

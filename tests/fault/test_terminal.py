@@ -58,7 +58,7 @@ class OnTerminal:
 @pytest.mark.parametrize(('ignoring', 'code'), [(False, 129), (True, 0)], ids=['SIGHUP', 'SIGHUP-ignored'])
 def test_a_terminal_that_is_closed(home: Path, tmp_path: Path, ignoring: bool, code: int) -> None:
     out = tmp_path / 'run'
-    last = 60 if ignoring else 100_000
+    last = 25 if ignoring else 100_000
     run = OnTerminal(command(prewarmed(2), home, out, *SETTINGS, f'steps={last}'), tmp_path, ignoring)
     deadline = time.monotonic() + SECONDS
     while steps(out) < 5:

@@ -25,7 +25,7 @@ from shards.tokenizer import Tokenizer
 from tests.support import toy_world
 from tests.support.distributed import run_distributed
 
-STEPS = dict.fromkeys(TASKS, 30) | {'itm': 90}  # after which a task is compared: matching is learnt last
+STEPS = dict.fromkeys(TASKS, 20) | {'mlm': 30, 'plm': 30, 'itm': 80}  # after which a task is compared: matching is learnt last
 
 
 def toy_config(home: Path) -> Config:

@@ -19,7 +19,7 @@ from pretrain.pretraining import Pretraining
 from pretrain.records import EVENTS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
-from tests.support.launch import ROOT, TINY, command, deepspeed, prewarmed, run
+from tests.support.launch import ROOT, TINY, command, prewarmed, run
 
 EMOJI = ROOT / 'sample/evaluation/multi30k_emoji'
 LAUNCHERS = {
@@ -117,7 +117,7 @@ def test_a_run_from_before_a_setting_goes_on(home: Path, tmp_path: Path) -> None
 def test_a_port_that_another_run_has(home: Path, tmp_path: Path) -> None:
     with socket.create_server(('127.0.0.1', 0)) as other:
         port = str(other.getsockname()[1])
-        launcher = [*deepspeed(1)[:-1], port]
+        launcher = [*prewarmed(1)[:-1], port]
         done = run(command(launcher, home, tmp_path / 'run'), tmp_path)
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert f'error: port {port}, where the processes meet, is taken' in done.stderr and f'--master_port {int(port) + 1}' in done.stderr

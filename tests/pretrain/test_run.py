@@ -51,9 +51,9 @@ def events(out: Path, *names: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope='module')
 def unbroken(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of 30 steps."""
+    """The folder of a run of 30 steps. (One of DeepSpeed's launcher that nobody stops is in test_terminal.py.)"""
     out = tmp_path_factory.mktemp('unbroken') / 'run'
-    printed = succeed(command(deepspeed(2), home, out, f'steps={STEPS}', *EVALUATED, 'data.workers=1'), out.parent)
+    printed = succeed(command(prewarmed(2), home, out, f'steps={STEPS}', *EVALUATED, 'data.workers=1'), out.parent)
     (out.parent / 'printed').write_text(printed)
     return out
 
@@ -251,7 +251,7 @@ def test_mistakes_of_the_command_line(arguments: list[str], words: str, tmp_path
 
 def test_a_fresh_clone_is_told_all_the_commands_at_once(tmp_path: Path) -> None:
     """Two of the things that paper.yaml needs are there in the second start: only the others are asked for."""
-    start = [sys.executable, str(ROOT / 'pretrain/run.py')]
+    start = [*alone(), str(ROOT / 'pretrain/run.py')]
     commands = [
         'hf download facebook/mbart-large-cc25 sentencepiece.bpe.model --local-dir . && '
         'data_pipeline tokenizer import sentencepiece.bpe.model --out data/tokenizer',
@@ -270,7 +270,7 @@ def test_a_fresh_clone_is_told_all_the_commands_at_once(tmp_path: Path) -> None:
 
 def test_a_fresh_clone_is_told_of_the_demo_first_where_its_data_is_asked_for(tmp_path: Path) -> None:
     """By the configuration of the demo; not where the shards are elsewhere."""
-    start = [sys.executable, str(ROOT / 'pretrain/run.py'), '--config', str(ROOT / 'configs/sample.yaml')]
+    start = [*alone(), str(ROOT / 'pretrain/run.py'), '--config', str(ROOT / 'configs/sample.yaml')]
     first, *below = run(start, tmp_path).stderr.splitlines()
     assert first.startswith('error: runs/demo/tokenizer, runs/demo/shards/cc3m/train, ') and len(below) == 6
     assert 'are missing; `make demo` makes them of sample/ and trains configs/sample.yaml; or build them in this order' in first
