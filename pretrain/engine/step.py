@@ -153,7 +153,11 @@ class Dropout:
         self.key = (seed, step, task, rank)
 
     def seed(self, micro: int) -> None:
-        torch.manual_seed(hash63('/'.join(map(str, ('dropout', *self.key, micro)))))
+        seed = hash63('/'.join(map(str, ('dropout', *self.key, micro))))
+        # As torch.manual_seed has it, which beside this formats three stack traces a call for kinds of devices that are not there.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(seed)
 
 
 def share_losses(losses: dict[str, Tensor]) -> list[float]:

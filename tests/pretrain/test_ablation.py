@@ -25,7 +25,9 @@ from shards.tokenizer import Tokenizer
 from tests.support import toy_world
 from tests.support.distributed import run_distributed
 
-STEPS = dict.fromkeys(TASKS, 20) | {'mlm': 30, 'plm': 30, 'itm': 80}  # after which a task is compared: matching is learnt last
+STEPS = dict.fromkeys(TASKS, 20) | {'plm': 30, 'mlm': 80, 'itm': 80}  # after which a task is compared: matching is learnt last
+# At least, in nats. A loss of masked tokens that is always 0 would still be 0.18 lower where it is among the tasks; what it is worth is 0.73.
+RISE = dict.fromkeys(TASKS, 0.1) | {'mlm': 0.4}
 
 
 def toy_config(home: Path) -> Config:
@@ -82,6 +84,6 @@ def test_a_task_left_out_has_a_higher_held_out_loss(tmp_path: Path) -> None:
     toy_world.build(tmp_path)
     together, without, knows_nothing = run_distributed(leave_one_out, 2, tmp_path, str(tmp_path))
     rises = dict(zip(TASKS, (without - together).tolist(), strict=True))
-    assert all(rise > 0.1 for rise in rises.values()), (rises, together.tolist())
+    assert all(rise > RISE[task] for task, rise in rises.items()), (rises, together.tolist())
     gains = dict(zip(TASKS, (knows_nothing - together).tolist(), strict=True))
     assert all(gains[task] > 0.1 for task in ('itm', *CONTRASTIVE)), gains

@@ -14,6 +14,7 @@ from torch import Tensor
 from pretrain import kernels
 from pretrain.config import Config, Kernels
 from pretrain.data.packing import StepData
+from pretrain.data.rng import hash63
 from pretrain.engine.distributed import init_distributed
 from pretrain.engine.forwards import TOGETHER
 from pretrain.engine.step import Dropout, train_step
@@ -44,6 +45,13 @@ def test_dropout_is_replayed_and_differs_by_step_task_micro_batch_and_rank() -> 
     assert torch.equal(features(1, 'clcl', 0, 0), first)
     for other in ((2, 'clcl', 0, 0), (1, 'cmcl', 0, 0), (1, 'clcl', 1, 0), (1, 'clcl', 0, 1)):
         assert not torch.allclose(features(*other), first)
+
+
+def test_dropout_is_seeded_as_torch_does_it() -> None:
+    Dropout(3, 1, 'mlm', 0).seed(2)
+    drawn = torch.rand(4)
+    torch.manual_seed(torch.initial_seed())
+    assert torch.equal(torch.rand(4), drawn) and torch.initial_seed() == hash63('dropout/3/1/mlm/0/2')
 
 
 def dropped(recompute: bool, together: bool) -> Config:
