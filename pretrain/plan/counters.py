@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from pretrain.plan.shapes import Shapes
+from pretrain.plan.shapes import Shapes, tensors_in
 
 
 class FlopCounter(TorchDispatchMode):
@@ -103,17 +103,6 @@ class Counter(FlopCounter):
         self._known[key] = weakref.finalize(storage, gone)
         if sum(self.live.values()) > self.peak:
             self.peak, self.peak_parts = sum(self.live.values()), dict(self.live)
-
-
-def tensors_in(values: Any) -> list[Tensor]:
-    """Tensors of an operation's arguments or results, in order."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, dict):
-        values = values.values()
-    elif not isinstance(values, list | tuple):
-        return []
-    return [tensor for value in values for tensor in tensors_in(value)]
 
 
 class FlashAttention:

@@ -1,5 +1,5 @@
 """What operations make on the device `meta`, remembered: a model's layers ask for the same again and again, and PyTorch works most of them
-out in Python, a tenth of a millisecond each.
+out in Python.
 """
 
 from __future__ import annotations
@@ -55,14 +55,19 @@ def _described(value: Any) -> Hashable:
 def _results(out: Any, arguments: tuple[Any, ...]) -> list[Made | None] | None:
     """Of new tensors on `meta`; None where one has numbers, or is a view that its operation does not declare."""
     results = out if isinstance(out, tuple) else (out,)
-    before = {one.untyped_storage()._cdata for one in _tensors(arguments)}
+    before = {one.untyped_storage()._cdata for one in tensors_in(arguments)}
     tensors = [one for one in results if one is not None]
     if any(one.device.type != 'meta' or one.untyped_storage()._cdata in before for one in tensors):
         return None
     return [None if one is None else (one.shape, one.stride(), one.dtype) for one in results]
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def tensors_in(values: Any) -> list[Tensor]:
+    """Tensors of an operation's arguments or results, in order."""
     if isinstance(values, Tensor):
         return [values]
-    return [tensor for value in values for tensor in _tensors(value)] if isinstance(values, list | tuple) else []
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, list | tuple):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
