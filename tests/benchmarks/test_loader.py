@@ -15,7 +15,7 @@ from tests.support.launch import ROOT, run
 def test_both_loaders_deliver_every_task(home: Path, tmp_path: Path, workers: int) -> None:  # noqa: F811
     files = ['--shards', str(home / 'shards'), '--tokenizer', str(home / 'tokenizer')]
     small = ['batch={global: 4, micro: 2, tasks: {}}', 'data.block=64', 'data.shuffle_shards=2']
-    amount = ['--workers', str(workers), '--steps', '3', '--rounds', '1']
+    amount = ['--workers', str(workers), '--steps', '3', '--rounds', '1', '--photographs', '300']
     done = run([*alone(), str(ROOT / 'benchmarks/loader.py'), *files, *amount, *small], tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
