@@ -7,8 +7,8 @@ import argparse
 from shards.arguments import Parser
 
 
-def parser(description: str | None) -> Parser:
-    """Flags of benchmarks/peers/straightforward_step.py."""
+def parser(description: str | None, threads: bool = True) -> Parser:
+    """Flags of benchmarks/peers/straightforward_step.py, but for `--threads` if not wanted."""
     out = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = out.add_argument
     add('--dim', type=int, default=256, help='width of text, cross and decoder layers')
@@ -25,5 +25,6 @@ def parser(description: str | None) -> Parser:
     add('--vit-heads', type=int, default=3, help='heads of the visual encoder')
     add('--steps', type=int, default=6, help='timed steps of a process, after one to warm up')
     add('--bf16', action='store_true', help='bf16 in both; without it fp32')
-    add('--threads', type=int, default=0, help='threads of both; 0: as many as cores')
+    if threads:
+        add('--threads', type=int, default=0, help='threads of both; 0: as many as cores')
     return out

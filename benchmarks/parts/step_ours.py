@@ -96,7 +96,8 @@ def tokens(batch: TaskBatch) -> int:
     return sum(len(part.ids) for part in parts if part is not None)
 
 
-def make_config(a: argparse.Namespace, out: str) -> Config:
+def make_config(a: argparse.Namespace, out: str, ranks: int = 1) -> Config:
+    """Of a run whose ranks have `a.batch` samples of a task each."""
     visual = Visual(
         name='vit_base_patch16_224', image_size=a.image,
         options={'embed_dim': a.vit_dim, 'depth': a.vit_layers, 'num_heads': a.vit_heads, 'patch_size': a.patch},
@@ -105,7 +106,7 @@ def make_config(a: argparse.Namespace, out: str) -> Config:
         visual=visual, dim=a.dim, heads=a.heads, ffn=4 * a.dim, text_layers=a.layers, cross_layers=a.layers, decoder_layers=a.layers,
         max_positions=512, dropout=0.1, projection=256,
     )  # fmt: skip
-    batch = Batch(**{'global': a.batch}, micro=a.batch, together=True)
+    batch = Batch(**{'global': ranks * a.batch}, micro=a.batch, together=True)
     precision: Any = 'bf16' if a.bf16 else 'fp32'
     optimizer, mixture = Optimizer(lr=1e-4, warmup=0), Mixture(share_images=a.share_images)
     return Config(out=out, precision=precision, model=model, data=Data(workers=0), mixture=mixture, batch=batch, optimizer=optimizer)

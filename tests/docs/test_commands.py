@@ -82,6 +82,7 @@ OURS = (
     Row('downstream report', 'tests/downstream/pages/test_examples.py: report'),
     Row('python benchmarks/ridge_floor.py', 'downstream/quickstart/__main__.py: benchmarks/ridge_floor.py'),
     Row('python benchmarks/step.py', 'tests/benchmarks/test_step.py: benchmarks/step.py'),
+    Row('python benchmarks/scaling.py', 'tests/benchmarks/test_scaling.py: benchmarks/scaling.py'),
     Row('python benchmarks/loader.py', 'tests/benchmarks/test_loader.py: benchmarks/loader.py'),
     Row('python benchmarks/learning.py', 'benchmarks/smoke.py: python benchmarks/learning.py'),
     Row('make bench-smoke', '.ci/run: make bench-smoke'),
