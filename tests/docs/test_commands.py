@@ -98,6 +98,11 @@ OURS = (
     Row('python -m benchmarks.data', 'benchmarks/smoke.py: python -m benchmarks.data'),
     Row('sbatch', 'tests/support/slurm.py: sbatch --parsable'),
 )
+# A page that is run whole.
+OBTAIN = (
+    'wget', 'git clone', 'for n in', 'for code in', 'for pair in', 'for part in', "(printf 'caption\\turl\\n'; cat cc3m/",
+    "(printf 'url\\tcaption\\n'; cat cc12m/", 'mkdir', 'tar', 'ln -s', 'cp ', 'python -m zipfile', 'find',
+)  # fmt: skip
 # Programs that are not ours: what runs the line, or why nothing does.
 OTHERS = (
     Row('source .venv/bin/activate', 'Makefile: export PATH'),
@@ -112,30 +117,13 @@ OTHERS = (
     Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
     Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
     Row('apt-get install default-jre-headless', '.ci/run: default-jre-headless'),
+    Row('apt-get install wget', '.ci/run: lacking+=(wget)'),
     Row('uv pip compile', 'not run: a network; made the lock that is here'),
     Row('pip install pre-commit', '.ci/run: -q pre-commit'),
     Row('pre-commit install', '.ci/run: pre-commit install'),
-    Row("(printf 'caption\\turl\\n'; cat cc3m/", 'tests/docs/test_obtain.py: (printf'),
-    Row("(printf 'url\\tcaption\\n'; cat cc12m/", 'tests/docs/test_obtain.py: (printf'),
     Row('mlflow server', 'tests/pretrain/boards/test_mlflow_server.py: --workers 1 --backend-store-uri'),
     Row('img2dataset', 'not run: a network, and no dependency of this project'),
-    Row('wget', 'not run: a network'),
-    Row('git clone', 'not run: a network'),
-    Row('for n in', 'not run: a network'),
-    Row('for code in', 'not run: a network'),
-    Row('for pair in', 'not run: a network'),
-    *(
-        Row(begins, 'tests/docs/test_obtain.py: ## Evaluation sets')
-        for begins in (
-            'mkdir',
-            'tar',
-            'ln -s',
-            'cp ',
-            'python -m zipfile',
-            'for part in',
-            'find',
-        )
-    ),
+    *(Row(begins, 'tests/docs/test_obtain.py: docs/obtain.md') for begins in OBTAIN),
 )
 # What a block without a command begins with: tables, listings, output.
 TEXTS = (
@@ -173,6 +161,11 @@ SHOWN = [command for command in shown() if not command.line.startswith('python -
 def test_every_command_is_in_the_table() -> None:
     assert len(SHOWN) > 80
     assert [command for command in SHOWN if row_of(command.line) is None] == []
+
+
+def test_what_is_run_with_its_page_stands_in_no_other() -> None:
+    with_page = [command for command in SHOWN if (row := row_of(command.line)) is not None and row.begins in OBTAIN]
+    assert len(with_page) > 30 and {command.document for command in with_page} == {'docs/obtain.md'}
 
 
 @pytest.mark.parametrize('row', ALL, ids=lambda row: row.begins)
