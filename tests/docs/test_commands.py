@@ -45,10 +45,7 @@ OURS = (
     Row('make test-fast', '.ci/run: make test-fast'),
     Row('make lint', '.ci/run: make lint'),
     Row('make docs', '.ci/run: make docs'),
-    Row(
-        'make setup CPU_ONLY=1',
-        "not run: needs a CPU build of torch, from PyTorch's index; test_project.py runs only its refusal without one",
-    ),
+    Row('make setup CPU_ONLY=1', 'tests/docs/test_install.py: ## Without CUDA'),
     Row('make setup', '.ci/run: make setup'),
     Row('data_pipeline tokenizer train', 'downstream/quickstart/__main__.py: data_pipeline tokenizer train'),
     Row('data_pipeline tokenizer import', 'tests/data_pipeline/test_cli.py: tokenizer import'),
@@ -109,7 +106,7 @@ OTHERS = (
     Row('python3 -m venv .venv', 'Makefile: -m venv'),
     Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
     Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
-    Row('.venv/bin/pip install torch==', "not run: needs PyTorch's own index"),
+    Row('.venv/bin/pip install torch==', 'tests/docs/test_install.py: ## Without CUDA'),
     # Needs nvcc, which CI has not, and minutes. The page says what came of it.
     Row('DS_BUILD_OPS=0', 'not run: compiled by hand with nvcc 13.0 on 2026-11-30, as a wheel; what it made has not run, without a GPU'),
     Row('APEX_CPP_EXT=1', 'not run: by hand on 2026-11-30 as far as amp_C and fused_layer_norm_cuda, then ended; no wheel came of it'),
