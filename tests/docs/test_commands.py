@@ -115,11 +115,11 @@ OTHERS = (
     Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
     Row('apt-get install default-jre-headless', '.ci/run: default-jre-headless'),
     Row('apt-get install wget', '.ci/run: lacking+=(wget)'),
-    Row('uv pip compile', 'not run: a network; made the lock that is here'),
-    Row('pip install pre-commit', '.ci/run: -q pre-commit'),
+    Row('uv pip compile', '.ci/lock: uv pip compile'),
+    Row('pip install pre-commit', '.ci/run: fetched pre-commit'),
     Row('pre-commit install', '.ci/run: pre-commit install'),
     Row('mlflow server', 'tests/pretrain/boards/test_mlflow_server.py: --workers 1 --backend-store-uri'),
-    Row('img2dataset', 'not run: a network, and no dependency of this project'),
+    Row('img2dataset', '.ci/run: IMG2DATASET='),
     *(Row(begins, 'tests/docs/test_obtain.py: docs/obtain.md') for begins in OBTAIN),
 )
 # What a block without a command begins with: tables, listings, output.
