@@ -107,8 +107,8 @@ OTHERS = (
     Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
     Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
     Row('.venv/bin/pip install torch==', 'tests/docs/test_install.py: ## Without CUDA'),
-    # Needs nvcc, which CI has not, and minutes. The page says what came of it.
-    Row('DS_BUILD_OPS=0', 'not run: compiled by hand with nvcc 13.0 on 2026-11-30, as a wheel; what it made has not run, without a GPU'),
+    # These two need nvcc, and minutes. What they make has not run, without a GPU.
+    Row('DS_BUILD_OPS=0', '.ci/compile: DS_BUILD_OPS=0'),
     Row('APEX_CPP_EXT=1', 'not run: by hand on 2026-11-30 as far as amp_C and fused_layer_norm_cuda, then ended; no wheel came of it'),
     Row('apt-get install make g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
     Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
