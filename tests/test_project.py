@@ -155,22 +155,6 @@ def test_make_says_when_the_environment_has_another_python(tmp_path: Path) -> No
     assert made.returncode == 2 and '.venv has Python 3.' in made.stderr and 'not Python 3.12.99; remove it' in made.stderr
 
 
-def test_make_without_cuda_wants_a_cpu_build_of_torch(tmp_path: Path) -> None:
-    """In a new environment, which has no torch: before anything is installed, and with a lock without CUDA's libraries. Its making was
-    interrupted before pip was there.
-    """
-    venv = tmp_path / 'venv'
-    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', str(venv)], check=True)
-    assert (venv / 'bin/python').exists() and not (venv / 'bin/pip').exists()
-    wanted = ['make', 'setup', 'CPU_ONLY=1', f'VENV={venv}', f'PYTHON={sys.executable}']
-    made = subprocess.run(wanted, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert made.returncode != 0 and f'error: CPU_ONLY=1 needs a CPU build of torch in {venv} first' in made.stderr
-    assert (venv / 'bin/pip').exists()
-    whole, kept = ((place.read_text()) for place in (ROOT / 'requirements.lock', venv / 'cpu.lock'))
-    assert 'nvidia-' in whole and 'triton' in whole and not re.search('^(nvidia|cuda|triton)', kept, re.M)
-    assert 'torch==' in kept and 'deepspeed==' in kept and kept.count('--hash') > 500
-
-
 def test_licence() -> None:
     assert 'Apache License' in (ROOT / 'LICENSE').read_text()
     assert project()['license'] == 'Apache-2.0'

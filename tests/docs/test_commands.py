@@ -45,10 +45,7 @@ OURS = (
     Row('make test-fast', '.ci/run: make test-fast'),
     Row('make lint', '.ci/run: make lint'),
     Row('make docs', '.ci/run: make docs'),
-    Row(
-        'make setup CPU_ONLY=1',
-        "not run: needs a CPU build of torch, from PyTorch's index; test_project.py runs only its refusal without one",
-    ),
+    Row('make setup CPU_ONLY=1', 'tests/docs/test_install.py: ## Without CUDA'),
     Row('make setup', '.ci/run: make setup'),
     Row('data_pipeline tokenizer train', 'downstream/quickstart/__main__.py: data_pipeline tokenizer train'),
     Row('data_pipeline tokenizer import', 'tests/data_pipeline/test_cli.py: tokenizer import'),
@@ -99,44 +96,32 @@ OURS = (
     Row('python -m benchmarks.data', 'benchmarks/smoke.py: python -m benchmarks.data'),
     Row('sbatch', 'tests/support/slurm.py: sbatch --parsable'),
 )
+# A page that is run whole.
+OBTAIN = (
+    'wget', 'git clone', 'for n in', 'for code in', 'for pair in', 'for part in', "(printf 'caption\\turl\\n'; cat cc3m/",
+    "(printf 'url\\tcaption\\n'; cat cc12m/", 'mkdir', 'tar', 'ln -s', 'cp ', 'python -m zipfile', 'find',
+)  # fmt: skip
 # Programs that are not ours: what runs the line, or why nothing does.
 OTHERS = (
     Row('source .venv/bin/activate', 'Makefile: export PATH'),
     Row('python3 -m venv .venv', 'Makefile: -m venv'),
     Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
     Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
-    Row('.venv/bin/pip install torch==', "not run: needs PyTorch's own index"),
-    # Needs nvcc, which CI has not, and minutes. The page says what came of it.
-    Row('DS_BUILD_OPS=0', 'not run: compiled by hand with nvcc 13.0 on 2026-11-30, as a wheel; what it made has not run, without a GPU'),
+    Row('.venv/bin/pip install torch==', 'tests/docs/test_install.py: ## Without CUDA'),
+    # These two need nvcc, and minutes. What they make has not run, without a GPU.
+    Row('DS_BUILD_OPS=0', '.ci/compile: DS_BUILD_OPS=0'),
     Row('APEX_CPP_EXT=1', 'not run: by hand on 2026-11-30 as far as amp_C and fused_layer_norm_cuda, then ended; no wheel came of it'),
     Row('apt-get install make g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
     Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
     Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
     Row('apt-get install default-jre-headless', '.ci/run: default-jre-headless'),
-    Row('uv pip compile', 'not run: a network; made the lock that is here'),
-    Row('pip install pre-commit', '.ci/run: -q pre-commit'),
+    Row('apt-get install wget', '.ci/run: lacking+=(wget)'),
+    Row('uv pip compile', '.ci/lock: uv pip compile'),
+    Row('pip install pre-commit', '.ci/run: fetched pre-commit'),
     Row('pre-commit install', '.ci/run: pre-commit install'),
-    Row("(printf 'caption\\turl\\n'; cat cc3m/", 'tests/docs/test_obtain.py: (printf'),
-    Row("(printf 'url\\tcaption\\n'; cat cc12m/", 'tests/docs/test_obtain.py: (printf'),
     Row('mlflow server', 'tests/pretrain/boards/test_mlflow_server.py: --workers 1 --backend-store-uri'),
-    Row('img2dataset', 'not run: a network, and no dependency of this project'),
-    Row('wget', 'not run: a network'),
-    Row('git clone', 'not run: a network'),
-    Row('for n in', 'not run: a network'),
-    Row('for code in', 'not run: a network'),
-    Row('for pair in', 'not run: a network'),
-    *(
-        Row(begins, 'tests/docs/test_obtain.py: ## Evaluation sets')
-        for begins in (
-            'mkdir',
-            'tar',
-            'ln -s',
-            'cp ',
-            'python -m zipfile',
-            'for part in',
-            'find',
-        )
-    ),
+    Row('img2dataset', '.ci/run: IMG2DATASET='),
+    *(Row(begins, 'tests/docs/test_obtain.py: docs/obtain.md') for begins in OBTAIN),
 )
 # What a block without a command begins with: tables, listings, output.
 TEXTS = (
@@ -174,6 +159,11 @@ SHOWN = [command for command in shown() if not command.line.startswith('python -
 def test_every_command_is_in_the_table() -> None:
     assert len(SHOWN) > 80
     assert [command for command in SHOWN if row_of(command.line) is None] == []
+
+
+def test_what_is_run_with_its_page_stands_in_no_other() -> None:
+    with_page = [command for command in SHOWN if (row := row_of(command.line)) is not None and row.begins in OBTAIN]
+    assert len(with_page) > 30 and {command.document for command in with_page} == {'docs/obtain.md'}
 
 
 @pytest.mark.parametrize('row', ALL, ids=lambda row: row.begins)

@@ -1,17 +1,23 @@
-"""docs/obtain.md: its lines bring what is downloaded, here stand-ins of the same names, into the layouts that our programs read."""
+"""docs/obtain.md: its lines, as they stand and one after the other, download stand-ins from the publishers' addresses and bring them into
+the layouts that our programs read.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
-import sys
-import tarfile
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from data_pipeline.build import build
+from data_pipeline.drops import Drops
+from data_pipeline.job import Job
+from data_pipeline.readers import cc3m, cc12m, cc100, img2dataset, opus, wit
+from data_pipeline.settings import Settings
 from downstream.data.coco import read_coco
 from downstream.data.coco_cn import read_coco_cn
 from downstream.data.tatoeba import read_tatoeba
@@ -20,106 +26,136 @@ from downstream.data.xgqa import read_tests as read_xgqa
 from downstream.data.xvnli import read_dev, read_train
 from downstream.data.xvnli import read_tests as read_xvnli
 from pretrain.evaluation.multi30k import read_split
+from shards.languages import canonical
+from shards.tokenizer import Tokenizer
+from tests.docs import downloads
 from tests.docs.commands import ROOT, blocks
-from tests.downstream.data.coco_files import write_coco, write_coco_cn
-from tests.support.toy_benchmarks import write_xgqa, write_xvnli
+from tests.support.internet import Files, internet, wget
+from tests.support.launch import BIN
 
-PAGE = (ROOT / 'docs/obtain.md').read_text(encoding='utf8')
-DOWNLOADS = ('wget', 'git clone', 'img2dataset', 'for n in', 'for code in', 'for pair in')
+PAGE = 'docs/obtain.md'
+IMG2DATASET = os.environ.get('IMG2DATASET')  # the program, which is no dependency
 
-
-def lines(text: str) -> list[str]:
-    """The commands of a part of the page that need no network."""
-    return [line for block in blocks(text) for line in block.lines if not line.startswith(DOWNLOADS)]
+pytestmark = wget
 
 
-def run(commands: list[str], folder: Path) -> None:
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    for command in commands:
-        subprocess.run(['bash', '-ec', command], cwd=folder, check=True, env={**os.environ, 'PATH': path})
+class Obtained(NamedTuple):
+    """`folder`, in which the page's lines were run, and what they were run with."""
+
+    folder: Path
+    files: Files
+    environment: dict[str, str]
 
 
-def zipped(archive: Path, root: Path, *names: str) -> None:
-    """An archive of files or folders below `root`, which are then gone."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive, 'w') as file:
-        for name in names:
-            path = root / name
-            for member in [path] if path.is_file() else sorted(path.rglob('*')):
-                file.write(member, member.relative_to(root))
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def lines(page: str) -> list[str]:
+    """Its commands, in order."""
+    return [line for block in blocks((ROOT / page).read_text(encoding='utf8')) for line in block.lines]
 
 
-def moved(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
+def run(line: str, folder: Path, environment: dict[str, str]) -> None:
+    """Run a command in bash. Fails with what it said."""
+    path = os.pathsep.join([str(BIN), *([str(Path(IMG2DATASET).parent)] if IMG2DATASET else []), environment['PATH']])
+    done = subprocess.run(['bash', '-ec', line], cwd=folder, env={**environment, 'PATH': path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f'{line}\n{done.stderr}'
 
 
 @pytest.fixture(scope='module')
-def obtained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the page's lines for the evaluation sets were run, after downloads of which each is a stand-in."""
-    folder = tmp_path_factory.mktemp('obtained')
-    shutil.copytree(ROOT / 'sample/evaluation/multi30k_emoji', folder / 'multi30k')
-    shutil.copytree(ROOT / 'sample/evaluation/tatoeba', folder / 'LASER/data/tatoeba/v1')
-
-    write_xvnli(folder / 'made', 1)
-    xvnli, gqa = (folder / 'iglue/datasets' / name / 'annotations' for name in ('XVNLI', 'gqa'))
-    moved(folder / 'made/images', folder / 'flickr30k-images')
-    for picture in (folder / 'multi30k/images').iterdir():
-        shutil.copy(picture, folder / 'flickr30k-images')
-    shutil.rmtree(folder / 'multi30k/images')
-    with tarfile.open(folder / 'flickr30k-images.tar.gz', 'w:gz') as tar:
-        tar.add(folder / 'flickr30k-images', 'flickr30k-images')
-    shutil.rmtree(folder / 'flickr30k-images')
-    moved(folder / 'made', xvnli)
-    zipped(xvnli / 'en/train.jsonl.zip', xvnli / 'en', 'train.jsonl')
-
-    write_xgqa(folder / 'made', 1)
-    moved(folder / 'made/few_shot', folder / 'xGQA/data/few_shot')
-    larger = folder / 'xGQA/data' / LARGER.replace('*', 'de')
-    larger.parent.mkdir()
-    shutil.copy(folder / 'xGQA/data/few_shot/de/test.json', larger)
-    zipped(folder / 'images.zip', folder / 'made', 'images')
-    zipped(gqa / 'train.json.zip', folder / 'made', 'train.json')
-    for name in ('valid.json', 'trainval_ans2label.json'):
-        moved(folder / 'made' / name, gqa / name)
-
-    write_coco(folder / 'karpathy')
-    zipped(folder / 'val2014.zip', folder / 'karpathy', 'val2014')
-    (folder / 'karpathy/train2014').mkdir()
-    zipped(folder / 'train2014.zip', folder / 'karpathy', 'train2014')
-    zipped(folder / 'caption_datasets.zip', folder / 'karpathy', 'dataset_coco.json')
-    write_coco_cn(folder / 'archived')
-    with tarfile.open(folder / 'coco-cn-version1805v1.1.tar.gz', 'w:gz') as tar:
-        tar.add(folder / 'archived', 'coco-cn-version1805v1.1')
-    shutil.rmtree(folder / 'archived')
-
-    run(lines(PAGE.partition('## Evaluation sets')[2]), folder)
-    return folder
+def obtained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Obtained]:
+    """All lines of the page; img2dataset's two only where that is."""
+    folder, made, root, settings = (tmp_path_factory.mktemp(name) for name in ('obtained', 'made', 'files', 'settings'))
+    files = Files(root)
+    downloads.offer_corpora(files)
+    downloads.offer_evaluation_sets(files, made)
+    downloads.write_flickr30k(folder / 'flickr30k-images.tar.gz', made)
+    if IMG2DATASET:
+        downloads.offer_pictures(files)
+    with internet(files, settings) as environment:
+        for line in lines(PAGE):
+            if IMG2DATASET or not line.startswith('img2dataset '):
+                run(line, folder, environment)
+        yield Obtained(folder, files, environment)
 
 
-def test_it_is_the_layout_that_is_read(obtained: Path) -> None:
+def test_every_stand_in_was_downloaded(obtained: Obtained) -> None:
+    left = obtained.files.offered() - obtained.files.found
+    assert len(obtained.files.found) > 35 and {address for address in left if downloads.PICTURES not in address} == {downloads.NOT_WANTED}
+
+
+@pytest.mark.parametrize('begins', ['wget -O cc3m/', 'for n in ', 'wget --recursive', 'git clone '])
+def test_another_address_fails(obtained: Obtained, begins: str, tmp_path: Path) -> None:
+    line = next(line for line in lines(PAGE) if line.startswith(begins))
+    (tmp_path / 'cc3m').mkdir()
+    for wrong in (re.sub('(https://)', r'\1x', line), re.sub(r'(https://[\w.]*/\w)', r'\1x', line)):  # the host, the path
+        assert wrong != line
+        with pytest.raises(AssertionError, match=re.escape(wrong)):
+            run(wrong, tmp_path, obtained.environment)
+
+
+def test_the_lists_of_pictures(obtained: Obtained) -> None:
+    """By their readers, and the headers that img2dataset wants before them."""
+    for reader, corpus in ((cc3m, 'cc3m'), (cc12m, 'cc12m')):
+        found, own = reader.caption_files(obtained.folder / corpus), reader.caption_files(downloads.RAW / corpus)
+        assert [path.name for path in found] == [path.name for path in own]
+        captions = list(reader.captions(found[0], Drops()))
+        assert len(captions) > 700 and captions == list(reader.captions(own[0], Drops()))
+        rows = [line.split('\t') for line in (obtained.folder / f'{corpus}.tsv').read_text(encoding='utf8').splitlines()[:2]]
+        assert sorted(rows[0]) == ['caption', 'url'] and dict(zip(*rows, strict=True))['url'].startswith('http')
+
+
+@pytest.mark.skipif(not IMG2DATASET, reason='IMG2DATASET names no program (.ci/run fetches one)')
+def test_pictures(obtained: Obtained, tmp_path: Path) -> None:
+    """img2dataset brought all that are to be had, in a layout from which shards are built."""
+    for reader, corpus in ((cc3m, 'cc3m'), (cc12m, 'cc12m')):
+        raw = obtained.folder / corpus
+        listed = {caption.key for caption in reader.captions(raw / reader.NAMES, Drops())}
+        shards = img2dataset.shards(raw / 'images')
+        assert {picture.url for shard in shards for picture in img2dataset.pictures(shard, '', Drops())} == listed & obtained.files.found
+        manifests = build(Job(corpus, raw, tmp_path, Settings()), workers=1, task=0, tasks=1)
+        assert manifests is not None and sum(manifest.samples for manifest in manifests) > 600
+
+
+def test_wit(obtained: Obtained) -> None:
+    raw = obtained.folder / 'wit'
+    files = wit.caption_files(raw)
+    assert len(files) == 10
+    captions = [caption for path in files for caption in wit.captions(path, Drops())]
+    assert captions == [caption for path in wit.caption_files(downloads.RAW / 'wit') for caption in wit.captions(path, Drops())]
+    pixels = {path.name: path for path in raw.glob('image*/**/*') if path.is_file()}
+    assert sorted(pixels) == ['part-00000.csv.gz', 'part-00001.csv.gz']
+    assert all(next(wit.pixels(path, Drops())).image for path in pixels.values())
+
+
+def test_texts(obtained: Obtained) -> None:
+    files = cc100.files(obtained.folder / 'cc100')
+    assert {cc100.language(path) for path in files} == set(map(canonical, downloads.CC100))
+    assert all(next(cc100.documents(path, Drops())) for path in files)
+    raw = obtained.folder / 'opus'
+    subprocess.run(['tar', '-xf', '../WikiMatrix.v1.1620_language_pairs.tar'], cwd=raw, check=True)
+    bitexts = opus.files(raw)
+    assert sorted((bitext.layout, bitext.pair) for bitext in bitexts) == [
+        ('iitb', 'en-hi'), *(('moses', pair) for pair in downloads.MULTIUN), ('wikimatrix', 'de-en'), ('wikimatrix', 'en-fr'),
+    ]  # fmt: skip
+    assert all(next(opus.pairs(bitext, 1.04, Drops())) for bitext in bitexts)
+
+
+def test_the_tokenizer_is_imported(obtained: Obtained) -> None:
+    """By the line of docs/data.md."""
+    line = next(line for line in lines('docs/data.md') if line.startswith('data_pipeline tokenizer import'))
+    run(line, obtained.folder, obtained.environment)
+    assert Tokenizer.load(obtained.folder / 'data/tokenizer').pieces == 12
+
+
+def test_evaluation_sets(obtained: Obtained) -> None:
     """By the readers of `downstream`, from the folders that the page says."""
-    assert len(read_split(obtained / 'multi30k').paths) > 30
-    xvnli = obtained / 'xvnli'
+    folder = obtained.folder
+    assert len(read_split(folder / 'multi30k').paths) > 30
+    xvnli = folder / 'xvnli'
     assert len(read_train(xvnli)) == len(read_dev(xvnli)) == 9 and list(read_xvnli(xvnli)) == ['en', 'de']
     assert (xvnli / 'images' / read_train(xvnli).pictures[0]).is_file()
-    xgqa = obtained / 'xgqa'
+    xgqa = folder / 'xgqa'
     answers = read_answers(xgqa)
     train = read_questions(xgqa, 'train.json', answers)
     assert len(train) == len(read_questions(xgqa, 'valid.json', answers)) == 12 and (xgqa / 'images' / train.pictures[0]).is_file()
     assert list(read_xgqa(xgqa, answers, TESTS)) == ['en', 'de'] and list(read_xgqa(xgqa, answers, LARGER)) == ['de']
-    assert len(read_coco(obtained / 'coco').paths) == len(read_coco_cn(obtained / 'coco-cn', images=obtained / 'coco').paths) == 9
-    assert list(read_tatoeba(obtained / 'tatoeba'))
-
-
-def test_the_headers_of_the_lists(tmp_path: Path) -> None:
-    """The lines that put a header before CC3M's and CC12M's lists, on the sample's."""
-    for corpus, file in (('cc3m', 'Train_GCC-training.tsv'), ('cc12m', 'cc12m.tsv')):
-        (tmp_path / corpus).mkdir()
-        shutil.copy(ROOT / 'sample/raw' / corpus / file, tmp_path / corpus)
-    headers = [line for line in lines(PAGE) if line.startswith('(printf')]
-    run(headers, tmp_path)
-    for corpus in ('cc3m', 'cc12m'):
-        head, first = ((tmp_path / f'{corpus}.tsv').read_text(encoding='utf8').split('\n')[row].split('\t') for row in (0, 1))
-        assert sorted(head) == ['caption', 'url'] and first[head.index('url')].startswith('http')
+    assert len(read_coco(folder / 'coco').paths) == len(read_coco_cn(folder / 'coco-cn', images=folder / 'coco').paths) == 9
+    assert list(read_tatoeba(folder / 'tatoeba'))
