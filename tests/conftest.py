@@ -25,9 +25,11 @@ FIRST = (
     'benchmarks/test_step.py', 'pretrain/health/test_health.py', 'fault/test_storage.py', 'fault/test_save.py',
     'downstream/test_finetune_command.py', 'downstream/test_translation_finetuning.py', 'captions',
 )  # fmt: skip
-# Here METEOR is asked for, whose program reads its tables for seven seconds of a processor in every process.
+# Here METEOR is asked for, whose program reads its tables for seven seconds of a processor in every process. The first of these starts one
+# that serves them all.
 CAPTIONS = (
-    'metrics/test_captions.py', 'pages/test_examples.py', 'pages/test_in_a_browser.py', 'test_caption_finetuning.py', 'test_coco.py',
+    'downstream/metrics/test_captions.py', 'downstream/pages/test_examples.py', 'downstream/pages/test_in_a_browser.py',
+    'downstream/test_caption_finetuning.py', 'downstream/test_coco.py', 'benchmarks/parts/test_text_floors.py',
 )  # fmt: skip
 
 
@@ -35,7 +37,7 @@ def share(place: str) -> str:
     """What a file, relative to this folder, is done together with: itself, the room of the one Slurm cluster, or others with captions."""
     if place.startswith('cluster/'):
         return 'cluster'
-    return 'captions' if place.removeprefix('downstream/') in CAPTIONS else place
+    return 'captions' if place in CAPTIONS else place
 
 
 class Shares(LoadScopeScheduling):
@@ -80,9 +82,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        found = share(item.path.relative_to(ROOT).as_posix())
-        return FIRST.index(found) if found in FIRST else len(FIRST)
+    def place(item: pytest.Item) -> tuple[int, int]:
+        file = item.path.relative_to(ROOT).as_posix()
+        found = share(file)
+        return FIRST.index(found) if found in FIRST else len(FIRST), CAPTIONS.index(file) if file in CAPTIONS else 0
 
     items.sort(key=place)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from tests.downstream.conftest import export  # noqa: F401  (a fixture)
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
+from tests.support.distributed import LAUNCHED, virtual_environment
 from tests.support.launch import ROOT, steps, tiny
 from tests.support.slurm import Cluster, kill, lacking, require, wait_for
 from tests.support.toy_benchmarks import write_xvnli
@@ -41,6 +43,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp('cluster')
 
 
+@pytest.fixture(scope='session')
+def warmed(folder: Path) -> dict[str, str]:
+    """Environment of jobs whose processes nobody looks at: the fork server runs what takes seconds to import. Slurm's task is one that
+    waits for it, passes signals on, and ends with its exit code.
+    """
+    scripts = ('-m pretrain.health', 'pretrain/run.py', 'downstream', *LAUNCHED)
+    return {'VENV': str(virtual_environment(folder / 'warmed', *scripts))}
+
+
+@pytest.fixture(scope='session')
+def checked(folder: Path) -> dict[str, str]:
+    """The same of jobs whose ranks are Slurm's own: of the health check alone."""
+    return {'VENV': str(virtual_environment(folder / 'checked', '-m pretrain.health'))}
+
+
+class Venv:
+    """VENV of a job: a link, to another environment from one attempt to the next."""
+
+    def __init__(self, link: Path) -> None:
+        self.link = link
+        self.to({'VENV': sys.prefix})  # as users start it
+
+    def to(self, environment: dict[str, str]) -> None:
+        new = self.link.with_name(f'.{self.link.name}')
+        new.symlink_to(environment['VENV'])
+        new.rename(self.link)
+
+
 @dataclass(frozen=True)
 class Started:
     """A job of pretrain.sh or finetune.sh: its run's folder, and its log."""
@@ -61,7 +91,7 @@ def pretrain(cluster: Cluster, folder: Path, options: list[str], arguments: list
 
 
 @pytest.fixture(scope='session')
-def worn(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
+def worn(cluster: Cluster, home: Path, folder: Path, warmed: dict[str, str]) -> Started:  # noqa: F811
     """Just submitted: a job of one node, whose first choice has no room on its local disk."""
     disk = cluster.folder / 'n0/scratch/other'
     disk.rmdir()
@@ -69,16 +99,16 @@ def worn(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
     place = folder / 'worn'
     options = ['--nodes=1', '--partition=other', '--gpus-per-node=1', *ONE_A_NODE]
     settings = [*tiny(home, place / 'run'), 'steps=2', 'tasks=[mlm, itm]', 'data.workers=0']
-    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings])
+    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings], **warmed)
 
 
 @pytest.fixture(scope='session')
-def dry(cluster: Cluster, home: Path, folder: Path) -> Started:  # noqa: F811
+def dry(cluster: Cluster, home: Path, folder: Path, warmed: dict[str, str]) -> Started:  # noqa: F811
     """Just submitted: a dry run on both nodes, which is done while others wait."""
     place = folder / 'dry'
     options = ['--nodes=2', '--partition=high', '--gpus-per-node=1', *ONE_A_NODE]
     settings = [*tiny(home, place / 'run'), 'steps=2', 'tasks=[mlm, itm]', 'data.workers=0', '--dry-run']
-    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings], HEALTHCHECK='off')
+    return pretrain(cluster, place, options, ['--config', 'configs/sample.yaml', *settings], HEALTHCHECK='off', **warmed)
 
 
 TUNED = [
@@ -88,17 +118,21 @@ TUNED = [
 
 
 @pytest.fixture(scope='session')
-def tuned(cluster: Cluster, export: Path, folder: Path) -> Started:  # noqa: F811
+def tuned(cluster: Cluster, export: Path, folder: Path, warmed: dict[str, str]) -> Started:  # noqa: F811
     """Just submitted: a fine-tuning that Slurm tells to stop in its first steps, on the node that stays up, where nothing preempts it."""
     place = folder / 'tuned'
+    place.mkdir()
+    venv = Venv(place / 'venv')
     write_xvnli(place / 'data', 2)
     folders = ['--model', str(export), '--data', str(place / 'data'), '--out', str(place / 'out')]
     options = [*ONE_A_NODE, '--partition=high', '--nodelist=n0', f'--output={place}/%x-%j.log']
-    job = cluster.submit(*options, 'slurm/finetune.sh', 'xvnli', 'finetune', *folders, '--ranks', '1', *TUNED, folder=ROOT)
+    words = ['xvnli', 'finetune', *folders, '--ranks', '1', *TUNED]
+    job = cluster.submit(*options, 'slurm/finetune.sh', *words, folder=ROOT, VENV=str(venv.link))
     started = Started(job, place / 'out', place / f'finetune-{job}.log')
 
     def stop() -> None:
         wait_for(lambda: steps(started.out) >= 5, 'the fine-tuning does not train', cluster.logs)
+        venv.to(warmed)  # nobody looks at the processes of the second attempt
         cluster.run('scancel', '--signal=USR1', job)
 
     threading.Thread(target=stop, daemon=True).start()

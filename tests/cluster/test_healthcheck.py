@@ -25,10 +25,10 @@ def test_a_bad_node_is_named_and_the_job_runs_without_it(cluster: Cluster, worn:
     assert read_lines(worn.out / EVENTS)[0]['event'] == 'start'  # the first attempt trained nothing
 
 
-def test_by_itself_it_checks_what_is_there_and_says_what_it_skipped(cluster: Cluster, folder: Path) -> None:
+def test_by_itself_it_checks_what_is_there_and_says_what_it_skipped(cluster: Cluster, folder: Path, warmed: dict[str, str]) -> None:
     """With a bandwidth that no node has: a mistake of who asks for it, and no node's."""
     options = ['--nodes=2', '--gpus-per-node=1', *ONE_A_NODE, f'--output={folder}/%x-%j.log']
-    job = cluster.submit(*options, 'slurm/healthcheck.sh', '--folder', str(folder), '--bandwidth', '1e6', folder=ROOT)
+    job = cluster.submit(*options, 'slurm/healthcheck.sh', '--folder', str(folder), '--bandwidth', '1e6', folder=ROOT, **warmed)
     assert cluster.wait(job, 'FAILED')['ExitCode'] == '2:0'
     printed = (folder / f'healthcheck-{job}.log').read_text()
     for node in ('n0', 'n1'):
@@ -39,10 +39,10 @@ def test_by_itself_it_checks_what_is_there_and_says_what_it_skipped(cluster: Clu
     assert 'health check: 0 of 2 nodes fit' in printed
 
 
-def test_what_is_bad_on_all_nodes_ends_the_job_and_excludes_none(cluster: Cluster, folder: Path) -> None:
+def test_what_is_bad_on_all_nodes_ends_the_job_and_excludes_none(cluster: Cluster, folder: Path, warmed: dict[str, str]) -> None:
     """The disk of the run is on all nodes the same one."""
     options = ['--nodes=2', '--gpus-per-node=1', *ONE_A_NODE]
-    job = pretrain(cluster, folder / 'shared', options, ['--config', 'configs/sample.yaml', 'out=/proc/run'])
+    job = pretrain(cluster, folder / 'shared', options, ['--config', 'configs/sample.yaml', 'out=/proc/run'], **warmed)
     shown = cluster.wait(job.job, 'FAILED')
     assert (shown['ExitCode'], shown['ExcNodeList'], shown['Restarts']) == ('2:0', '(null)', '0')
     log = job.log.read_text()

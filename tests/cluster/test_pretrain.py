@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pretrain.records import EVENTS, METRICS, read_lines
-from tests.cluster.conftest import ONE_A_NODE, Array, Started, pretrain
+from tests.cluster.conftest import ONE_A_NODE, Array, Started, Venv, pretrain
 from tests.support.launch import ROOT, forked, reproducible, steps, tiny
 from tests.support.slurm import Cluster, wait_for
 
@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
 @dataclass(frozen=True)
 class Life:
-    """A run of four attempts, in one job."""
+    """A run of four attempts, in one job: the first as users start it, the next two with a health check, and the last, which nothing stops,
+    with ranks that have imported everything.
+    """
 
     started: Started
     preempted: int  # step of the checkpoint that the preemption left
@@ -43,8 +45,11 @@ class Life:
 
 
 @pytest.fixture(scope='module')
-def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started, stuck: Path, dry: Started, tuned: Started) -> Life:
-    place = folder / 'life'
+def life(
+    cluster: Cluster, home: Path, folder: Path, checked: dict[str, str], warmed: dict[str, str],
+    array: Array, worn: Started, stuck: Path, dry: Started, tuned: Started,
+) -> Life:  # fmt: skip
+    place, venv = folder / 'life', Venv(folder / 'life.venv')
     config = folder / 'life.yaml'  # read anew by each attempt
 
     def configure(steps: int, workers: int) -> None:
@@ -54,11 +59,12 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
 
     configure(NEVER, workers=1)
     options = ['--nodes=2', '--gpus-per-node=4', '--time=30', '--signal=USR1@30', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run')], **NETWORK)
+    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run')], **NETWORK, VENV=str(venv.link))
     out, job = started.out, started.job
     until = cluster.waiting(place)
     until(lambda: steps(out) >= 3, 'the job does not train')
     _, environment = cluster.rank(job, 1)
+    venv.to(checked)
     with stopped(cluster, job, until, 'the preemption'):
         cluster.submit('--partition=high', '--nodes=2', '--gpus-per-node=5', '--wrap=true', folder=folder)
     until(lambda: len(resumed(out)) == 1, 'the job does not come back after its preemption')
@@ -81,6 +87,7 @@ def life(cluster: Cluster, home: Path, folder: Path, array: Array, worn: Started
     until(lambda: cluster.node_state('n1').startswith('DOWN'), 'Slurm does not notice that the node is dead')
     killed = steps(out)
     configure(killed + 5, workers=0)
+    venv.to(warmed)
     cluster.start_node('n1')
     return Life(started, preempted, timed_out, killed, environment, cluster.wait(job, 'COMPLETED'))
 
@@ -178,12 +185,12 @@ def test_a_stop_leaves_no_stack_trace(life: Life) -> None:
         assert 'a loader process was killed' not in life.started.attempt(attempt)
 
 
-def test_a_finished_run_is_evaluated_by_a_job(cluster: Cluster, life: Life, folder: Path) -> None:
+def test_a_finished_run_is_evaluated_by_a_job(cluster: Cluster, life: Life, folder: Path, warmed: dict[str, str]) -> None:
     """slurm/finetune.sh, behind the pre-training as a dependency."""
     result = folder / 'result'
     options = [f'--dependency=afterok:{life.started.job}', '--cpus-per-task=1', f'--output={folder}/%x-%j.log']
     arguments = ['--model', str(life.out), '--data', str(EMOJI), '--languages', 'en', '--out', str(result)]
-    job = cluster.submit(*options, 'slurm/finetune.sh', 'multi30k-retrieval', 'evaluate', *arguments, folder=ROOT)
+    job = cluster.submit(*options, 'slurm/finetune.sh', 'multi30k-retrieval', 'evaluate', *arguments, folder=ROOT, **warmed)
     cluster.wait(job, 'COMPLETED')
     assert json.loads((result / 'result.json').read_text())
     assert 'attempt 1: done' in (folder / f'finetune-{job}.log').read_text()

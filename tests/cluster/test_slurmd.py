@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pretrain.records import EVENTS, METRICS, read_lines
-from tests.cluster.conftest import ONE_A_NODE, pretrain
+from tests.cluster.conftest import ONE_A_NODE, Venv, pretrain
 from tests.support.launch import ROOT, forked, reproducible, steps, tiny
 from tests.support.slurm import Cluster
 
@@ -19,7 +19,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 SETTINGS = ['tasks=[mlm, itm]', 'checkpoint.every=4', 'data.workers=0']
 
 
-def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(cluster: Cluster, home: Path, folder: Path) -> None:
+def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
+    cluster: Cluster, home: Path, folder: Path, warmed: dict[str, str]
+) -> None:
+    venv = Venv(folder / 'slurmd.venv')
     place, config = folder / 'slurmd', folder / 'slurmd.yaml'
 
     def train_to(count: int) -> None:
@@ -29,7 +32,8 @@ def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
     until = cluster.waiting(place)
     train_to(100_000)
     options = ['--nodes=1', '--nodelist=n1', '--gpus-per-node=1', *ONE_A_NODE]
-    started = pretrain(cluster, place, options, ['--config', str(config), *tiny(home, place / 'run'), *SETTINGS], HEALTHCHECK='off')
+    words = ['--config', str(config), *tiny(home, place / 'run'), *SETTINGS]
+    started = pretrain(cluster, place, options, words, HEALTHCHECK='off', VENV=str(venv.link))
     out, job = started.out, started.job
     until(lambda: steps(out) >= 2, 'the job does not train')
     rank, _ = cluster.rank(job, 0)
@@ -38,6 +42,7 @@ def test_a_run_whose_slurmd_dies_goes_on_and_neither_loses_nor_repeats_a_sample(
     until(lambda: steps(out) >= alone + 6, 'the rank does not go on without its slurmd')
     os.kill(rank, signal.SIGSTOP)  # it keeps its lock, and makes no more steps than can be trained again in a short time
     train_to(steps(out) + 5)
+    venv.to(warmed)  # nothing stops the next attempt
     until(lambda: cluster.job(job)['JobState'] == 'PENDING', 'the job is not requeued after its slurmd died')
     cluster.run('scontrol', 'update', f'JobId={job}', 'ReqNodeList=')
     second = started.log.with_name(f'{started.log.stem}.attempt-2.log')

@@ -22,9 +22,9 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
-from tests.support.distributed import run_distributed
+from tests.support.distributed import LAUNCHED, run_distributed, virtual_environment
 from tests.support.finetunings import result
-from tests.support.launch import BIN, succeed
+from tests.support.launch import succeed
 from tests.support.toy_benchmarks import write_xvnli
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
@@ -56,8 +56,18 @@ def train_and_test(home: Path, out: str) -> None:
 
 @pytest.fixture(scope='module')
 def two(home: Path) -> Path:
-    """Two ranks, started by the command."""
-    succeed([str(BIN / 'downstream'), *words(home, 'two', 'batch.micro=16'), '--ranks', '2'], home)
+    """Two ranks, started by the command and DeepSpeed's launcher, all in processes that have imported everything. (Those of one rank are
+    started as ever in tests/cluster/test_finetune.py.)
+    """
+    succeed(
+        [
+            str(virtual_environment(home / 'venv', 'downstream', *LAUNCHED) / 'bin/downstream'),
+            *words(home, 'two', 'batch.micro=16'),
+            '--ranks',
+            '2',
+        ],
+        home,
+    )
     return home / 'two'
 
 

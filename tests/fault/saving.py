@@ -1,6 +1,6 @@
 """Saves a checkpoint, in a process that dies at a chosen file operation of the save: run as a script by test_save.py, under crash.cpp.
 
-One process that has imported everything forks a child for each line of stdin, `{"folder": …, "crash": {…}, "again": …}`, and answers with
+A process of the fork server forks a child for each line of stdin, `{"folder": …, "crash": {…}, "again": …}`, and answers with
 its exit code.
 """
 

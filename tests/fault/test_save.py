@@ -15,6 +15,7 @@ import pytest
 
 from pretrain.engine.checkpoint import LATEST, STATE, check, checkpoints, newest_valid, tidy
 from pretrain.records import EVENTS, METRICS
+from tests.support.distributed import alone
 from tests.support.launch import ROOT
 
 pytestmark = [pytest.mark.slow]
@@ -27,9 +28,8 @@ class Saving:
     """The process of saving.py."""
 
     def __init__(self, library: Path):
-        environment = {**os.environ, 'LD_PRELOAD': str(library), 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), 'DS_ACCELERATOR': 'cpu'}
-        script = [sys.executable, '-m', 'tests.fault.saving']
-        self.process = subprocess.Popen(script, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        script = [*alone(LD_PRELOAD=str(library)), str(ROOT / 'tests/fault/saving.py')]
+        self.process = subprocess.Popen(script, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def save(self, folder: Path, crash: dict[str, str] | None = None, again: bool = False) -> int:
         """Save the next checkpoint below `folder`, or the newest `again`; returns the exit code of the process that did."""

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,22 @@ from pretrain.config import load_config
 from pretrain.data.loader import StepBatches
 from pretrain.data.order import data_step
 from pretrain.engine.checkpoint import checkpoints, newest_valid, read_state
+from pretrain.engine.launcher import command_line
 from pretrain.engine.watchdog import EXIT_HUNG
 from pretrain.records import EVENTS, METRICS, read_lines
 from shards.tokenizer import Tokenizer
-from tests.support.launch import Started, command, forked, prewarmed, reproducible, steps
+from tests.support.distributed import alone
+from tests.support.launch import (
+    Started,
+    command,
+    descendants,
+    forked,
+    loaders_below,
+    prewarmed,
+    reproducible,
+    steps,
+    wait_for_group,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
@@ -205,11 +216,14 @@ def test_a_signal_to_every_process_of_the_group(home: Path, tmp_path: Path, numb
     """As schedulers send it: loader processes, their fork server and resource tracker get it too."""
     out = tmp_path / 'run'
     settings = ['steps=100000', 'tasks=[mt]', 'eval.tasks=[mt]', 'data.workers=2']
-    started = Started(command([sys.executable], home, out, *settings), tmp_path)
+    started = Started(command(alone(), home, out, *settings), tmp_path)
     started.wait_for(lambda: steps(out) >= 3)
-    assert len(started.loaders()) == 2
-    os.killpg(started.process.pid, number)
+    group = started.group()
+    below = [command_line(process) for process in descendants(group) if os.getpgid(process) == group]
+    assert len(loaders_below(group)) == 2 and sum('resource_tracker' in line for line in below) == 1 and len(below) == 4
+    os.killpg(group, number)
     assert started.end() == 128 + number
+    wait_for_group(group)
     printed = started.log.read_text()
     assert 'Traceback' not in printed and 'resource_tracker' not in printed, printed
     assert f'stopped by {number.name} after step {steps(out)}' in printed

@@ -28,6 +28,8 @@ from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 READY = b'ready\n'
+# What `downstream BENCHMARK finetune` starts, and what DeepSpeed's launcher is and starts: for `virtual_environment`.
+LAUNCHED = ('deepspeed', '-u -m deepspeed.launcher.launch', f'-u {ROOT}/downstream/run.py', f'-u {ROOT}/pretrain/run.py')
 UNTRACKED = str(ROOT / 'tests/support/untracked')  # PYTHONPATH of what tests start
 SESSION = 'TESTS_SESSION'  # variable: the process that is there until all tests are
 WORKERS = 16  # more of pytest than anybody starts
@@ -72,9 +74,30 @@ def alone(**variables: str) -> list[str]:
 def python(folder: Path) -> str:
     """A program in `folder` to be called as `python`: `alone`."""
     program = folder / 'python'
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(alone())} "$@"\n')
-    program.chmod(0o755)
+    _program(program, f'exec {shlex.join(alone())} "$@"')
     return str(program)
+
+
+def virtual_environment(folder: Path, *scripts: str) -> Path:
+    """The commands of this one, in `folder`/bin. Those among `scripts` (`downstream`), and those of `python` (`pretrain/run.py`, `-m
+    pretrain.health`), run in a process of the fork server, as `alone`; so do those that they start by this `python`.
+    """
+    own, bin_ = Path(sys.executable).parent, folder / 'bin'
+    bin_.mkdir(parents=True)
+    forked = f'{warm.PYTHON}={bin_}/python exec {shlex.join(alone())}'
+    for name in ('data_pipeline', 'pretrain', 'downstream', 'deepspeed'):
+        if name in scripts:
+            _program(bin_ / name, f'{forked} {own / name} "$@"')
+        else:
+            (bin_ / name).symlink_to(own / name)
+    asked = ' | '.join(f'{shlex.quote(f"{script} ")}*' for script in scripts)
+    _program(bin_ / 'python', f'case "$* " in {asked}) {forked} "$@" ;; esac\nexec {own / "python"} "$@"')
+    return folder
+
+
+def _program(file: Path, lines: str) -> None:
+    file.write_text(f'#!/bin/sh\n{lines}\n')
+    file.chmod(0o755)
 
 
 @cache

@@ -29,7 +29,7 @@ import pytest
 import torch
 
 from pretrain.engine.distributed import import_deepspeed
-from tests.support.warm import PASSED_ON
+from tests.support.warm import PASSED_ON, PYTHON
 
 IMPORTED = (
     'deepspeed', 'deepspeed.runtime.zero.stage_1_and_2', 'deepspeed.module_inject.containers', 'deepspeed.moe.layer',
@@ -160,6 +160,7 @@ def run_rank(rank: int, request: dict[str, Any], streams: list[int]) -> int:
     os.environ.clear()
     os.environ.update(request['environment'])
     tempfile.tempdir = None  # that of the server is another one
+    sys.executable = os.environ.get(PYTHON, sys.executable)
     if request['world']:
         os.environ.update(WORLD_SIZE=str(request['world']), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1')
     if not is_worker(request):
@@ -181,15 +182,19 @@ def is_worker(request: dict[str, Any]) -> bool:
 
 
 def script(words: list[str]) -> int:
-    """Run it as `python SCRIPT ARGUMENT …` or `python -u -c CODE` does."""
+    """Run it as `python SCRIPT ARGUMENT …`, `python -m MODULE ARGUMENT …`, both also with -u, or `python -u -c CODE` does."""
     try:
         if words[:2] == ['-u', '-c']:
             sys.argv, main = ['-c'], ModuleType('__main__')  # not the server, which processes of multiprocessing would import
             sys.modules['__main__'] = main
             exec(words[2], vars(main))
+            return 0
+        sys.argv = words[words[0] == '-u' :]
+        if sys.argv[0] == '-m':
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
         else:
-            sys.argv = words
-            runpy.run_path(words[0], run_name='__main__')
+            runpy.run_path(sys.argv[0], run_name='__main__')
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)

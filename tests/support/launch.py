@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pretrain.engine.launcher import LAUNCHERS, command_line, parent_of
+from pretrain.engine.launcher import command_line, parent_of
 from pretrain.records import METRICS, read_lines
 from tests.support import warm
-from tests.support.distributed import fork_server, free_port
+from tests.support.distributed import LAUNCHED, fork_server, free_port, virtual_environment
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -33,6 +34,13 @@ SECONDS = 900  # for a start on a busy machine
 def deepspeed(ranks: int) -> list[str]:
     """The launcher, on a port that no other run of this machine has."""
     return [str(BIN / 'deepspeed'), '--num_accelerators', str(ranks), '--master_port', free_port()]
+
+
+def launched(ranks: int, folder: Path) -> list[str]:
+    """The same launcher in processes that have imported everything, and so its ranks, by programs in `folder`. All of them are children of
+    the fork server, so no rank sees its launcher: for tests of what the launcher does.
+    """
+    return [str(virtual_environment(folder, *LAUNCHED) / 'bin/deepspeed'), *deepspeed(ranks)[1:]]
 
 
 def torchrun(ranks: int) -> list[str]:
@@ -103,23 +111,34 @@ class Started:
             time.sleep(0.002)
 
     def ranks(self) -> list[int]:
-        """Process ids of the training processes, by rank."""
-        launched = [process for process in descendants(self.process.pid) if is_launcher(parent_of(process)) and not is_launcher(process)]
-        return sorted(process for process in launched if 'multiprocessing' not in command_line(process))
+        """Process ids of the training processes that DeepSpeed's launcher has started, by rank."""
+        found = {}
+        for path in Path('/proc').glob('[0-9]*'):
+            with suppress(OSError):  # it has ended
+                rank = re.search(r' --local_rank=(\d+) ', command_line(int(path.name)))
+                if rank and (path / 'cwd').readlink() == self.log.parent and 'multiprocessing' not in command_line(int(path.name)):
+                    found[int(rank[1])] = int(path.name)
+        return [found[rank] for rank in sorted(found)]
+
+    def group(self) -> int:
+        """Process group of the ranks that the fork server has started here for `alone` or `prewarmed`, and of all that they have started:
+        the process id of rank 0.
+        """
+        for path in Path('/proc').glob('[0-9]*'):
+            with suppress(OSError):  # it has ended
+                process, here = int(path.name), (path / 'cwd').readlink() == self.log.parent
+                if here and os.getpgid(process) == process != self.process.pid:
+                    return process
+        raise AssertionError(self.log.read_text())
 
     def loaders(self) -> list[int]:
         """Process ids of the loader processes, of all ranks: children of their fork servers."""
-        servers = {process for process in descendants(self.process.pid) if 'multiprocessing.forkserver' in command_line(process)}
-        return [process for process in servers if parent_of(process) in servers]
+        return loaders_below(self.process.pid)
 
     def end(self) -> int:
         """Wait until no process of the group is left; the launcher's exit code."""
         code = self.process.wait(SECONDS)
-        deadline = time.monotonic() + SECONDS
-        with suppress(ProcessLookupError):
-            while time.monotonic() < deadline:
-                os.killpg(self.process.pid, 0)
-                time.sleep(0.02)
+        wait_for_group(self.process.pid)
         return code
 
     def interrupt(self) -> int:
@@ -138,6 +157,21 @@ class Started:
         self.process.wait(SECONDS)
 
 
+def loaders_below(process: int) -> list[int]:
+    """Loader processes of a rank, or of all ranks below a launcher: children of their fork servers."""
+    servers = {below for below in descendants(process) if 'multiprocessing.forkserver' in command_line(below)}
+    return [below for below in servers if parent_of(below) in servers]
+
+
+def wait_for_group(group: int) -> None:
+    """Wait until no process of it is left."""
+    deadline = time.monotonic() + SECONDS
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+
+
 def descendants(process: int) -> list[int]:
     """Children of a process, theirs, and so on."""
     parents = {int(path.name): parent_of(int(path.name)) for path in Path('/proc').iterdir() if path.name.isdigit()}
@@ -145,10 +179,6 @@ def descendants(process: int) -> list[int]:
     for other in found:
         found += [child for child, parent in parents.items() if parent == other]
     return found[1:]
-
-
-def is_launcher(process: int) -> bool:
-    return any(name in command_line(process) for name in LAUNCHERS)
 
 
 def steps(out: Path) -> int:

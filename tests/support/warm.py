@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PYTHON = 'FORKED_PYTHON'  # variable: the program by which what was forked starts Python
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 

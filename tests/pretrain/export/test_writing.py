@@ -20,6 +20,7 @@ from pretrain.model.load import WEIGHTS, find_model, load_model
 from pretrain.records import EVENTS
 from shards.errors import UserError
 from tests.support.disks import mounted
+from tests.support.distributed import alone
 from tests.support.exported import made
 from tests.support.launch import BIN, run
 
@@ -82,7 +83,7 @@ def test_what_cannot_be_written_is_one_line(source: Path, small_disk: Path, tmp_
             pretrain_command(['export', str(source), '--out', str(out)])
         assert f'no export can be written to {out} (' in str(caught.value) and why in str(caught.value) and '\n' not in str(caught.value)
     assert not list(full.iterdir()), 'nothing is left of what found no room'
-    done = run([str(BIN / 'pretrain'), 'export', str(source), '--out', '/proc/x'], tmp_path)
+    done = run([*alone(), str(BIN / 'pretrain'), 'export', str(source), '--out', '/proc/x'], tmp_path)
     assert done.returncode == 2 and done.stdout == '' and done.stderr.count('\n') == 1
     assert done.stderr.startswith('error: no export can be written to /proc/x (')
 
