@@ -55,7 +55,9 @@ def lines(page: str) -> list[str]:
 def run(line: str, folder: Path, environment: dict[str, str]) -> None:
     """Run a command in bash. Fails with what it said."""
     path = os.pathsep.join([str(BIN), *([str(Path(IMG2DATASET).parent)] if IMG2DATASET else []), environment['PATH']])
-    done = subprocess.run(['bash', '-ec', line], cwd=folder, env={**environment, 'PATH': path}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ['bash', '-ec', line], cwd=folder, env={**environment, 'PATH': path}, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, f'{line}\n{done.stderr}'
 
 

@@ -133,6 +133,10 @@ def upload_pack(repository: Path, *options: str, wanted: bytes = b'') -> bytes:
     return git('upload-pack', '--stateless-rpc', *options, '.', folder=repository, given=wanted)
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # img2dataset opens 64 connections at once
+
+
 @contextmanager
 def internet(files: Files, settings: Path) -> Iterator[dict[str, str]]:
     """Runs the proxy, for the hosts that `files` has by now; yields the environment of a program that sees no other internet.
@@ -144,7 +148,7 @@ def internet(files: Files, settings: Path) -> Iterator[dict[str, str]]:
     wgetrc.write_text(f'ca_certificate={certificate}\nca_directory={settings}\ntries=1\n')
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
-    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, files, tls)) as server:
+    with Server(('127.0.0.1', 0), partial(Handler, files, tls)) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         proxy = f'http://127.0.0.1:{server.server_port}'
         trusted = dict.fromkeys(('GIT_SSL_CAINFO', 'PIP_CERT', 'REQUESTS_CA_BUNDLE', 'SSL_CERT_FILE'), str(certificate))
