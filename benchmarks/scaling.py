@@ -29,6 +29,7 @@ import torch
 
 from benchmarks.parts.step_arguments import parser
 from benchmarks.parts.step_ours import make_config, step_data
+from pretrain.config import TASKS
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
 from pretrain.engine.distributed import init_distributed, local_device
@@ -109,6 +110,7 @@ def main() -> int:
     alone, beside, stall, parameters = (
         {name: median(result[i] for result in results) for name, results in found.items()} for i in range(4)
     )
+    rate = len(TASKS) * a.batch  # samples of a rank and step
     ratio, saving, bound = alone['one'] / alone['two'], beside['one'] / beside['two'], alone['one'] / alone['apart']
     print(f'{parameters["one"]:,.0f} parameters, {a.batch} samples of each task a rank; medians of {a.runs} runs of {a.steps} steps')
     print(f'a step: one rank {alone["one"]:.3f} s, two {alone["two"]:.3f} s: {ratio:.3f}; two runs that have nothing in common {bound:.3f}')
@@ -116,9 +118,11 @@ def main() -> int:
         f'with a checkpoint in {a.steps} steps: {beside["one"]:.3f} s, two {beside["two"]:.3f} s: {saving:.3f}; stall {stall["two"]:.3f} s'
     )
     print(json.dumps({
-        'benchmark': 'scaling', 'ratio': round(ratio, 3), 'with_checkpoint': round(saving, 3), 'apart': round(bound, 3),
+        'benchmark': 'scaling', 'ratio': round(ratio, 3),
+        'ours': round(2 * rate / alone['two'], 2), 'peer': round(2 * rate / alone['one'], 2),
+        'with_checkpoint': round(saving, 3), 'apart': round(bound, 3),
         'seconds': {name: round(value, 4) for name, value in alone.items()}, 'stall': round(stall['two'], 4),
-        'what': 'weak scaling: samples/s of two ranks of one thread by twice those of one; apart: of two runs of one rank at once',
+        'what': 'weak scaling: samples/s of two ranks of one thread by twice those of one (peer); apart: of two runs of one rank at once',
         'precision': 'bf16' if a.bf16 else 'fp32', 'batch': a.batch, 'vocab': a.vocab, 'steps': a.steps, 'runs': a.runs,
     }))  # fmt: skip
     return 0

@@ -22,3 +22,5 @@ def test_both_loaders_deliver_every_task(home: Path, tmp_path: Path, workers: in
     assert result['workers'] == workers and result['ours'] > 0 and result['peer'] > 0
     assert result['ratio'] == pytest.approx(result['ours'] / result['peer'], rel=0.05)
     assert 'cmcl' in done.stdout and 'mmmt' in done.stdout
+    assert [compared['size'] for compared in result['pictures']] == [64, 224]
+    assert all(compared['ours'] > 0 for compared in result['pictures'])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,27 @@ import torch
 from benchmarks.parts.step_arguments import parser
 from benchmarks.parts.step_ours import step_data
 from benchmarks.scaling import of_rank
+from benchmarks.smoke import judge
 from tests.benchmarks.test_step import TOY
 from tests.support.distributed import alone
 from tests.support.launch import ROOT, run
 
+ONE_THREAD = TOY[: TOY.index('--threads')]
+
 
 def test_what_it_measures(tmp_path: Path) -> None:
-    done = run([*alone(), str(ROOT / 'benchmarks/scaling.py'), *TOY[:-2], '--bf16'], tmp_path)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    done = run([*alone(), str(ROOT / 'benchmarks/scaling.py'), *ONE_THREAD, '--bf16'], tmp_path)
+    result = judge(done.returncode, done.stdout)
+    assert result['ratio'] == pytest.approx(result['ours'] / result['peer'], rel=0.02)
     seconds = result['seconds']
     assert result['ratio'] == pytest.approx(seconds['one'] / seconds['two'], rel=0.02) and result['precision'] == 'bf16'
     assert result['apart'] == pytest.approx(seconds['one'] / seconds['apart'], rel=0.02) and result['with_checkpoint'] > 0
 
 
 def test_ranks_have_other_samples_of_the_same_lengths() -> None:
-    arguments = parser(None, threads=False).parse_args(TOY[:-4])
+    flags = parser(None, threads=False)
+    flags.add_argument('--runs')
+    arguments = flags.parse_args(ONE_THREAD)
     arguments.share_images = True
     first, second = (of_rank(step_data(torch.Generator().manual_seed(1), arguments), rank) for rank in range(2))
     for task in first:
