@@ -82,6 +82,8 @@ OURS = (
     Row('python benchmarks/scaling.py', 'tests/benchmarks/test_scaling.py: benchmarks/scaling.py'),
     Row('python benchmarks/loader.py', 'tests/benchmarks/test_loader.py: benchmarks/loader.py'),
     Row('python benchmarks/learning.py', 'benchmarks/smoke.py: python benchmarks/learning.py'),
+    Row('python benchmarks/results.py', 'Makefile: benchmarks/results.py'),
+    Row('python benchmarks/ablation.py', 'Makefile: benchmarks/ablation.py'),
     Row('make bench-smoke', '.ci/run: make bench-smoke'),
     Row('make bench-pretrain', 'benchmarks/smoke.py: make bench-pretrain'),
     Row('make bench-ablation', 'benchmarks/smoke.py: make bench-ablation'),
@@ -103,7 +105,7 @@ OBTAIN = (
 )  # fmt: skip
 # Programs that are not ours: what runs the line, or why nothing does.
 OTHERS = (
-    Row('source .venv/bin/activate', 'Makefile: export PATH'),
+    Row('source .venv/bin/activate', 'tests/docs/test_install.py: source'),
     Row('python3 -m venv .venv', 'Makefile: -m venv'),
     Row('.venv/bin/pip install --no-deps --require-hashes -r requirements.lock', 'Makefile: --no-deps --require-hashes -r'),
     Row('.venv/bin/pip install --no-deps --no-build-isolation -e .', 'Makefile: --no-deps --no-build-isolation -e .'),
@@ -111,7 +113,7 @@ OTHERS = (
     # These two need nvcc, and minutes. What they make has not run, without a GPU.
     Row('DS_BUILD_OPS=0', '.ci/compile: DS_BUILD_OPS=0'),
     Row('APEX_CPP_EXT=1', 'not run: by hand on 2026-11-30 as far as amp_C and fused_layer_norm_cuda, then ended; no wheel came of it'),
-    Row('apt-get install make g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
+    Row('apt-get install make git g++ python3 python3-venv python3-dev', '.ci/run: lacking+=(python3 python3-venv python3-dev)'),
     Row('apt-get install slurmctld slurmd slurm-client munge', '.ci/run: lacking+=(slurmctld slurmd slurm-client munge)'),
     Row('apt-get install chromium chromium-driver', '.ci/run: lacking+=(chromium chromium-driver)'),
     Row('apt-get install default-jre-headless', '.ci/run: default-jre-headless'),
@@ -126,7 +128,7 @@ OTHERS = (
 # What a block without a command begins with: tables, listings, output.
 TEXTS = (
     'Zero-shot retrieval among', 'cc3m: 700 train', 'cc3m/Train_GCC', '{"url"', '<l1>-<l2>', 'data/shards/cc3m/train/index.json',
-    'RUN/config.yaml', 'n0           skipped', 'step 3/3  loss',
+    'language  ours', 'RUN/config.yaml', 'n0           skipped', 'step 3/3  loss',
 )  # fmt: skip
 CODE = ('python', 'diff', 'bibtex', 'json', 'yaml')
 ALL = (*OURS, *OTHERS)

@@ -72,4 +72,6 @@ def test_without_cuda(tmp_path: Path) -> None:
         link_packages(site)
         done = run(shlex.split(make_setup))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tree / '.venv/bin/pretrain').exists() and all(list(site.glob(f'{name}-*+cpu.dist-info')) for name in ('torch', 'torchvision'))
+    assert all(list(site.glob(f'{name}-*+cpu.dist-info')) for name in ('torch', 'torchvision'))
+    found = subprocess.run(['bash', '-ec', 'source .venv/bin/activate; type -p pretrain'], cwd=tree, capture_output=True, check=True)
+    assert found.stdout.decode() == f'{tree}/.venv/bin/pretrain\n'
