@@ -1,13 +1,15 @@
-"""docs/install.md: the lines of "Without CUDA", as they stand, with stand-ins for the CPU builds of PyTorch's own index."""
+"""docs/install.md: lines of pip, as they stand, with stand-ins for the CPU builds of PyTorch's own index and for what GPUs need."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,8 @@ from tests.docs.commands import ROOT, blocks
 from tests.support.internet import Files, internet
 from tests.support.launch import BIN
 
-SECTION = (ROOT / 'docs/install.md').read_text(encoding='utf8').partition('## Without CUDA')[2].partition('\n## ')[0]
+PAGE = (ROOT / 'docs/install.md').read_text(encoding='utf8')
+SECTION = PAGE.partition('## Without CUDA')[2].partition('\n## ')[0]
 LOCK = (ROOT / 'requirements.lock').read_text(encoding='utf8')
 ROOMS = ('shards', 'data_pipeline', 'pretrain', 'downstream')
 INDEX = 'https://download.pytorch.org/whl/cpu'
@@ -75,3 +78,48 @@ def test_without_cuda(tmp_path: Path) -> None:
     assert all(list(site.glob(f'{name}-*+cpu.dist-info')) for name in ('torch', 'torchvision'))
     found = subprocess.run(['bash', '-ec', 'source .venv/bin/activate; type -p pretrain'], cwd=tree, capture_output=True, check=True)
     assert found.stdout.decode() == f'{tree}/.venv/bin/pretrain\n'
+
+
+# Notes the environment in which it is built, as a module of its own.
+SETUP = """
+import os
+from setuptools import setup
+name = 'built_{name}'
+with open(name + '.py', 'w') as file:
+    file.write(repr(dict(os.environ)))
+setup(name='{name}', version='{version}', py_modules=[name])
+"""
+
+
+def test_what_is_built_for_gpus(tmp_path: Path) -> None:
+    """pip takes DeepSpeed's source from its index, and apex's from where it lies, and hands them what they are told. (What they do with it
+    takes nvcc and minutes: .ci/compile builds DeepSpeed's operation where there is nvcc.)
+    """
+    tree, settings, files = tmp_path / 'tree', tmp_path / 'settings', Files(tmp_path / 'files')
+    for folder in (tree, settings):
+        folder.mkdir()
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', '.venv'], cwd=tree, check=True)
+    site = next(tree.glob('.venv/lib/python3*/site-packages'))
+    for path in Path(sysconfig.get_path('purelib')).iterdir():
+        if re.match('pip(-|$)|setuptools|pkg_resources|_distutils|distutils', path.name):
+            (site / path.name).symlink_to(path)
+    pip = tree / '.venv/bin/pip'
+    pip.write_text(f'#!/bin/sh\nexec {tree}/.venv/bin/python -m pip "$@"\n')
+    pip.chmod(0o755)
+    deepspeed, apex = (line for block in blocks(PAGE) for line in block.lines if line.startswith(('DS_BUILD_OPS', 'APEX')))
+    version = deepspeed.rpartition('==')[2]
+    source = tmp_path / 'source'
+    for place, name in ((source, 'deepspeed'), (tree / 'apex', 'apex')):
+        place.mkdir()
+        (place / 'setup.py').write_text(SETUP.format(name=name, version=version))
+    with tarfile.open(files.place(f'https://pypi.org/simple/deepspeed/deepspeed-{version}.tar.gz'), 'w:gz') as sdist:
+        sdist.add(source, f'deepspeed-{version}')
+    with internet(files, settings) as environment:
+        run = partial(subprocess.run, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        for line in (deepspeed, apex):
+            done = run(['bash', '-ec', line])
+            assert done.returncode == 0, done.stderr
+    for line, name in ((deepspeed, 'deepspeed'), (apex, 'apex')):
+        built = ast.literal_eval((site / f'built_{name}.py').read_text(encoding='utf8'))
+        asked = dict(word.split('=', 1) for word in shlex.split(line.partition(' .venv/')[0]))
+        assert len(asked) >= 3 and asked.items() <= built.items()
