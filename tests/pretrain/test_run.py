@@ -21,7 +21,7 @@ from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from pretrain.trainer import Trainer
 from shards.errors import UserError
 from tests.pretrain.data.small_shards import train_tokenizer
-from tests.support.distributed import alone
+from tests.support.distributed import alone, python
 from tests.support.launch import (
     ROOT,
     TINY,
@@ -220,7 +220,9 @@ def test_a_broken_picture_of_the_retrieval_set_is_named(home: Path, tmp_path: Pa
     assert said.startswith(f'error: picture {broken} cannot be decoded (') and said.endswith('; replace it by the original')
 
 
-def test_torchrun(home: Path, tmp_path: Path) -> None:
+def test_torchrun(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launcher itself, whose ranks have imported everything. (The next test has it start its own.)"""
+    monkeypatch.setenv('PYTHON_EXEC', python(tmp_path))  # which torchrun starts in place of its own Python
     out = tmp_path / 'run'
     succeed(command(torchrun(2), home, out, 'steps=1', 'tasks=[cmcl]', 'precision=fp32', 'data.workers=0', 'seed=4'), tmp_path)
     assert steps(out) == 1 and events(out, 'start')[0]['world'] == 2 and events(out, 'end')[0]['code'] == 0

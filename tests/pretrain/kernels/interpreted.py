@@ -1,8 +1,13 @@
-"""The triton kernels against PyTorch's cross-entropy, in a process of its own: TRITON_INTERPRET=1 must be set before triton is imported."""
+"""The triton kernels against PyTorch's cross-entropy, in a process of its own: TRITON_INTERPRET=1 must be set before triton is imported.
+
+Prints, as JSON, what went wrong by backend.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
+import traceback
 
 import torch
 import torch.nn.functional as F
@@ -43,4 +48,10 @@ def check(backend: str) -> None:
 
 if __name__ == '__main__':
     triton_token_loss.CHUNK_BYTES = 4 * 97 * 10  # several chunks
-    check(sys.argv[1])
+    problems = {}
+    for name in sys.argv[1:]:
+        try:
+            check(name)
+        except Exception:
+            problems[name] = traceback.format_exc()
+    print(json.dumps(problems))

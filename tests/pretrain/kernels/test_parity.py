@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -106,17 +107,28 @@ def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize('name', ['triton', 'liger'])
-def test_token_loss_interpreted(name: str) -> None:
-    """On a CPU the real kernels, interpreted. (Plain PyTorch's: tests/pretrain/model/test_transformer.py.)"""
-    found = next(backend for backend in TOKEN_LOSSES if backend.name == name)
-    lacking = found.lacks(Place(torch.device('cuda'), 'fp32'))
-    if lacking:
-        pytest.skip(f'token_loss by {name}: {lacking}')
+INTERPRETED = {found.name: found.lacks(Place(torch.device('cuda'), 'fp32')) for found in TOKEN_LOSSES if found.name in ('triton', 'liger')}
+
+
+@pytest.fixture(scope='module')
+def interpreted() -> dict[str, str]:
+    """Backend -> what went wrong: of all in one process, which imports for seconds."""
     environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
-    command = [sys.executable, '-m', 'tests.pretrain.kernels.interpreted', name]
+    names = [name for name, lacking in INTERPRETED.items() if not lacking]
+    command = [sys.executable, '-m', 'tests.pretrain.kernels.interpreted', *names]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+    problems: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return dict.fromkeys(names, '') | problems
+
+
+@pytest.mark.parametrize('name', ['triton', 'liger'])
+def test_token_loss_interpreted(name: str, request: pytest.FixtureRequest) -> None:
+    """On a CPU the real kernels, interpreted. (Plain PyTorch's: tests/pretrain/model/test_transformer.py.)"""
+    if INTERPRETED[name]:
+        pytest.skip(f'token_loss by {name}: {INTERPRETED[name]}')
+    problem = request.getfixturevalue('interpreted')[name]
+    assert not problem, problem
 
 
 @pytest.mark.parametrize('name', ['apex', 'torch'])
@@ -173,7 +185,9 @@ def compiled(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for stale in folder.rglob('lock'):  # PyTorch's own, of a process that was killed: it would be waited for without end
             stale.unlink()
         (folder / 'few/torch').mkdir(parents=True, exist_ok=True)
-        (folder / 'few/torch/extension.h').write_text(FEW_HEADERS)
+        few = folder / 'few/torch/extension.h'
+        if not few.is_file() or few.read_text() != FEW_HEADERS:  # else ninja would take it for newer than what is compiled
+            few.write_text(FEW_HEADERS)
         wrapper = folder / 'g++'
         wrapper.write_text(COMPILER)
         wrapper.chmod(0o755)
