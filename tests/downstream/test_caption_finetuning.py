@@ -18,7 +18,7 @@ from downstream.metrics.tokens import words as simple_words
 from pretrain.records import EVALUATION, read_lines
 from shards.errors import UserError
 from tests.downstream.data import coco_files
-from tests.downstream.in_ranks import train_in_ranks
+from tests.downstream.in_ranks import killed_and_resumed, train_in_ranks
 from tests.support import finetunings
 from tests.support.finetunings import workload
 from tests.support.toy_benchmarks import write_coco
@@ -122,11 +122,7 @@ def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, d
 @pytest.mark.usefixtures('launched')
 def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, tmp_path: Path) -> None:
     few = ['steps=60', 'optimizer.warmup=0', 'eval.every=30', 'checkpoint.every=10']
-    whole, out = tmp_path / 'whole', tmp_path / 'killed'
-    train_in_ranks(1, tmp_path, *words(export, data, whole, *few))
-    assert finetunings.kill_at(12, words(export, data, out, *few), out) < 60
-    assert run([*words(export, data, out, *few), '--ranks', '1']) == 0
-    finetunings.assert_same_bits(out, whole, 60)
+    out, whole = killed_and_resumed(12, 60, tmp_path, lambda out: words(export, data, out, *few))
     result = finetunings.result(out)  # the command tests the model, too
     assert result['captioning'] == evaluated(whole, data, tmp_path / 'again')['captioning'] and 'retrieval' not in result
     with pytest.raises(UserError, match=r'holds a run with optimizer.lr = 0.005, this one asks for 0.02'):

@@ -17,7 +17,7 @@ from pretrain.data.images import evaluation_image
 from pretrain.model.load import load_model
 from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
 from shards.errors import UserError
-from tests.downstream.in_ranks import train_in_ranks
+from tests.downstream.in_ranks import killed_and_resumed, train_in_ranks
 from tests.support import finetunings
 from tests.support.toy_benchmarks import write_translations
 from tests.support.toy_world import COLOURS, NUMBERS, PLACES
@@ -129,11 +129,7 @@ def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, d
 @pytest.mark.usefixtures('launched')
 def test_killed_and_started_again_it_ends_with_the_same_bits(export: Path, data: Path, tmp_path: Path) -> None:
     few = ['steps=60', 'optimizer.warmup=0', 'eval.every=20', 'checkpoint.every=10']
-    whole, out = tmp_path / 'whole', tmp_path / 'killed'
-    train_in_ranks(1, tmp_path, *words(export, data, whole, *few))
-    assert finetunings.kill_at(24, words(export, data, out, *few), out) < 60
-    assert run([*words(export, data, out, *few), '--ranks', '1']) == 0
-    finetunings.assert_same_bits(out, whole, 60)
+    out, whole = killed_and_resumed(24, 60, tmp_path, lambda out: words(export, data, out, *few))
     result = finetunings.result(out)  # the command tests the model, too
     assert result['languages'] == evaluated(whole, data, tmp_path / 'again')['languages']
     assert result['trained']['examples'] == 4 * KINDS
