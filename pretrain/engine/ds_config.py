@@ -58,8 +58,10 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int | None
         raw.pop('data_types', None)
         raw.pop('communication_data_type', None)
     if accelerator == 'cpu':
-        # gloo has no second stream to overlap with, and a laptop no memory for buckets that suit 80 GB.
-        raw['zero_optimization'].update(overlap_comm=False, reduce_bucket_size=20_000_000, allgather_bucket_size=20_000_000)
+        # gloo has no second stream to overlap with, and a laptop no memory for buckets that suit 80 GB. DeepSpeed sums whole buckets over
+        # all ranks either way; to "scatter" them it copies each twice besides.
+        raw['zero_optimization'].update(overlap_comm=False, reduce_scatter=False)
+        raw['zero_optimization'].update(reduce_bucket_size=20_000_000, allgather_bucket_size=20_000_000)
     return raw
 
 

@@ -51,7 +51,7 @@ def reduction(parameters: int, largest: int, world: int, precision: str, ds_conf
     buffers = 2 if zero.get('overlap_comm') else 1
     filled = min(max(bucket, largest), parameters)
     own = 4 * -(-parameters // world) if width < 4 else 0  # fp32: narrowed from the bucket as the others are freed
-    communication = 4 * bucket * buffers + 4 * filled
+    communication = 4 * bucket * buffers + (4 * filled if zero.get('reduce_scatter') else 0)
     optimizer = 12 * -(-parameters // world)
     return Memory('reduction', width * parameters, optimizer, 4 * (parameters - filled) + own, 0, 0, communication)
 

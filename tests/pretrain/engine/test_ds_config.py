@@ -63,10 +63,10 @@ def test_fp32_has_nothing_to_accumulate_higher() -> None:
     assert 'data_types' not in resolved and 'communication_data_type' not in resolved
 
 
-def test_cpu_differs_in_overlap_and_buckets_only() -> None:
+def test_cpu_differs_in_how_gradients_are_reduced_only() -> None:
     gpu, cpu = (resolve_ds_config(None, Config(), 2, name) for name in ('cuda', 'cpu'))
     differing = {key for key in gpu['zero_optimization'] if gpu['zero_optimization'][key] != cpu['zero_optimization'][key]}
-    assert differing == {'overlap_comm', 'reduce_bucket_size', 'allgather_bucket_size'}
+    assert differing == {'overlap_comm', 'reduce_scatter', 'reduce_bucket_size', 'allgather_bucket_size'}
     assert {**gpu, 'zero_optimization': None} == {**cpu, 'zero_optimization': None}
 
 
