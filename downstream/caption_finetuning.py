@@ -14,7 +14,6 @@ from downstream.writing import Writing
 from pretrain.config import FineTune
 from pretrain.evaluation.multi30k import Split
 from shards.errors import UserError
-from shards.languages import canonical
 
 
 class Captioning(Writing):
@@ -30,7 +29,7 @@ class Captioning(Writing):
         if options.text_only:
             raise UserError('finetune.text_only: there is no captioning without pictures; leave it out')
         self.targets = [self.kind.language]
-        if [*map(canonical, options.languages)] != self.targets:
+        if options.languages != self.targets:
             raise UserError(f'finetune.languages = {options.languages}: {self.name} has captions in {self.targets[0]} alone; leave it out')
         self.train, self.dev = (self.kind.read(self.data, split, self.images) for split in ('train', 'val'))
         self.captions = CaptionRows(self.train)

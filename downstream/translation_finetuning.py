@@ -30,7 +30,7 @@ class Translation(Writing):
 
     def __init__(self, options: FineTune) -> None:
         super().__init__(options)
-        self.origin, self.targets = canonical(options.source), list(dict.fromkeys(map(canonical, options.languages)))
+        self.origin, self.targets = options.source, options.languages
         if self.origin in self.targets:
             raise UserError(f'finetune.languages names {self.origin}, which finetune.source translates from; name what it translates into')
         self.train, self.dev = (self._read(split, self.targets) for split in ('train', 'val'))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from downstream import retrieval
 from downstream.pages import figures
 from downstream.pages.collect import FINE_TUNED_ON, Result
 from downstream.paper import PAPER, PAPER_LANGUAGES, by_language, paper_tables
+from shards.errors import UserError
+from shards.languages import canonical
 
 NAMES = {PAPER: 'ERNIE-UniX2 (paper)', 'ours_paper': 'ERNIE-UniX2 (paper)'}
 Slot = str  # what a column's results have in common: the benchmark, and for retrieval how the model was tuned
@@ -23,17 +25,7 @@ class Row:
     name: str
     cells: list[str]
     ours: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: `groups` are titles over so many columns each."""
-
-    title: str
-    groups: list[tuple[str, int]]
-    header: list[str]
-    rows: list[Row]
-    notes: list[str]
+    unavailable: list[str] = field(default_factory=list)  # why, for each cell that says n/a
 
 
 @dataclass(frozen=True)
@@ -45,15 +37,35 @@ class Column:
     language: str | None = None
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table: `groups` are titles over so many columns each; `columns` is where our figures in it are from."""
+
+    title: str
+    groups: list[tuple[str, int]]
+    header: list[str]
+    rows: list[Row]
+    notes: list[str]
+    columns: Sequence[Column] = ()
+
+
 def slot_of(result: Result) -> Slot:
     """The slot of a result."""
     if result.task != 'multi30k-retrieval':
         return result.task
     if not result.setting.startswith(FINE_TUNED_ON):
         return f'{result.task} zero-shot'
-    trained = set(result.setting.removeprefix(FINE_TUNED_ON).split())
-    # On other languages: in the list of results alone.
+    trained = set(map(_canonical, result.setting.removeprefix(FINE_TUNED_ON).split()))
+    # On other languages: in the list of results alone, which says so.
     return f'{result.task} ' + ('en' if trained == {'en'} else 'all' if trained >= set(PAPER_LANGUAGES) else result.setting)
+
+
+def _canonical(language: str) -> str:
+    """Results of before have languages as they were spelt when they were asked for."""
+    try:
+        return canonical(language)
+    except UserError:
+        return language
 
 
 def paper_grids(results: Sequence[Result]) -> list[Grid]:
@@ -152,8 +164,9 @@ def our_rows(columns: Sequence[Column], results: Sequence[Result]) -> list[Row]:
             parts.append((f'{run} ({"; ".join(settings)})', shown))
         for name, shown in parts:
             cells = [figures.cell(shown.get(column.slot), column.figure, column.language) for column in columns]
+            values = [column.figure(shown[column.slot]) for column in columns if column.slot in shown]
             if any(cells):
-                rows.append(Row(name, cells, ours=True))
+                rows.append(Row(name, cells, True, [value.why for value in values if isinstance(value, figures.Unavailable)]))
     return rows
 
 
@@ -163,7 +176,10 @@ def _grid(
 ) -> Grid:  # fmt: skip
     ours = our_rows(columns, results)
     used = {mark for row in ours for text in row.cells for mark in figures.MARKS if mark in text}
-    return Grid(title, groups, header, [*rows, *ours], [*notes, *(f'{mark} {why}' for mark, why in figures.MARKS.items() if mark in used)])
+    reasons = dict.fromkeys(why for row in ours for why in row.unavailable)
+    said = [f'{mark} {why}' for mark, why in figures.MARKS.items() if mark in used]
+    said += [f'{figures.NOT_AVAILABLE}: {why}' for why in reasons]
+    return Grid(title, groups, header, [*rows, *ours], [*notes, *said], columns)
 
 
 def _printed(figure: float | None, decimals: int) -> str:
@@ -191,10 +207,26 @@ def _coco_recalls(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_of_results(results: Sequence[Result]) -> Grid:
-    """Where every figure is from."""
+    """Where every figure is from, and which results none is from."""
     rows = []
     for result in results:
         content: dict[str, Any] = result.content
         data, model = f'{result.data} ({result.split})', content['model']['sha256'][:12]
         rows.append(Row(result.run, [result.task, result.setting, data, model, content['metric'], str(result.path)], ours=True))
-    return Grid('Results on this page', [], ['task', 'setting', 'data', 'model', 'metric', 'file'], rows, [])
+    columns = [column for grid in paper_grids([]) for column in grid.columns]
+    reasons = [(result, _why_nowhere(result, columns)) for result in results]
+    notes = [
+        f"In none of the paper's tables: {result.run}: {result.task}, {result.setting}, {result.data} ({result.split}): {why}"
+        for result, why in reasons if why
+    ]  # fmt: skip
+    return Grid('Results on this page', [], ['task', 'setting', 'data', 'model', 'metric', 'file'], rows, notes)
+
+
+def _why_nowhere(result: Result, columns: Sequence[Column]) -> str:
+    """Why no figure of a result is in any of the columns; empty when one is."""
+    if not figures.published_split(result):
+        return f'the paper reports {figures.PUBLISHED[result.task]}'
+    own = [column for column in columns if column.slot == slot_of(result)]
+    if not own:
+        return "it was trained on other languages than the paper's models"
+    return '' if any(figures.cell(result, column.figure) for column in own) else 'it has none of their figures'

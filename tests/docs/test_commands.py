@@ -94,6 +94,7 @@ OURS = (
     Row('python benchmarks/plan_memory.py', 'benchmarks/smoke.py: python benchmarks/plan_memory.py'),
     Row('python benchmarks/chaos.py', 'benchmarks/smoke.py: python benchmarks/chaos.py'),
     Row('python benchmarks/memory.py', 'benchmarks/smoke.py: python benchmarks/memory.py'),
+    Row('OMP_NUM_THREADS=1 python benchmarks/ranking.py', 'tests/benchmarks/test_ranking.py: benchmarks/ranking.py'),
     Row('python -m pretrain.config.page', '.pre-commit-config.yaml: .venv/bin/python -m pretrain.config.page'),
     Row('python -m benchmarks.data', 'benchmarks/smoke.py: python -m benchmarks.data'),
     Row('sbatch', 'tests/support/slurm.py: sbatch --parsable'),

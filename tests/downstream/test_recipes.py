@@ -13,8 +13,9 @@ from downstream.cli import run
 from downstream.finetune_command import BENCHMARKS
 from downstream.finetuning import BaseWeights
 from downstream.recipes import RECIPES, compose, recipe_help
+from downstream.result import setting
 from downstream.xvnli import XVNLI
-from pretrain.config import Config
+from pretrain.config import Config, validated
 from pretrain.model.load import Found, find_model
 from pretrain.model.unix2 import UniX2
 from shards.errors import UserError
@@ -49,6 +50,18 @@ def test_recipe_of_the_paper(base: Found, data: Path) -> None:
     assert finetune and (finetune.epochs, finetune.classes) == (10, ['entailment', 'neutral', 'contradiction'])
     assert config.model.model_copy(update={'labels': None}) == base.config.model
     assert config.steps == 1  # 540 rows in all
+
+
+def test_languages_in_any_spelling(base: Found, data: Path) -> None:
+    """What is trained on them says so in one spelling, which the report looks for; also when it is read from a saved run."""
+    raw = composed(base, data).model_dump(by_alias=True, mode='json')
+    raw['finetune'] |= {'benchmark': 'multi30k-retrieval', 'languages': ['eng', 'deu', 'fra', 'ces', 'en'], 'source': 'en_XX'}
+    config = validated(raw)
+    assert config.finetune and (config.finetune.languages, config.finetune.source) == (['en', 'de', 'fr', 'cs'], 'en')
+    assert setting(config, 'multi30k-retrieval') == 'fine-tuned on en de fr cs'
+    assert composed(base, data, 'finetune.languages=eng') == composed(base, data)
+    with pytest.raises(UserError, match=r"finetune\.languages.*unknown language code 'xqz'"):
+        composed(base, data, 'finetune.languages=[en, xqz]')
 
 
 def test_help_shows_what_a_fine_tuning_gets(base: Found, data: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from downstream.cli import run
 from downstream.data.tatoeba import LANGUAGES, read_tatoeba
+from downstream.embed import TEXTS_A_CALL
 from downstream.paper import by_language, paper_tables
 from downstream.tatoeba import embed_pairs, score, show
 from pretrain.evaluation import retrieval
@@ -20,8 +21,10 @@ from pretrain.evaluation.multi30k import read_split
 from pretrain.model.load import embed_texts, load_model
 from shards.errors import UserError
 from tests.downstream.data.test_tatoeba import write
+from tests.support.launch import ROOT, prewarmed, succeed
 
 SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation' / 'multi30k_seen'
+TATOEBA = SAMPLE.parent / 'tatoeba'
 SIZES = {'deu': 40, 'cmn': 23, 'swh': 7}
 
 
@@ -41,6 +44,10 @@ def evaluated(export: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp('out')
     assert run(['tatoeba', 'evaluate', '--model', str(export), '--data', str(data), '--out', str(out)]) == 0
     return out, json.loads((out / 'result.json').read_text(encoding='utf8'))
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding='utf8').split('\n')[:-1]
 
 
 def brute_force(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> float:
@@ -74,6 +81,23 @@ def test_result_holds_all_that_it_depends_on(export: Path, evaluated: tuple[Path
     assert result['mean_36'] is None
     assert len(result['missing']) == 33
     assert 'th' in result['missing']
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_two_ranks_give_the_same_bytes(export: Path, tmp_path: Path) -> None:
+    """The sample's sentences of all languages as if they were one, which are more than the model takes at a time."""
+    names = [path.name for path in sorted(TATOEBA.glob('*.eng'))]
+    english = [line for name in names for line in lines(TATOEBA / name)]
+    texts = [line for name in names for line in lines(TATOEBA / name.replace('.eng', f'.{name[8:11]}'))]
+    assert len(set(texts)) > 2 * TEXTS_A_CALL
+    write(tmp_path, 'deu', texts, english)
+    command = ['tatoeba', 'evaluate', '--model', str(export), '--data', str(tmp_path), '--out']
+    assert run([*command, str(tmp_path / 'one')]) == 0
+    succeed([*prewarmed(2), str(ROOT / 'downstream/run.py'), *command, str(tmp_path / 'two')], tmp_path)
+    for name in ('de.npy', 'de.english.npy', 'result.json'):
+        assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes(), name
+    assert json.loads((tmp_path / 'two/result.json').read_text(encoding='utf8'))['languages']['de']['sentences'] == len(texts)
 
 
 def test_rows_are_those_of_single_sentences(export: Path, data: Path, evaluated: tuple[Path, dict[str, Any]]) -> None:
