@@ -15,7 +15,7 @@ from shards.schema import KINDS
 @continues()
 def run_build(options: argparse.Namespace) -> int:
     if options.workers > 1:
-        from data_pipeline.work import prepare_workers
+        from data_pipeline.workers import prepare_workers
 
         prepare_workers()
     from data_pipeline.build import build
