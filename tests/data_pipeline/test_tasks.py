@@ -26,7 +26,8 @@ Raw = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ['en', 'de', 'th', 'zh-Hans', 'fr', 'ru', 'ja', 'hi']
 
-# In every process of a build: who begins which unit of the first stage is noted, and each of them takes a second.
+# In every process of a build: who begins which unit of the first stage is noted, and each of them takes a second
+# from when both tasks are there.
 WATCHED = """
 import os, sys, time
 
@@ -36,6 +37,8 @@ def noted(event, arguments):
             return  # Path.mkdir tries again when it has made that one
         with open(os.environ['BEGUN'], 'a') as file:
             file.write(os.environ['TASK'] + ' ' + os.path.basename(arguments[0])[1:].split('.', 1)[0] + chr(10))
+        while {line[0] for line in open(os.environ['BEGUN'])} != {'0', '1'}:
+            time.sleep(0.05)
         time.sleep(1)
 
 sys.addaudithook(noted)
