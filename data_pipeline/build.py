@@ -18,7 +18,8 @@ from data_pipeline.finish import finish_corpus
 from data_pipeline.job import SHARDS, Job, inputs_of
 from data_pipeline.plan import JOB, PLAN, missing_units, read_plan
 from data_pipeline.unread import warnings_of
-from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, run_units, write_text
+from data_pipeline.work import FACTS, Unit, facts, remove_leftovers, write_text
+from data_pipeline.workers import largest_first, run_units
 from shards.errors import UserError
 from shards.schema import Kind, Manifest
 from shards.storage import Remote
@@ -84,12 +85,13 @@ def _run(job: Job, builder: Builder, workers: int, task: int, tasks: int, unread
                 (job.work / 'build' / unit.name / FACTS).unlink(missing_ok=True)
             if isinstance(root := job.root, Remote):
                 mine = [replace(unit, run=partial(_to_store, unit, root)) for unit in mine]
-            run_units(job.work, mine, f'{job.corpus} build', workers)
+            run_units(job.work, largest_first(mine), f'{job.corpus} build', workers)
             return
         # Every unit of an early stage is needed by all tasks: first one's own share, then what is still missing. Two tasks may then do the
         # same unit, with the same result; waiting for each other instead would hang tasks that are run one after the other.
-        units = [unit for shift in range(tasks) for unit in stage[(task + shift) % tasks :: tasks]]
-        run_units(job.work, units, f'{job.corpus} {stage[0].stage}' if stage else '', workers)
+        dealt = largest_first(stage)  # so that no task has more of the large ones than another
+        units = [unit for shift in range(tasks) for unit in dealt[(task + shift) % tasks :: tasks]]
+        run_units(job.work, units, f'{job.corpus} {stage[0].stage}' if stage else '', workers, shared=tasks > 1)
         done += stage
 
 

@@ -36,6 +36,14 @@ def parser() -> Parser:
     )
     sub.add_argument('--out', type=location, required=True, metavar='DIR', help='--out of the builds')
     _add_scratch(sub)
+    sub.add_argument(
+        '--corpus',
+        choices=list(KINDS),
+        action='append',
+        default=[],
+        metavar='CORPUS',
+        help='the corpus to finish, others may still be incomplete; may be repeated; default: every one that was begun there',
+    )
     sub = command(
         'verify',
         commands.run_verify,

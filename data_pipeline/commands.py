@@ -15,7 +15,7 @@ from shards.schema import KINDS
 @continues()
 def run_build(options: argparse.Namespace) -> int:
     if options.workers > 1:
-        from data_pipeline.work import prepare_workers
+        from data_pipeline.workers import prepare_workers
 
         prepare_workers()
     from data_pipeline.build import build
@@ -44,9 +44,10 @@ def run_build(options: argparse.Namespace) -> int:
     start = time.monotonic()
     manifests = build(job, options.workers, options.task, options.tasks)
     if manifests is None:
+        scratch = f' --scratch {options.scratch}' if options.scratch else ''
         print(
             f'{options.corpus}: task {options.task} of {options.tasks} is done; '
-            f'when all are, run `data_pipeline finish --out {options.out}`'
+            f'when all are, run `data_pipeline finish --out {options.out}{scratch} --corpus {options.corpus}`'
         )
     else:
         _summary(options.corpus, manifests, time.monotonic() - start)
@@ -58,7 +59,7 @@ def run_finish(options: argparse.Namespace) -> int:
     from data_pipeline.finish import finish
 
     start = time.monotonic()
-    for corpus, manifests in finish(options.out, options.scratch).items():
+    for corpus, manifests in finish(options.out, options.scratch, options.corpus).items():
         _summary(corpus, manifests, time.monotonic() - start)
     return 0
 

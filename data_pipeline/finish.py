@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from data_pipeline import references
 from data_pipeline.caption_store import key_hash
 from data_pipeline.drops import Drops, Examples
 from data_pipeline.job import SHARDS
-from data_pipeline.plan import builds, missing, read_plan, unfinished
+from data_pipeline.lock import merging
+from data_pipeline.plan import builds, missing, read_plan
 from data_pipeline.work import facts, write_file
 from shards.errors import UserError
 from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
@@ -31,20 +32,34 @@ _AT_ONCE = 8
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
 
 
-def finish(out: Location, scratch: Path | None = None) -> dict[str, list[Manifest]]:
-    """Finish every corpus below `out` that has been built. Raises UserError when units are missing, or nothing was built there."""
-    works = builds(out, scratch)
-    if not works:
-        raise UserError(f'{out} holds no build to finish; run `data_pipeline build CORPUS --raw DIR --out {out}` first')
-    incomplete = unfinished(out, scratch)
-    finished = {work.name: finish_corpus(out / work.name, work) for work in works if work.name not in incomplete}
-    if incomplete:
-        raise UserError(next(iter(incomplete.values())))
+def finish(out: Location, scratch: Path | None = None, corpora: Collection[str] = ()) -> dict[str, list[Manifest]]:
+    """Finish the corpora, or every one below `out` that has been built. Raises UserError when units are missing, or nothing was built."""
+    works = {work.name: work for work in builds(out, scratch)}
+    lacking = [corpus for corpus in corpora if corpus not in works]
+    if lacking or not works:
+        what, corpus = (f'no build of {lacking[0]}', lacking[0]) if lacking else ('no build', 'CORPUS')
+        remedy = f'run `data_pipeline build {corpus} --raw DIR --out {out}` first, or give the --scratch that it had'
+        raise UserError(f'{out} holds {what} to finish; {remedy}')
+    problems: list[str] = []
+    finished: dict[str, list[Manifest]] = {}
+    for corpus in sorted(set(corpora or works)):
+        if problem := missing(out / corpus, works[corpus]):
+            problems.append(problem)
+        else:
+            finished[corpus] = finish_corpus(out / corpus, works[corpus])
+    if problems:
+        raise UserError(problems[0])
     return finished
 
 
 def finish_corpus(root: Location, work: Path) -> list[Manifest]:
-    """Manifests of the corpus's streams, after putting everything in its place. Done again, it changes nothing."""
+    """Manifests of the corpus's streams, after putting everything in its place. Done again, it changes nothing; at the same time in another
+    process, it waits for that one."""
+    with merging(work):
+        return _finish_corpus(root, work)
+
+
+def _finish_corpus(root: Location, work: Path) -> list[Manifest]:
     if problem := missing(root, work):
         raise UserError(problem)
     plan = read_plan(work)

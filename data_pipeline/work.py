@@ -8,22 +8,12 @@ complete units of earlier stages, so the number of workers and tasks, and the or
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 import socket
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from data_pipeline.drops import Drops
 from shards.durable import PART, own_name, replace, sync, sync_all
@@ -96,63 +86,6 @@ def execute(work: Path, unit: Unit) -> list[str]:
         temporary.rename(target)
     sync(target.parent)
     return drops.warnings
-
-
-def run_units(work: Path, units: Sequence[Unit], title: str, workers: int) -> None:
-    """Do the units that are not done, on `workers` processes, with a progress bar on stderr. Raises UserError from a unit."""
-    todo = [unit for unit in units if not is_done(work, unit)]
-    if not todo:
-        return
-    total, left = (sum(unit.size for unit in some) for some in (units, todo))
-    # On a terminal the bar moves; in a log it is a line now and then.
-    pause = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        total=total, initial=total - left, desc=title, unit='B', unit_scale=True, unit_divisor=1024, dynamic_ncols=True, mininterval=pause
-    ) as bar:
-        for unit, warnings in _results(work, todo, workers):
-            for warning in warnings:
-                bar.write(f'warning: {warning}', file=sys.stderr)
-            bar.update(unit.size)
-
-
-def _results(work: Path, units: list[Unit], workers: int) -> Iterator[tuple[Unit, list[str]]]:
-    if min(workers, len(units)) <= 1:
-        yield from ((unit, execute(work, unit)) for unit in units)
-        return
-    prepare_workers()
-    pool = ProcessPoolExecutor(min(workers, len(units)), multiprocessing.get_context('forkserver'), _start_worker)
-    try:
-        # The largest first: a large one that is left to the end keeps one worker busy, and all others wait.
-        futures = {pool.submit(execute, work, unit): unit for unit in sorted(units, key=lambda unit: -unit.size)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise UserError('a worker process was killed (out of memory?); run the same command again, with fewer --workers') from None
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def prepare_workers() -> None:
-    """Start the process that workers are forked from, unless it runs. It imports what they need while this one looks at the input."""
-    multiprocessing.set_forkserver_preload(['data_pipeline.build'])
-    forkserver.ensure_running()
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """A killed build must leave no process that goes on writing, or waits for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def remove_leftovers(work: Path) -> None:

@@ -32,10 +32,11 @@ for argument; do
     esac
 done
 corpus=$1 out=$(option --out "$@") scratch=$(option --scratch "$@")
+[[ $corpus != -* ]] || fail "the corpus comes first, before $corpus"
 [[ -n $out ]] || fail '--out is missing'
 
 if [[ $1 == finish ]]; then
-    run_attempt data_pipeline finish --out "$out"
+    run_attempt data_pipeline "$@"
     end_attempt
 fi
 
@@ -55,8 +56,10 @@ if ((SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
         [[ -z $value || $value == '(null)' || $value == N/A ]] || options+=("--${field,,}=$value")
     done
     if [[ -z $(squeue --noheader --name="$merge" --format=%i) ]]; then
-        sbatch "${options[@]}" slurm/build_shards.sh finish --out "$out" ||
-            say "the merge could not be submitted from here; when all are done: sbatch --array=0 slurm/build_shards.sh finish --out $out"
+        # Of this corpus alone: the array of another one may still build, and has a merge of its own.
+        finish=(slurm/build_shards.sh finish --out "$out" --corpus "$corpus" ${scratch:+--scratch "$scratch"})
+        sbatch "${options[@]}" "${finish[@]}" ||
+            say "the merge could not be submitted from here; when all are done: sbatch --array=0$(printf ' %q' "${finish[@]}")"
     fi
 fi
 

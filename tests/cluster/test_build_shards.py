@@ -54,6 +54,20 @@ def test_the_merge_is_charged_and_limited_as_the_array(cluster: Cluster, merge: 
     assert 'TimeLimit=03:00:00' in merged and 'Partition=other' in merged, merged
 
 
+def test_a_merge_beside_an_incomplete_corpus_and_with_its_work_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    out, scratch, local = (tmp_path / name for name in ('shards', 'scratch', 'local'))
+    places = ['--out', str(out), '--scratch', str(scratch)]
+    build = [str(BIN / 'data_pipeline'), 'build']
+    raw = {corpus: ['--raw', str(ROOT / 'sample/raw' / corpus), '--holdout', '0.04'] for corpus in ('cc3m', 'cc12m')}
+    succeed([*build, 'cc12m', *raw['cc12m'], *places, '--task', '0', '--tasks', '99'], tmp_path)  # the array of another corpus is at work
+    options = ['--array=0-1', '--partition=other', '--cpus-per-task=2', f'--output={tmp_path}/%x-%A_%a.log']
+    job = cluster.submit(*options, 'slurm/build_shards.sh', 'cc3m', *raw['cc3m'], '--out', str(out), f'--scratch={scratch}', folder=ROOT)
+    log = tmp_path / f'finish-{job}.log'
+    cluster.waiting(tmp_path)(lambda: log.exists() and 'attempt 1: done' in log.read_text(), 'the merge does not succeed')
+    succeed([*build, 'cc3m', *raw['cc3m'], '--out', str(local)], tmp_path)
+    assert files(out) == files(local)
+
+
 def test_an_array_with_gaps_is_refused(cluster: Cluster, folder: Path) -> None:
     arguments = ['slurm/build_shards.sh', 'opus', '--raw', 'r', '--out', 'o']
     job = cluster.submit('--array=0-4:2', f'--output={folder}/%x-%A_%a.log', *arguments, folder=ROOT)

@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.support.launch import BIN, ROOT
 
 SLURM = """#!/bin/sh
@@ -170,6 +172,35 @@ def test_units_that_are_done_are_the_progress_of_a_build(tmp_path: Path) -> None
         unfinished = f'{work}/opus/build/.3.part'
         printed = [stopped(tmp_path, unfinished, 'build_shards.sh', 'opus', *place, **array) for _ in range(2)][1]
         assert 'giving up: stopped 2 times without progress' in printed, printed
+
+
+SBATCH = """#!/bin/sh
+for word; do echo "$word"; done >submitted
+exit ${REFUSED_MERGE:-0}
+"""
+
+
+@pytest.mark.parametrize('given', [['--scratch', '{}/the scratch'], ['--scratch={}/the scratch'], []])
+def test_the_merge_knows_its_corpus_and_where_its_work_is(tmp_path: Path, given: list[str]) -> None:
+    array = {f'SLURM_ARRAY_{name}': '0' for name in ('TASK_ID', 'TASK_MIN', 'TASK_MAX')} | {'SLURM_ARRAY_TASK_COUNT': '1'}
+    array |= {'SLURM_ARRAY_JOB_ID': '7', 'SLURM_JOB_PARTITION': 'low'}
+    for command, content in (('squeue', '#!/bin/sh\n'), ('sbatch', SBATCH.replace('>submitted', f'>{tmp_path}/submitted'))):
+        (tmp_path / command).write_text(content)
+        (tmp_path / command).chmod(0o755)
+    words = [word.format(tmp_path) for word in given]
+    arguments = ['wit', '--raw', 'r', *words, '--out', 's3://bucket', '--exclude', 'e']
+    scratch = ['--scratch', f'{tmp_path}/the scratch'] if given else []
+    merge = ['slurm/build_shards.sh', 'finish', '--out', 's3://bucket', '--corpus', 'wit', *scratch]
+    printed = stopped(tmp_path, '', 'build_shards.sh', *arguments, **array, REFUSED_MERGE='1')
+    hint = f'when all are done: sbatch --array=0 {" ".join(merge)}'.replace('the scratch', 'the\\ scratch')
+    assert hint in printed.splitlines()[0], printed
+    assert (tmp_path / 'submitted').read_text().splitlines()[-len(merge) :] == merge
+    printed = stopped(tmp_path, '', *merge[0].split('/')[1:], *merge[1:])
+    assert f': data_pipeline {" ".join(merge[1:])}\n' in printed
+
+
+def test_the_corpus_comes_first(tmp_path: Path) -> None:
+    assert 'error: the corpus comes first, before --raw\n' in stopped(tmp_path, '', 'build_shards.sh', '--raw', 'r', 'wit', '--out', 'o')
 
 
 def test_an_element_of_an_array_names_itself(tmp_path: Path) -> None:
