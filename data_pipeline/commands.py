@@ -77,7 +77,7 @@ def _summary(corpus: str, manifests: list[Any], seconds: float) -> None:
 def run_verify(options: argparse.Namespace) -> int:
     from data_pipeline.verify import verify
 
-    report = verify(options.dir)
+    report = verify(options.dir, options.scratch)
     for line in report.bad:
         print(line)
     print(
@@ -90,8 +90,19 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_remove(options: argparse.Namespace) -> int:
     from data_pipeline.remove import remove
 
-    for removal in remove(options.dir, options.urls, options.scratch):
-        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew')
+    done = remove(options.dir, options.urls, options.scratch)
+    for removal in done.removals:
+        completed = f' (completes the removal of {removal.date}, which was interrupted)' if removal.date else ''
+        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew{completed}')
+    found = done.lines - len(done.not_found)
+    if not done.not_found:
+        print(f'{options.urls}: {found:,} of {done.lines:,} pictures found, now or by an earlier removal')
+        return 0
+    blind = sorted({removal.corpus for removal in done.removals if not removal.knows_aliases})
+    remedy = f'; {" ".join(blind)} did not note further URLs of a picture, so look for its image id' if blind else ''
+    print(f'{options.urls}: {found:,} of {done.lines:,} pictures found, now or by an earlier removal{remedy}; in no shard are:')
+    for line in done.not_found:
+        print(line)
     return 0
 
 

@@ -25,7 +25,7 @@ from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
 from shards.storage import Location, Remote
 
 REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
-PENDING = 'removing.json'  # a removal is under way
+PENDING = 'removing.json'  # below .build: a removal is under way
 OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
 _AT_ONCE = 8
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
@@ -83,6 +83,8 @@ def finish_corpus(root: Location, work: Path) -> list[Manifest]:
         _write(root / EMPTY, (json.dumps(empty, ensure_ascii=False, indent=1, sort_keys=True) + '\n').encode())
     else:
         (root / EMPTY).unlink(missing_ok=True)
+    if (work / references.REMOVED).exists():
+        _write(root / references.REMOVED, (work / references.REMOVED).read_bytes())
     if (work / references.STAGE).is_dir():
         found = {one for said in units.values() for one in said.get('overlap', [])}.union(plan.get('overlap', []))
         if report := references.overlap_report(work, found):

@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipeline.finish import PENDING
-from data_pipeline.job import BUILD, work_folder
+from data_pipeline.job import BUILD, is_at, out_of, work_folder
 from data_pipeline.plan import unfinished
+from data_pipeline.takedown import read_request
 from shards.errors import UserError
 from shards.languages import LANGUAGES
 from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
@@ -58,9 +59,9 @@ def stream_folders(folder: Location) -> list[Location]:
     return sorted(found, key=str)
 
 
-def verify(folder: Location) -> Report:
-    """Check every stream at or below a folder, with a progress bar on stderr."""
-    report = Report(bad=[*unfinished(folder).values(), *_interrupted_removals(folder)])
+def verify(folder: Location, scratch: Path | None = None) -> Report:
+    """Check every stream at or below a folder, with a progress bar on stderr. `scratch` is that of the builds."""
+    report = Report(bad=list(_incomplete(folder, scratch)))
     streams = stream_folders(folder)
     manifests: list[tuple[Location, Manifest]] = []
     for stream in streams:
@@ -78,9 +79,15 @@ def verify(folder: Location) -> Report:
     return report
 
 
-def _interrupted_removals(folder: Location) -> Iterator[str]:
-    for path in sorted(work_folder(folder, None).glob(f'*/{PENDING}')):
-        yield f'{folder / path.parent.name}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
+def _incomplete(folder: Location, scratch: Path | None) -> Iterator[str]:
+    """Builds and removals that were not ended, of the corpora at, below or above the folder."""
+    out = out_of(folder, scratch)
+    if out is None:
+        return
+    yield from (told for corpus, told in unfinished(out, scratch).items() if is_at(folder, out, corpus))
+    if request := read_request(work_folder(out, scratch)):
+        for corpus in (one for one in request.corpora if is_at(folder, out, one)):
+            yield f'{out / corpus}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
 
 
 def _stream(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
