@@ -80,6 +80,11 @@ def run_verify(options: argparse.Namespace) -> int:
     report = verify(options.dir, options.scratch)
     for line in report.bad:
         print(line)
+    if report.undigested:
+        number = len(report.undigested)
+        print(
+            f'{report.undigested[0]}{f" and {number - 1} more" if number > 1 else ""}: by an earlier version, without a digest of its own'
+        )
     print(
         f'{options.dir}: {report.streams} streams, {report.shards} shards, {report.samples:,} samples, {len(report.bad) or "nothing"} bad'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -158,11 +159,13 @@ def _finish_stream(
         for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
             leftover.unlink()
     kind = KINDS[root.name]
+    beside = {INDEX: json.dumps({'version': 2, 'shards': index}, sort_keys=True).encode()}
     if kind == 'pictures':
         content_bytes = io.BytesIO()
         np.save(content_bytes, np.array(multilingual, np.int64), allow_pickle=False)
-        _write(folder / MULTILINGUAL, content_bytes.getvalue())
-    _write(folder / INDEX, json.dumps({'version': 2, 'shards': index}, sort_keys=True).encode())
+        beside[MULTILINGUAL] = content_bytes.getvalue()
+    for name, data in beside.items():
+        _write(folder / name, data)
     sources = plan['sources'] + [source for said in units.values() for source in said['sources']]
     manifest = Manifest(
         corpus=root.name,
@@ -177,6 +180,8 @@ def _finish_stream(
         settings=plan['settings'],
         sampling=sampling,
         licences=dict(sorted(licences.items())),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in beside.items()} if plan.get('digests') else {},
+        digest='' if plan.get('digests') else None,
         **dropped,
         removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )

@@ -30,7 +30,7 @@ import numpy as np
 from data_pipeline.finish import PENDING, REMOVALS, finish_corpus
 from data_pipeline.job import BUILD, is_at, out_of, work_folder
 from data_pipeline.mds import ShardWriter
-from data_pipeline.plan import missing, read_plan
+from data_pipeline.plan import PLAN, missing, read_plan
 from data_pipeline.references import REMOVED, UrlSet, load_hashes, save_hashes
 from data_pipeline.shard_urls import Sample, samples_of
 from data_pipeline.takedown import FOUND, Request, Search, read_list, read_request
@@ -107,7 +107,8 @@ def _complete(out: Location, work: Path, request: Request, date: str) -> list[Re
 
 
 def _remove(root: Location, work: Path, request: Request, date: str) -> Removal:
-    names = read_plan(work)['units']
+    plan = read_plan(work)
+    names = plan['units']
     asked = np.union1d(load_hashes(work / REMOVED), np.array(request.hashes, np.uint64))
     search = Search(root, work, names, UrlSet(asked))
     # Under all their names: the picture is to come back by none, neither here nor in a corpus that is built with `--exclude` of this one.
@@ -119,6 +120,8 @@ def _remove(root: Location, work: Path, request: Request, date: str) -> Removal:
     units = [facts(work, 'build', name) or {} for name in names]
     pictures = sum(said['dropped'].get('removed', 0) for said in units) - sum(removal['pictures'] for removal in removals)
     if pictures:
+        # The manifests become others in any case: those of an earlier version may have digests from now on.
+        write_text(work / PLAN, json.dumps(plan | {'digests': True}, ensure_ascii=False, indent=1, sort_keys=True) + '\n')
         write_text(work / REMOVALS, json.dumps([*removals, request.told() | {'pictures': pictures}], indent=1) + '\n')
     if any(said['streams'] for said in units):
         _delete_old(root, {manifest.split for manifest in finish_corpus(root, work)})

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from data_pipeline.job import BUILD, is_at, out_of, work_folder
 from data_pipeline.plan import unfinished
+from data_pipeline.settings import switched_off
 from data_pipeline.takedown import read_request
 from shards.errors import UserError
 from shards.languages import LANGUAGES
-from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
+from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, is_intact, read_manifest
 from shards.storage import Location, Remote
 
 _KNOWN = frozenset(LANGUAGES)
@@ -35,6 +36,7 @@ class Report:
     shards: int = 0
     samples: int = 0
     bad: list[str] = field(default_factory=list)
+    undigested: list[Location] = field(default_factory=list)  # manifests of an earlier version, whose own damage nothing tells
 
 
 @dataclass
@@ -69,10 +71,12 @@ def verify(folder: Location, scratch: Path | None = None) -> Report:
             manifests.append((stream, read_manifest(stream)))
         except UserError as error:
             report.bad.append(str(error))
-    total = sum(shard['bytes'] for _, manifest in manifests for shard in manifest.shards)
+    total = sum(_size(manifest) for _, manifest in manifests)
     with tqdm(total=total, desc='verify', unit='B', unit_scale=True, unit_divisor=1024, dynamic_ncols=True) as bar:
         for stream, manifest in manifests:
-            report.bad += _stream(stream, manifest, bar)
+            if manifest.digest is None:
+                report.undigested.append(stream / MANIFEST)
+            report.bad += _problems(stream, manifest, bar)
             report.shards += len(manifest.shards)
             report.samples += manifest.samples
     report.streams = len(streams)
@@ -90,7 +94,36 @@ def _incomplete(folder: Location, scratch: Path | None) -> Iterator[str]:
             yield f'{out / corpus}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
 
 
+def _size(manifest: Manifest) -> int:
+    try:
+        return sum(shard['bytes'] for shard in manifest.shards)
+    except (KeyError, TypeError):  # damaged: `_problems` says so
+        return 0
+
+
+def _problems(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
+    try:
+        yield from _stream(stream, manifest, bar)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of fields that are not what they should be
+        yield f'{stream}: {MANIFEST} or {INDEX} is damaged ({type(error).__name__}: {error}); run `data_pipeline finish`'
+
+
+def _digests(stream: Location, manifest: Manifest) -> Iterator[str]:
+    """Whether the manifest, and the files beside the shards, are what was written to the bit."""
+    path = stream / MANIFEST
+    if is_intact(path.read_bytes()) is False:
+        yield f'{path} is damaged (its SHA-256 differs from `digest` in it); run `data_pipeline finish`'
+    for name, digest in sorted(manifest.files.items()):
+        try:
+            same = hashlib.sha256((stream / name).read_bytes()).hexdigest() == digest
+        except OSError:
+            continue  # missing: that is told where it is read
+        if not same:
+            yield f'{stream / name} is damaged (its SHA-256 differs from the manifest); run `data_pipeline finish`'
+
+
 def _stream(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
+    yield from _digests(stream, manifest)
     entries = _index(stream, manifest)
     if isinstance(entries, str):
         yield entries
@@ -203,7 +236,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         return None
     languages = [stream.name] if manifest.kind == 'text' else sorted(manifest.languages)
     most = manifest.settings['max_tokens' if manifest.kind == 'text' else 'max_length']
-    if manifest.kind == 'bitext' and 'length' in manifest.settings.get('without', ''):
+    if manifest.kind == 'bitext' and 'length' in switched_off(manifest.settings.get('without', '')):
         most = np.iinfo(np.int32).max
     for language, ids in zip(languages, (sample[name] for name in COLUMNS[manifest.kind]), strict=True):
         if not 0 < len(ids) <= most or ids.min() < 3 or ids.max() > manifest.settings['pieces']:
@@ -227,7 +260,7 @@ def _sums(stream: Location, manifest: Manifest, counts: _Counts) -> Iterator[str
         path = stream / MULTILINGUAL
         try:
             same = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False).tolist() == counts.multilingual
-        except (OSError, ValueError):
+        except Exception:  # numpy raises many kinds for a damaged header
             same = False
         if not same:
             yield f'{path} is missing, or not the list of records with several languages; run `data_pipeline finish`'
