@@ -130,7 +130,10 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,
         'overlap': sorted(overlap),
     }
-    if not (job.work / PLAN).exists() or read_plan(job.work) != plan:
+    earlier_plan = read_plan(job.work) if (job.work / PLAN).exists() else None
+    if earlier_plan is None or 'digests' in earlier_plan:  # one of an earlier version is finished as it was: checkpoints have its hash
+        plan['digests'] = True
+    if earlier_plan != plan:
         write_text(job.work / PLAN, json.dumps(plan, ensure_ascii=False, indent=1, sort_keys=True) + '\n')
 
 

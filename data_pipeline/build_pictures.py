@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_pipeline.caption_store import Captions, CaptionStore, group, key_hash, merge, partition_of, partitions, spill
+from data_pipeline.caption_store import NO_URL, Captions, CaptionStore, group, key_hash, merge, partition_of, partitions, spill
 from data_pipeline.clean_captions import clean_captions
 from data_pipeline.dedupe import Keys, Marks, Rows, repeated
 from data_pipeline.drops import Drops
@@ -27,7 +27,8 @@ from data_pipeline.pictures import BadPicture, image_number, prepare
 from data_pipeline.readers import PICTURES, img2dataset, wit
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.records import Caption, Picture
-from data_pipeline.references import evaluation_of, excluded, removed
+from data_pipeline.references import evaluation_of, excluded, removed, removed_outside
+from data_pipeline.shard_urls import ALIASES
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
 
@@ -140,7 +141,7 @@ def _duplicates(job: Job, shards: list[str], folder: Path, drops: Drops) -> dict
     def urls() -> Iterator[tuple[Keys, Rows]]:
         for name, start in zip(shards, by_url.starts, strict=True):
             keys = np.load(scan / name / _URLS)
-            rows = np.flatnonzero(keys != np.uint64(_NO_URL))  # records without a URL are not duplicates of each other by URL
+            rows = np.flatnonzero(keys != np.uint64(NO_URL))  # records without a URL are not duplicates of each other by URL
             yield keys[rows], start + rows
 
     def ids() -> Iterator[tuple[Keys, Rows]]:  # of the records that are left
@@ -170,7 +171,7 @@ def _save_joined(scan: Path, shards: list[str], marks: Marks, same: npt.NDArray[
     for name, start, begin, end in zip(shards, marks.starts, ends[:-1], ends[1:], strict=True):
         if begin < end:
             joined[begin:end, 1] = np.load(scan / name / _URLS)[same[begin:end, 0] - start]
-    joined = joined[joined[:, 1] != np.uint64(_NO_URL)]
+    joined = joined[joined[:, 1] != np.uint64(NO_URL)]
     joined = joined[np.argsort(joined[:, 0], kind='stable')]
     ends = np.searchsorted(joined[:, 0], starts.astype(np.uint64)).tolist()
     for name, start, begin, end in zip(shards, marks.starts, ends[:-1], ends[1:], strict=True):
@@ -178,7 +179,6 @@ def _save_joined(scan: Path, shards: list[str], marks: Marks, same: npt.NDArray[
 
 
 _REASONS = ('', 'duplicate_url', 'duplicate_picture')
-_NO_URL = key_hash('')
 
 
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
@@ -190,24 +190,30 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
     for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
         extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, gone, evaluation = excluded(job).mask(urls), removed(job.work), evaluation_of(job)
-    taken_down = [url or own for url, own in zip(gone.mask(urls), gone.mask(ids), strict=True)]
+    outside, gone, gone_outside, evaluation = excluded(job), removed(job.work), removed_outside(job), evaluation_of(job)
+    aliases: list[tuple[int, int]] = []  # of the pictures that are written
     with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
         by_url, inline = store.places(urls), store.places(ids)  # inline: captions that came with the picture
         for row, picture in enumerate(_found(job, source)):
-            if outside[row]:
+            further = extra.get(row, [])
+            # The same picture, whichever of its names somebody gives.
+            own = (int(urls[row]), names[row], *further)
+            if any(name in outside for name in own):
                 drops.add('excluded_url', 1, picture.url)
+                continue
+            if any(name in gone_outside for name in own):
+                drops.add('excluded_url')  # without an example: it is to be forgotten
                 continue
             if reasons[row]:
                 drops.add(_REASONS[reasons[row]], 1, picture.url)
                 continue
-            if taken_down[row]:
-                drops.add('removed')  # without an example: it is to be forgotten
+            if any(name in gone for name in own):
+                drops.add('removed')  # without an example either
                 continue
             captions: Captions = {}
             merge(captions, store.at(by_url[row]))
             merge(captions, store.at(inline[row]))
-            for key in extra.get(row, ()):
+            for key in further:
                 merge(captions, store.get(key))
             if not captions:
                 drops.add('no_caption', 1, picture.url)
@@ -230,4 +236,6 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
                 'image_id': name,
             }
             writer.add(sample, name.encode(), {language: len(texts) for language, texts in captions.items()}, {})
+            aliases += ((key, names[row]) for key in further)
+    np.save(folder / ALIASES, np.array(aliases, np.uint64).reshape(-1, 2), allow_pickle=False)
     return {'below': '', 'sources': [], 'streams': writer.finish()}

@@ -47,6 +47,9 @@ def key_hash(key: str) -> int:
     return hash64(key)
 
 
+NO_URL = key_hash('')  # of pictures that came with their captions
+
+
 class _Run:
     """Rows of captions in memory, and the sorted files that they become."""
 

@@ -50,6 +50,7 @@ def parser() -> Parser:
         'Check shards: every checksum, the index, and that every sample decodes. Exit code 1 and a list when something is bad.',
     )
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
+    _add_scratch(sub)
     sub = command('stats', commands.run_stats, 'Show what shards hold: samples, languages, tokens, bytes, and what was dropped and why.')
     sub.add_argument('dir', type=location, metavar='DIR', help='--out of a build, or any folder below it; also s3://…')
     sub.add_argument('--json', action='store_true', help='print JSON instead of tables')

@@ -78,9 +78,14 @@ def _summary(corpus: str, manifests: list[Any], seconds: float) -> None:
 def run_verify(options: argparse.Namespace) -> int:
     from data_pipeline.verify import verify
 
-    report = verify(options.dir)
+    report = verify(options.dir, options.scratch)
     for line in report.bad:
         print(line)
+    if report.undigested:
+        number = len(report.undigested)
+        print(
+            f'{report.undigested[0]}{f" and {number - 1} more" if number > 1 else ""}: by an earlier version, without a digest of its own'
+        )
     print(
         f'{options.dir}: {report.streams} streams, {report.shards} shards, {report.samples:,} samples, {len(report.bad) or "nothing"} bad'
     )
@@ -91,8 +96,19 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_remove(options: argparse.Namespace) -> int:
     from data_pipeline.remove import remove
 
-    for removal in remove(options.dir, options.urls, options.scratch):
-        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew')
+    done = remove(options.dir, options.urls, options.scratch)
+    for removal in done.removals:
+        completed = f' (completes the removal of {removal.date}, which was interrupted)' if removal.date else ''
+        print(f'{removal.corpus}: {removal.pictures:,} pictures removed, {removal.shards:,} shards written anew{completed}')
+    found = done.lines - len(done.not_found)
+    if not done.not_found:
+        print(f'{options.urls}: {found:,} of {done.lines:,} pictures found, now or by an earlier removal')
+        return 0
+    blind = sorted({removal.corpus for removal in done.removals if not removal.knows_aliases})
+    remedy = f'; {" ".join(blind)} did not note further URLs of a picture, so look for its image id' if blind else ''
+    print(f'{options.urls}: {found:,} of {done.lines:,} pictures found, now or by an earlier removal{remedy}; in no shard are:')
+    for line in done.not_found:
+        print(line)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -26,7 +27,7 @@ from shards.schema import INDEX, KINDS, MANIFEST, MULTILINGUAL, Manifest
 from shards.storage import Location, Remote
 
 REMOVALS = 'removals.json'  # what `data_pipeline remove` has done, for the manifests
-PENDING = 'removing.json'  # a removal is under way
+PENDING = 'removing.json'  # below .build: a removal is under way
 OVERLAP = 'decontamination.json'  # beside the streams: what of each file of the evaluation sets was found, and left out
 _AT_ONCE = 8
 EMPTY = 'empty_streams.json'  # beside the streams: drop reasons of those that nothing is left of
@@ -98,6 +99,8 @@ def _finish_corpus(root: Location, work: Path) -> list[Manifest]:
         _write(root / EMPTY, (json.dumps(empty, ensure_ascii=False, indent=1, sort_keys=True) + '\n').encode())
     else:
         (root / EMPTY).unlink(missing_ok=True)
+    if (work / references.REMOVED).exists():
+        _write(root / references.REMOVED, (work / references.REMOVED).read_bytes())
     if (work / references.STAGE).is_dir():
         found = {one for said in units.values() for one in said.get('overlap', [])}.union(plan.get('overlap', []))
         if report := references.overlap_report(work, found):
@@ -171,11 +174,13 @@ def _finish_stream(
         for leftover in folder.glob('.*.part'):  # of a `finish` that was killed
             leftover.unlink()
     kind = KINDS[root.name]
+    beside = {INDEX: json.dumps({'version': 2, 'shards': index}, sort_keys=True).encode()}
     if kind == 'pictures':
         content_bytes = io.BytesIO()
         np.save(content_bytes, np.array(multilingual, np.int64), allow_pickle=False)
-        _write(folder / MULTILINGUAL, content_bytes.getvalue())
-    _write(folder / INDEX, json.dumps({'version': 2, 'shards': index}, sort_keys=True).encode())
+        beside[MULTILINGUAL] = content_bytes.getvalue()
+    for name, data in beside.items():
+        _write(folder / name, data)
     sources = plan['sources'] + [source for said in units.values() for source in said['sources']]
     manifest = Manifest(
         corpus=root.name,
@@ -190,6 +195,8 @@ def _finish_stream(
         settings=plan['settings'],
         sampling=sampling,
         licences=dict(sorted(licences.items())),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in beside.items()} if plan.get('digests') else {},
+        digest='' if plan.get('digests') else None,
         **dropped,
         removed=json.loads((work / REMOVALS).read_text(encoding='utf8')) if (work / REMOVALS).exists() else [],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from data_pipeline.source_hash import file_xxh3
 from shards.errors import UserError
 from shards.hashes import file_sha256
 from shards.schema import KINDS, Kind
-from shards.storage import Location
+from shards.storage import Location, Remote
 from shards.tokenizer import Tokenizer
 
 BUILD = '.build'  # folder below OUT for units of work; holds facts about the units once the build is finished
@@ -67,6 +67,29 @@ def work_folder(out: Location, scratch: Path | None) -> Path:
         return out / BUILD
     place = scratch or Path(tempfile.gettempdir()) / f'ernie-unix2-{os.getuid()}'
     return place / f'build-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}'
+
+
+def out_of(folder: Location, scratch: Path | None) -> Location | None:
+    """--out of the builds that a folder, at or below it, comes from; None when they left nothing here."""
+    return next((place for place in _upwards(folder) if work_folder(place, scratch).is_dir()), None)
+
+
+def _upwards(folder: Location) -> Iterator[Location]:
+    """The folder and those above it."""
+    if isinstance(folder, Path):
+        yield from (folder, *folder.parents, *folder.absolute().parents)
+        return
+    yield folder
+    for _ in folder.parts[1:]:
+        folder = folder.parent
+        yield folder
+
+
+def is_at(folder: Location, out: Location, corpus: str) -> bool:
+    """Whether a folder, at or below --out, is that of a corpus, or above or below it."""
+    here, there = (place.parts if isinstance(place, Remote) else place.absolute().parts for place in (folder, out))
+    below = here[len(there) :]
+    return not below or below[0] == corpus
 
 
 @cache

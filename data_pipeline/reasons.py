@@ -38,6 +38,6 @@ REASONS = {
     'over_limit': 'behind the --limit of its language; counted once, since the rest is not read',
     'evaluation_text': 'equal to a text of an evaluation set (--decontaminate)',
     'evaluation_picture': 'looks the same as a picture of an evaluation set (--decontaminate)',
-    'excluded_url': 'another corpus has the URL (--exclude)',
+    'excluded_url': 'another corpus has the URL, or had it until a take-down (--exclude)',
     'removed': 'taken down by `data_pipeline remove`',
 }

@@ -7,10 +7,10 @@ below `.build` with the facts of the units, for the report of what was found.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,22 @@ import numpy.typing as npt
 from data_pipeline import evaluation_hashes as hashes
 from data_pipeline.caption_store import key_hash
 from data_pipeline.drops import Drops
-from data_pipeline.job import Job
+from data_pipeline.job import BUILD, Job, is_at, out_of, work_folder
 from data_pipeline.lines import text_lines
 from data_pipeline.pictures import BadPicture
 from data_pipeline.readers import evaluation
 from data_pipeline.readers.captions import is_url
 from data_pipeline.shard_urls import shard_urls
-from data_pipeline.work import Unit, facts
+from data_pipeline.work import Unit, facts, write_file
 from shards.errors import UserError
 from shards.schema import MANIFEST
 
 STAGE = 'references'
 _TEXTS, _FILES, _PICTURES, _THUMBNAILS, _URLS = 'texts.npy', 'files.npy', 'pictures.npy', 'thumbnails.npy', 'urls.npy'
 
-REMOVED = 'removed.npy'  # below .build/CORPUS: hashes of the URLs and image ids that `data_pipeline remove` was asked for
+# Below .build/CORPUS, and beside the streams, where a copy of the shards keeps it: hashes of the URLs and image ids that
+# `data_pipeline remove` was asked for, and of those of the pictures that it took out.
+REMOVED = 'removed.npy'
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -41,7 +43,7 @@ Hashes = npt.NDArray[np.uint64]
 def units(job: Job) -> list[Unit]:
     """A unit for each folder or file of --decontaminate and --exclude."""
     found = [Unit(STAGE, f'evaluation-{i}', _inputs(path), partial(_evaluation, path)) for i, path in enumerate(job.decontaminate)]
-    return found + [Unit(STAGE, f'exclude-{i}', _inputs(path), partial(_exclude, path)) for i, path in enumerate(job.exclude)]
+    return found + [Unit(STAGE, f'exclude-{i}', _inputs(path), partial(_exclude, path, job.scratch)) for i, path in enumerate(job.exclude)]
 
 
 def listing(job: Job) -> list[tuple[str, int]]:
@@ -174,27 +176,36 @@ def overlap_report(work: Path, found: set[int]) -> dict[str, dict[str, int]]:
 # --- URLs -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _exclude(path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
-    urls = np.unique(np.fromiter(map(key_hash, excluded_urls(path)), np.uint64))
-    np.save(folder / _URLS, urls, allow_pickle=False)
-    return {'told': {'urls': len(urls), 'sha256': hashlib.sha256(urls.tobytes()).hexdigest()}}
-
-
-def excluded_urls(path: Path) -> Iterator[str]:
-    """URLs of built picture shards (a folder), or of a file: one a line, or one in a cell of a line, as CC3M and CC12M have them.
-
-    Raises UserError when there is none.
-    """
-    found = shard_urls(path) if path.is_dir() else _file_urls(path)
-    first = list(islice(found, 1))
-    if not first:
+def _exclude(path: Path, scratch: Path | None, folder: Path, drops: Drops) -> dict[str, Any]:
+    gone = _taken_down(path, scratch) if path.is_dir() else np.empty(0, np.uint64)
+    urls = np.unique(np.fromiter(map(key_hash, excluded_urls(path, drops)), np.uint64))
+    if not len(urls) and not len(gone):
         raise UserError(f'{path} holds no URL; give built shards of pictures, a list of URLs, or the TSV of CC3M or CC12M')
-    yield from first
-    yield from found
+    np.save(folder / _URLS, urls, allow_pickle=False)
+    np.save(folder / REMOVED, gone, allow_pickle=False)
+    told = {'urls': len(urls), 'sha256': hashlib.sha256(urls.tobytes()).hexdigest()}
+    if len(gone):
+        told |= {'removed': len(gone), 'removed_sha256': hashlib.sha256(gone.tobytes()).hexdigest()}
+    return {'told': told}
 
 
-def _file_urls(path: Path) -> Iterator[str]:
-    for line in text_lines(path, Drops()):
+def _taken_down(folder: Path, scratch: Path | None) -> Hashes:
+    """What was taken out of the shards at or below a folder: it is in none of them any more, and must not come back by another corpus."""
+    beside = [path for path in folder.rglob(REMOVED) if BUILD not in path.parts[len(folder.parts) :]]
+    places = {path for path in (*beside, folder.parent / REMOVED) if path.exists()}
+    for base in {None, scratch}:
+        if out := out_of(folder, base):
+            places.update(path for path in work_folder(out, base).glob(f'*/{REMOVED}') if is_at(folder, out, path.parent.name))
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *map(np.load, sorted(places))]))
+
+
+def excluded_urls(path: Path, drops: Drops) -> Iterator[str]:
+    """URLs of built picture shards (a folder), or of a file: one a line, or one in a cell of a line, as CC3M and CC12M have them."""
+    return shard_urls(path) if path.is_dir() else _file_urls(path, drops)
+
+
+def _file_urls(path: Path, drops: Drops) -> Iterator[str]:
+    for line in text_lines(path, drops):
         url = next((cell for cell in line.strip().split('\t') if is_url(cell)), None)
         if url is None and line.lstrip().startswith('{'):
             url = json.loads(line).get('url')
@@ -224,7 +235,26 @@ def excluded(job: Job) -> UrlSet:
     return UrlSet(np.unique(_joined((job.work / STAGE / f'exclude-{i}' for i in range(len(job.exclude))), _URLS)))
 
 
+@cache
+def removed_outside(job: Job) -> UrlSet:
+    """What was taken down from the shards of --exclude, by URL or image id. Once a process."""
+    folders = (job.work / STAGE / f'exclude-{i}' for i in range(len(job.exclude)))
+    return UrlSet(np.unique(_joined((folder for folder in folders if (folder / REMOVED).exists()), REMOVED)))
+
+
 def removed(work: Path) -> UrlSet:
     """What was taken down, by URL or image id, and must not come back when a lost shard is built again."""
-    path = work / REMOVED
-    return UrlSet(np.load(path) if path.exists() else np.empty(0, np.uint64))
+    return UrlSet(load_hashes(work / REMOVED))
+
+
+def load_hashes(path: Path) -> Hashes:
+    """Hashes of a file; none where there is no file."""
+    found: Hashes = np.load(path) if path.exists() else np.empty(0, np.uint64)
+    return found
+
+
+def save_hashes(path: Path, hashed: Hashes) -> None:
+    """Write them so that the file is whole or not there."""
+    content = io.BytesIO()
+    np.save(content, hashed, allow_pickle=False)
+    write_file(path, content.getvalue())

@@ -2,11 +2,12 @@
 
 Only shards that hold such a picture are written anew, under new names. The order of the steps makes a kill at any moment harmless:
 
-1  removed.npy    what is asked for is noted: from now on a build leaves it out too; removing.json says that a removal is under way
-2  shards         the new ones appear beside the old ones, to which index and manifest still point
-3  unit.json      the unit's facts point to the new ones
-4  `finish`       writes index, multilingual.npy and manifest of each stream from the facts
-5  old shards     are deleted, then removing.json
+1  removing.json  what is asked for, of which corpora: whatever list comes next, this one is completed first
+2  removed.npy    what is asked for, and all names of the pictures that were found, are noted: from now on a build leaves them out too
+3  shards         the new ones appear beside the old ones, to which index and manifest still point
+4  unit.json      the unit's facts point to the new ones
+5  `finish`       writes index, multilingual.npy and manifest of each stream from the facts
+6  old shards     are deleted; after the last corpus removing.json
 
 The same command does what is left of these. In an object store it is the same: an object is there as a whole or not at all, and the facts
 of the units are on this machine, where the shards were built.
@@ -15,8 +16,6 @@ of the units are on this machine, where the shards were built.
 from __future__ import annotations
 
 import datetime
-import hashlib
-import io
 import json
 import shutil
 import tempfile
@@ -28,113 +27,107 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.caption_store import key_hash
-from data_pipeline.drops import Drops
 from data_pipeline.finish import PENDING, REMOVALS, finish_corpus
-from data_pipeline.job import BUILD, work_folder
-from data_pipeline.lines import text_lines
+from data_pipeline.job import BUILD, is_at, out_of, work_folder
 from data_pipeline.mds import ShardWriter
-from data_pipeline.plan import read_plan, unfinished
-from data_pipeline.readers.captions import is_url
-from data_pipeline.records import PICTURE_KEY
-from data_pipeline.references import REMOVED, UrlSet
+from data_pipeline.plan import PLAN, missing, read_plan
+from data_pipeline.references import REMOVED, UrlSet, load_hashes, save_hashes
 from data_pipeline.shard_urls import Sample, samples_of
-from data_pipeline.work import FACTS, facts, write_file, write_text
+from data_pipeline.takedown import FOUND, Request, Search, read_list, read_request
+from data_pipeline.work import FACTS, facts, write_text
 from shards.durable import sync
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, KINDS, MANIFEST
 from shards.storage import Location, Remote
 
-_IMAGE_ID = 16  # hex digits
-
 
 @dataclass(frozen=True)
 class Removal:
-    """What was done in one corpus."""
+    """What was done in one corpus. `date` is that of an interrupted removal by another list, which was completed first; '' for this one."""
 
     corpus: str
     pictures: int
     shards: int
+    date: str
+    knows_aliases: bool  # whether its build noted the further URLs of its pictures
 
 
-def remove(folder: Location, urls: Path, scratch: Path | None = None) -> list[Removal]:
+@dataclass(frozen=True)
+class Takedown:
+    """What was done in all corpora. `not_found` are the lines of the list that name no picture that is, or was once, in them."""
+
+    removals: list[Removal]
+    lines: int
+    not_found: list[str]
+
+
+def remove(folder: Location, urls: Path, scratch: Path | None = None) -> Takedown:
     """Take the pictures of the URLs (or image ids) in a file, one a line, out of every picture corpus at or below a folder.
 
     `scratch` is that of the builds. Raises UserError when there is no finished build, or the file has a line that is neither.
     """
     out, corpora = _place(folder, scratch)
-    hashes = read_list(urls)
-    return [_remove(out / corpus, work_folder(out, scratch) / corpus, urls, hashes) for corpus in corpora]
-
-
-def read_list(path: Path) -> set[int]:
-    """Hashes (`key_hash`) of the URLs and image ids of a file."""
-    found = set()
-    for row, line in enumerate(text_lines(path, Drops()), 1):
-        text = line.strip()
-        if is_url(text):
-            found.add(key_hash(text))
-        elif len(text) == _IMAGE_ID and set(text) <= set('0123456789abcdef'):
-            found.add(key_hash(PICTURE_KEY + text))
-        elif text:
-            wanted = f'a URL or an image id of {_IMAGE_ID} hex digits'
-            raise UserError(f'{path} row {row} is not {wanted}: {text[:60]!r}; nothing was removed')
-    if not found:
-        raise UserError(f'{path} holds no URL; nothing was removed')
-    return found
+    asked, digest = read_list(urls)
+    work = work_folder(out, scratch)
+    removals: list[Removal] = []
+    date = datetime.date.today().isoformat()
+    if begun := read_request(work):
+        if begun.digest == digest and set(corpora) <= set(begun.corpora):
+            date, corpora = begun.date, begun.corpora
+        else:
+            removals += _complete(out, work, begun, begun.date)
+    request = Request(date, digest, sorted(asked), corpora)
+    removals += _complete(out, work, request, '')
+    found = {one for corpus in corpora for one in load_hashes(work / corpus / FOUND).tolist()}
+    return Takedown(removals, len(asked), [text for one, text in asked.items() if one not in found])
 
 
 def _place(folder: Location, scratch: Path | None) -> tuple[Location, list[str]]:
     """--out of the builds, and the picture corpora at or below the folder that are built there."""
-    out = next((place for place in _upwards(folder) if work_folder(place, scratch).is_dir()), None)
+    out = out_of(folder, scratch)
     if out is None:
         where = f'beside or above it has no {BUILD}' if isinstance(folder, Path) and scratch is None else 'is in --scratch'
         remedy = 'give --out of a build (and its --scratch, if it had one), or build again with --exclude'
         raise UserError(f'{folder}: nothing {where}, which tells what was built from what; {remedy}')
     work = work_folder(out, scratch)
-    here, there = (place.parts if isinstance(place, Remote) else place.absolute().parts for place in (folder, out))
-    below = here[len(there) :][:1]
     built = sorted(path.name for path in work.iterdir() if path.is_dir() and KINDS.get(path.name) == 'pictures')
-    corpora = [corpus for corpus in built if not below or corpus == below[0]]
+    corpora = [corpus for corpus in built if is_at(folder, out, corpus)]
     if not corpora:
         raise UserError(f'{folder} holds no pictures; only picture corpora have URLs that can be removed')
-    if incomplete := [text for corpus, text in unfinished(out, scratch).items() if corpus in corpora]:
-        raise UserError(incomplete[0])
     return out, corpora
 
 
-def _upwards(folder: Location) -> Iterator[Location]:
-    """The folder and those above it."""
-    if isinstance(folder, Path):
-        yield from (folder, *folder.parents, *folder.absolute().parents)
-        return
-    yield folder
-    for _ in folder.parts[1:]:
-        folder = folder.parent
-        yield folder
+def _complete(out: Location, work: Path, request: Request, date: str) -> list[Removal]:
+    if problem := next(filter(None, (missing(out / corpus, work / corpus) for corpus in request.corpora)), None):
+        raise UserError(problem)
+    write_text(work / PENDING, request.to_json())
+    removals = [_remove(out / corpus, work / corpus, request, date) for corpus in request.corpora]
+    (work / PENDING).unlink()
+    return removals
 
 
-def _remove(root: Location, work: Path, urls: Path, hashes: set[int]) -> Removal:
-    known = np.load(work / REMOVED) if (work / REMOVED).exists() else np.empty(0, np.uint64)
-    asked = np.union1d(known, np.array(sorted(hashes), np.uint64))
-    request = {'date': datetime.date.today().isoformat(), 'list': hashlib.sha256(urls.read_bytes()).hexdigest(), 'urls': len(hashes)}
-    if not (work / PENDING).exists():
-        write_text(work / PENDING, json.dumps(request) + '\n')
-    content = io.BytesIO()
-    np.save(content, asked, allow_pickle=False)
-    write_file(work / REMOVED, content.getvalue())
-    shards = sum(_unit(root, work, name, UrlSet(asked)) for name in read_plan(work)['units'])
+def _remove(root: Location, work: Path, request: Request, date: str) -> Removal:
+    plan = read_plan(work)
+    names = plan['units']
+    asked = np.union1d(load_hashes(work / REMOVED), np.array(request.hashes, np.uint64))
+    search = Search(root, work, names, UrlSet(asked))
+    # Under all their names: the picture is to come back by none, neither here nor in a corpus that is built with `--exclude` of this one.
+    asked = np.union1d(asked, search.found)
+    save_hashes(work / REMOVED, asked)
+    save_hashes(work / FOUND, np.union1d(load_hashes(work / FOUND), search.found))
+    shards = sum(_unit(root, work, name, UrlSet(asked)) for name in search.units)
     removals: list[dict[str, Any]] = json.loads((work / REMOVALS).read_text()) if (work / REMOVALS).exists() else []
-    units = [facts(work, 'build', name) or {} for name in read_plan(work)['units']]
+    units = [facts(work, 'build', name) or {} for name in names]
     pictures = sum(said['dropped'].get('removed', 0) for said in units) - sum(removal['pictures'] for removal in removals)
     if pictures:
-        write_text(work / REMOVALS, json.dumps([*removals, request | {'pictures': pictures}], indent=1) + '\n')
+        # The manifests become others in any case: those of an earlier version may have digests from now on.
+        write_text(work / PLAN, json.dumps(plan | {'digests': True}, ensure_ascii=False, indent=1, sort_keys=True) + '\n')
+        write_text(work / REMOVALS, json.dumps([*removals, request.told() | {'pictures': pictures}], indent=1) + '\n')
     if any(said['streams'] for said in units):
         _delete_old(root, {manifest.split for manifest in finish_corpus(root, work)})
-    else:
+    elif root.is_dir():
         _delete(root)  # nothing is left
-    (work / PENDING).unlink()
-    return Removal(root.name, pictures, shards)
+    return Removal(root.name, pictures, shards, date, search.knows_aliases)
 
 
 def _unit(root: Location, work: Path, name: str, asked: UrlSet) -> int:

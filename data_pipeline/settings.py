@@ -38,6 +38,11 @@ def _setting(default: Any, kinds: tuple[Kind, ...], text: str, low: float | None
     return field(default=default, metadata={'kinds': kinds, 'help': text, 'low': low, 'high': high})
 
 
+def switched_off(without: str) -> frozenset[str]:
+    """Names of the rules in `without`."""
+    return frozenset(filter(None, map(str.strip, without.split(','))))
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings of `data_pipeline build`. Raises UserError for a value out of range."""
@@ -97,7 +102,7 @@ class Settings:
 
     @cached_property
     def switched_off(self) -> frozenset[str]:
-        return frozenset(filter(None, map(str.strip, self.without.split(','))))
+        return switched_off(self.without)
 
     def applies(self, rule: str) -> bool:
         """Whether a rule of `RULES` is on."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zstd
 
 from data_pipeline.caption_store import key_hash
@@ -17,6 +18,8 @@ from data_pipeline.records import PICTURE_KEY
 from shards.errors import UserError
 from shards.schema import COLUMNS, INDEX, MANIFEST, read_manifest
 from shards.storage import Location, Remote
+
+ALIASES = 'aliases.npy'  # of a unit, below .build/CORPUS/build: URLs at which a picture that was kept occurred as well
 
 _COLUMNS = sorted(COLUMNS['pictures'])  # the order in a shard
 
@@ -69,6 +72,12 @@ def shard_urls(folder: Path) -> Iterator[str]:
         if read_manifest(stream).kind == 'pictures':
             for entry in json.loads((stream / INDEX).read_text(encoding='utf8'))['shards']:
                 yield from filter(None, (sample.url for sample in samples_of(stream, entry)))
+
+
+def aliases_of(work: Path, unit: str) -> npt.NDArray[np.uint64] | None:
+    """(hash of a further URL, number of the picture's image id) of a unit's pictures; None when an earlier version built it."""
+    path = work / 'build' / unit / ALIASES
+    return np.load(path) if path.exists() else None
 
 
 def samples_of(folder: Location, entry: dict[str, Any]) -> list[Sample]:

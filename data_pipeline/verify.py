@@ -9,18 +9,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipeline.finish import PENDING
-from data_pipeline.job import BUILD, work_folder
+from data_pipeline.job import BUILD, is_at, out_of, work_folder
 from data_pipeline.plan import unfinished
+from data_pipeline.settings import switched_off
+from data_pipeline.takedown import read_request
 from shards.errors import UserError
 from shards.languages import LANGUAGES
-from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, read_manifest
+from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, is_intact, read_manifest
 from shards.storage import Location, Remote
 
 _KNOWN = frozenset(LANGUAGES)
@@ -34,6 +36,7 @@ class Report:
     shards: int = 0
     samples: int = 0
     bad: list[str] = field(default_factory=list)
+    undigested: list[Location] = field(default_factory=list)  # manifests of an earlier version, whose own damage nothing tells
 
 
 @dataclass
@@ -58,9 +61,9 @@ def stream_folders(folder: Location) -> list[Location]:
     return sorted(found, key=str)
 
 
-def verify(folder: Location) -> Report:
-    """Check every stream at or below a folder, with a progress bar on stderr."""
-    report = Report(bad=[*unfinished(folder).values(), *_interrupted_removals(folder)])
+def verify(folder: Location, scratch: Path | None = None) -> Report:
+    """Check every stream at or below a folder, with a progress bar on stderr. `scratch` is that of the builds."""
+    report = Report(bad=list(_incomplete(folder, scratch)))
     streams = stream_folders(folder)
     manifests: list[tuple[Location, Manifest]] = []
     for stream in streams:
@@ -68,22 +71,59 @@ def verify(folder: Location) -> Report:
             manifests.append((stream, read_manifest(stream)))
         except UserError as error:
             report.bad.append(str(error))
-    total = sum(shard['bytes'] for _, manifest in manifests for shard in manifest.shards)
+    total = sum(_size(manifest) for _, manifest in manifests)
     with tqdm(total=total, desc='verify', unit='B', unit_scale=True, unit_divisor=1024, dynamic_ncols=True) as bar:
         for stream, manifest in manifests:
-            report.bad += _stream(stream, manifest, bar)
+            if manifest.digest is None:
+                report.undigested.append(stream / MANIFEST)
+            report.bad += _problems(stream, manifest, bar)
             report.shards += len(manifest.shards)
             report.samples += manifest.samples
     report.streams = len(streams)
     return report
 
 
-def _interrupted_removals(folder: Location) -> Iterator[str]:
-    for path in sorted(work_folder(folder, None).glob(f'*/{PENDING}')):
-        yield f'{folder / path.parent.name}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
+def _incomplete(folder: Location, scratch: Path | None) -> Iterator[str]:
+    """Builds and removals that were not ended, of the corpora at, below or above the folder."""
+    out = out_of(folder, scratch)
+    if out is None:
+        return
+    yield from (told for corpus, told in unfinished(out, scratch).items() if is_at(folder, out, corpus))
+    if request := read_request(work_folder(out, scratch)):
+        for corpus in (one for one in request.corpora if is_at(folder, out, one)):
+            yield f'{out / corpus}: a removal of pictures was interrupted; run `data_pipeline remove` with the same file again'
+
+
+def _size(manifest: Manifest) -> int:
+    try:
+        return sum(shard['bytes'] for shard in manifest.shards)
+    except (KeyError, TypeError):  # damaged: `_problems` says so
+        return 0
+
+
+def _problems(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
+    try:
+        yield from _stream(stream, manifest, bar)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of fields that are not what they should be
+        yield f'{stream}: {MANIFEST} or {INDEX} is damaged ({type(error).__name__}: {error}); run `data_pipeline finish`'
+
+
+def _digests(stream: Location, manifest: Manifest) -> Iterator[str]:
+    """Whether the manifest, and the files beside the shards, are what was written to the bit."""
+    path = stream / MANIFEST
+    if is_intact(path.read_bytes()) is False:
+        yield f'{path} is damaged (its SHA-256 differs from `digest` in it); run `data_pipeline finish`'
+    for name, digest in sorted(manifest.files.items()):
+        try:
+            same = hashlib.sha256((stream / name).read_bytes()).hexdigest() == digest
+        except OSError:
+            continue  # missing: that is told where it is read
+        if not same:
+            yield f'{stream / name} is damaged (its SHA-256 differs from the manifest); run `data_pipeline finish`'
 
 
 def _stream(stream: Location, manifest: Manifest, bar: Any) -> Iterator[str]:
+    yield from _digests(stream, manifest)
     entries = _index(stream, manifest)
     if isinstance(entries, str):
         yield entries
@@ -196,7 +236,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         return None
     languages = [stream.name] if manifest.kind == 'text' else sorted(manifest.languages)
     most = manifest.settings['max_tokens' if manifest.kind == 'text' else 'max_length']
-    if manifest.kind == 'bitext' and 'length' in manifest.settings.get('without', ''):
+    if manifest.kind == 'bitext' and 'length' in switched_off(manifest.settings.get('without', '')):
         most = np.iinfo(np.int32).max
     for language, ids in zip(languages, (sample[name] for name in COLUMNS[manifest.kind]), strict=True):
         if not 0 < len(ids) <= most or ids.min() < 3 or ids.max() > manifest.settings['pieces']:
@@ -220,7 +260,7 @@ def _sums(stream: Location, manifest: Manifest, counts: _Counts) -> Iterator[str
         path = stream / MULTILINGUAL
         try:
             same = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False).tolist() == counts.multilingual
-        except (OSError, ValueError):
+        except Exception:  # numpy raises many kinds for a damaged header
             same = False
         if not same:
             yield f'{path} is missing, or not the list of records with several languages; run `data_pipeline finish`'

@@ -9,6 +9,7 @@ No column is pickled: opening a shard never executes anything.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -62,13 +63,38 @@ class Manifest:
     removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
     # --licence, or as the readers know it of the originals -> samples; empty in older builds
     licences: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # of INDEX and MULTILINGUAL: name -> SHA-256; empty in older builds
+    digest: str | None = ''  # of the manifest itself, which `to_json` writes; None in older builds
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
+        """Canonical JSON. Its `digest` is the SHA-256 of the same without `digest`."""
         content = asdict(self)
-        if not self.licences:  # of a build from before there were any: finished once more, it is the same to the byte
-            del content['licences']
-        return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n'
+        del content['digest']
+        # Older builds had none of these: such a one, finished once more, is the same to the byte, as checkpoints have its hash.
+        for name in ('licences', 'files'):
+            if not content[name]:
+                del content[name]
+        if self.digest is not None:
+            content['digest'] = hashlib.sha256(_canonical(content).encode()).hexdigest()
+        return _canonical(content)
+
+
+def is_intact(manifest: bytes) -> bool | None:
+    """Whether a manifest is to the bit what `to_json` wrote, by its digest; None when it is of an older build, which has none."""
+    try:
+        content = json.loads(manifest)
+        digest = content.pop('digest', None)
+        if digest is None:
+            return None
+        told = hashlib.sha256(_canonical(content).encode()).hexdigest()
+        return bool(told == digest and _canonical(content | {'digest': digest}).encode() == manifest)
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n'
 
 
 def read_manifest(stream: Location) -> Manifest:
@@ -84,6 +110,6 @@ def read_manifest(stream: Location) -> Manifest:
     if version != SCHEMA_VERSION:
         raise UserError(f'{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build them again (docs/data.md)')
     try:
-        return Manifest(**raw)
+        return Manifest(**{'digest': None} | raw)
     except TypeError as error:
         raise UserError(f'{path} is not a manifest ({error}); build this stream again') from None

@@ -131,8 +131,10 @@ def test_a_removal_and_a_kill(store: str, build_corpus: Builder, tmp_path: Path,
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert list(scratch.glob('*/cc12m/removing.json'))
+    assert list(scratch.glob('*/removing.json'))
     assert set(objects(place)) > set(before)  # new shards beside the old ones
+    assert main(['verify', out + '/cc12m', f'--scratch={scratch}']) == 1
+    assert f'{out}/cc12m: a removal of pictures was interrupted' in capsys.readouterr().out
     assert main(command) == 0
     assert main(['remove', f'--urls={tmp_path / "urls.txt"}', str(local)]) == 0
     assert objects(place) == tree(local)

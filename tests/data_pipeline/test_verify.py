@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_pipeline.build import build
+from data_pipeline.cli import main
 from data_pipeline.finish import finish
+from data_pipeline.job import Job
 from data_pipeline.readers import cc12m
+from data_pipeline.remove import remove
+from data_pipeline.settings import Settings
 from data_pipeline.stats import as_json, tables
 from data_pipeline.verify import verify
 from shards.errors import UserError
-from shards.schema import MANIFEST, MULTILINGUAL, read_manifest
-from tests.data_pipeline.conftest import SAMPLE
+from shards.schema import INDEX, MANIFEST, MULTILINGUAL, is_intact, read_manifest
+from tests.data_pipeline.conftest import SAMPLE, Builder, samples
+from tests.data_pipeline.test_build_pictures import write_tar
+from tests.data_pipeline.test_references import drawing
 
 FILES = ['WikiMatrix/WikiMatrix.de-en.tsv.gz', 'OPUS-LibreOffice/v1/moses/de-en.txt.zip']
 
@@ -26,10 +33,6 @@ FILES = ['WikiMatrix/WikiMatrix.de-en.tsv.gz', 'OPUS-LibreOffice/v1/moses/de-en.
 @pytest.fixture(scope='module')
 def built(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of cc12m, a language of cc100, a pair of opus."""
-    from data_pipeline.build import build
-    from data_pipeline.job import Job
-    from data_pipeline.settings import Settings
-
     raw, out = tmp_path_factory.mktemp('raw'), tmp_path_factory.mktemp('built')
     for corpus, files in (('cc100', ['th.txt.xz']), ('opus', FILES)):
         for file in files:
@@ -119,14 +122,68 @@ def test_damage(out: Path, damage: Callable[[Path], object], message: str) -> No
     assert any(re.search(message, line) for line in bad), bad
 
 
+@pytest.fixture
+def stream(build_corpus: Builder, tmp_path: Path) -> Path:
+    """A small stream of pictures, with several languages."""
+    write_tar(tmp_path / 'raw/images/00000.tar', [(f'http://x/{shade}', drawing(shade), f'words {shade}') for shade in range(3)])
+    (tmp_path / 'raw/translations.tsv').write_text('url\tde\nhttp://x/0\tWorte\nhttp://x/2\tWorte\n')
+    build_corpus('cc3m', tmp_path / 'small', tmp_path / 'raw', holdout=0)
+    stream = tmp_path / 'small/cc3m/train'
+    assert verify(stream).bad == [] and np.load(stream / MULTILINGUAL).tolist() == [0, 2]
+    return stream
+
+
+def test_no_bit_of_a_manifest_may_flip(stream: Path) -> None:
+    content = (stream / MANIFEST).read_bytes()
+    assert is_intact(content) is True
+    for place in range(len(content)):
+        for bit in range(8):
+            assert is_intact(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]) is not True
+
+
+@pytest.mark.parametrize('name', [MANIFEST, INDEX, MULTILINGUAL, 'images-00000/shard.00000.mds'])
+def test_flipped_bits_are_found(stream: Path, name: str) -> None:
+    """In every file of a stream; in a manifest and an index at every field, in an array at every byte."""
+    path = stream / name
+    content = path.read_bytes()
+    ends = [match.end() for match in re.finditer(rb'": ?"?', content)] if path.suffix == '.json' else []
+    places = sorted({place for end in ends for place in (end - 4, end)}) or range(0, len(content), 1 + len(content) // 150)
+    for place in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        assert any(name in line for line in verify(stream).bad), (place, content[place - 20 : place + 20])
+    path.write_bytes(content)
+    assert verify(stream).bad == []
+
+
+def test_manifests_of_an_earlier_version(stream: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are accepted, which is said. Damage in them that is seen at all is a line, never a stack trace."""
+    edit(stream / MANIFEST, lambda content: [content.pop(name) for name in ('digest', 'files')])
+    capsys.readouterr()
+    assert main(['verify', str(stream)]) == 0
+    assert 'manifest.json: by an earlier version, without a digest of its own' in capsys.readouterr().out
+    content = (stream / MANIFEST).read_bytes()
+    for place in range(0, len(content), 5):
+        (stream / MANIFEST).write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        verify(stream)
+
+
+def test_another_rule_that_begins_with_length(out: Path) -> None:
+    settings = {'without': 'length_ratio', 'max_length': 1}
+    edit(out / TEXT / MANIFEST, lambda content: content['settings'].update(settings))
+    assert any('allowed are 1 of' in line for line in verify(out / TEXT).bad)
+    edit(out / TEXT / MANIFEST, lambda content: content['settings'].update(without='person, length'))
+    assert not any('allowed are' in line for line in verify(out / TEXT).bad)
+
+
 def test_unfinished_build(out: Path) -> None:
     (out / '.build/opus/build/WikiMatrix-WikiMatrix.de-en-00000/unit.json').unlink()
-    assert any('is not complete, unit WikiMatrix-WikiMatrix.de-en-00000 is missing' in line for line in verify(out).bad)
+    for place in (out, out / 'opus', out / TEXT):
+        assert any('is not complete, unit WikiMatrix-WikiMatrix.de-en-00000 is missing' in line for line in verify(place).bad)
+    assert verify(out / 'cc12m').bad == []
 
 
 def test_undecodable_picture(out: Path) -> None:
     """A picture that is broken although every checksum agrees: the whole shard was written wrong."""
-    from data_pipeline.settings import Settings
     from data_pipeline.writer import UnitWriter
 
     folder = out / 'written'
@@ -157,15 +214,27 @@ def test_licences(out: Path) -> None:
 
 
 def test_a_build_of_an_earlier_version_is_finished_as_it_was(out: Path) -> None:
-    """It has no licences: its manifests, whose hashes are in checkpoints, stay the same."""
+    """It has no licences and no digests: its manifests, whose hashes are in checkpoints, stay the same to the byte."""
+    edit(out / '.build/cc12m/plan.json', lambda content: content.pop('digests'))
     for path in (out / '.build/cc12m/build').glob('*/unit.json'):
         edit(path, lambda content: [stream.pop('licences') for stream in content['streams'].values()])
-    edit(out / 'cc12m/train' / MANIFEST, lambda content: content.pop('licences'))
-    before = json.loads((out / 'cc12m/train' / MANIFEST).read_text())
+    path = out / 'cc12m/train' / MANIFEST
+    content = json.loads(path.read_text())
+    for name in ('licences', 'digest', 'files'):
+        del content[name]
+    before = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n'
+    path.write_text(before)
     finish(out)
-    assert json.loads((out / 'cc12m/train' / MANIFEST).read_text()) == before
+    assert path.read_text() == before
     assert read_manifest(out / 'cc12m/train').licences == {} and verify(out / 'cc12m').bad == []
     assert 'licences: not recorded' in tables(out / 'cc12m/train')
+    next((out / 'cc12m/train').rglob('*.mds')).unlink()
+    build(Job('cc12m', SAMPLE / 'raw/cc12m', out, Settings(holdout=0.04)), 1, 0, 1)
+    assert {name for name in json.loads(path.read_text()) if name not in content} <= {'licences'}  # of the shard that is new
+    # A take-down changes them in any case.
+    (out / 'urls.txt').write_text(samples(out / 'cc12m/train')[0]['url'])
+    remove(out / 'cc12m', out / 'urls.txt')
+    assert is_intact(path.read_bytes()) and is_intact((out / 'cc12m/val' / MANIFEST).read_bytes())
 
 
 def test_no_shards(tmp_path: Path) -> None:

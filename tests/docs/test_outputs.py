@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from data_pipeline.cli import main
+from data_pipeline.shard_urls import shard_urls
 from pretrain.cli import run
 from tests.docs.commands import ROOT, blocks
 
@@ -36,6 +37,11 @@ def test_build_verify_and_stats_print_what_the_page_shows(
     commands = [line.removeprefix('$ ') for line in shown if line.startswith('$ ')]
     assert len(commands) == 2
     assert [line for command in commands for line in (f'$ {command}', *printed(command))] == shown
+
+    first, *told = next(lines for lines in BLOCKS if lines[0].startswith('$ data_pipeline remove'))
+    url = next(shard_urls(Path('data/shards/cc3m')))
+    Path('urls.txt').write_text(f'{url}\n{told[-1]}\n')
+    assert printed(first.removeprefix('$ ')) == told
 
 
 def cells(plan: dict[str, Any]) -> dict[str, str]:
