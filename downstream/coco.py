@@ -73,7 +73,8 @@ def evaluate(
     """Write captions of a split and rank it; writes OUT/result.json and, by part, OUT/captions.jsonl and OUT/images.npy,
     OUT/texts.<language>.npy. Returns the result, on rank 0 (elsewhere nothing).
 
-    Raises UserError for a folder that holds no model, data in another layout, a missing picture, a language the model has no code for.
+    Raises UserError for a folder that holds no model, data in another layout, a missing picture, a language the model has no code for, and
+    when the captions, which are written then, cannot be scored.
     """
     pictures, ranked = benchmark.read(data, split, images), benchmark.ranked(data, split, images)
     loaded = load_model(model)
@@ -84,15 +85,17 @@ def evaluate(
     embeddings = embed_split(loaded, ranked) if 'retrieval' in parts else None
     if not ranks.leads():
         return {}
-    scores: dict[str, Any] = {}
-    if 'captioning' in parts:
-        references = references_of(pictures, benchmark.language)
-        paper = paper_tables()['table2'][PAPER][benchmark.paper]
-        scores['captioning'] = scores_of(hypotheses, references, benchmark.tokens(), benchmark.spice, paper)
+    references = references_of(pictures, benchmark.language)
+    if 'captioning' in parts:  # before they are scored by programs that may fail
         save_captions(out, pictures, hypotheses, references)
     if embeddings is not None:
-        scores['retrieval'] = ranking(ranked, embeddings, benchmark.language)
         retrieval.save_embeddings(out, ranked, embeddings)
+    scores: dict[str, Any] = {}
+    if 'captioning' in parts:
+        paper = paper_tables()['table2'][PAPER][benchmark.paper]
+        scores['captioning'] = scores_of(hypotheses, references, benchmark.tokens(), benchmark.spice, paper)
+    if embeddings is not None:
+        scores['retrieval'] = ranking(ranked, embeddings, benchmark.language)
     about = {
         'folder': str(data), 'split': split, 'pictures': len(pictures.names), 'sha256': pictures.sha256(),
         'captions': pictures.captions[benchmark.language].sources,

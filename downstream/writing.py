@@ -41,7 +41,9 @@ class Writing(Benchmark):
 
     @abstractmethod
     def judge(self, written: list[str], target: str) -> float:
-        """Score of the texts, one for each picture of the development set: 0 to 1, or more. On rank 0."""
+        """Score of the texts, one for each picture of the development set: 0 to 1, or more. On rank 0. Raises UserError when it cannot be
+        computed.
+        """
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -89,4 +91,9 @@ class Writing(Benchmark):
         if control.point('the development set', False):
             return None
         written = ranks.gather(lambda: texts, count)
-        return from_rank_0(lambda: self.judge(written, target))
+        try:
+            return from_rank_0(lambda: self.judge(written, target))
+        except UserError as error:  # on every rank: they save what is trained before they end, and a new start scores it again
+            control.fail(str(error))
+            control.point('the development set', False)
+            return None

@@ -19,7 +19,7 @@ from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import load_model
 from shards.errors import UserError
 from tests.downstream.data.coco_files import write_coco, write_coco_cn
-from tests.support.java import java
+from tests.support.java import java, replaced_java
 from tests.support.launch import ROOT, prewarmed, succeed
 
 
@@ -122,6 +122,17 @@ def test_one_part_alone(writer: Path, data: Path, tmp_path: Path) -> None:
     run(arguments('coco-cn', writer, data, tmp_path / 'b', '--only', 'captioning', '--split', 'val', '--beams', '1'))
     assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['captions.jsonl', 'result.json']
     assert 'retrieval' not in show(result_of(tmp_path / 'b'))
+
+
+def test_a_scorer_that_fails_loses_nothing_that_was_made(
+    writer: Path, data: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced_java(tmp_path, 'exit 137', monkeypatch)
+    out = tmp_path / 'out'
+    with pytest.raises(UserError, match='the PTB tokenizer, a Java program, failed'):
+        run(arguments('coco', writer, data, out))
+    assert captions(out) == captions(coco)
+    assert sorted(path.name for path in out.iterdir()) == ['captions.jsonl', 'images.npy', 'inputs.json', 'texts.en.npy']
 
 
 def test_mistakes(writer: Path, data: Path, tmp_path: Path) -> None:
