@@ -103,11 +103,12 @@ class Classification(Benchmark):
             rows_batch(config, tokenizer, self.task, self.dev, self.pictures, part)
         return f'{len(self.dev):,} rows'
 
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
         tests = self.read_tests(self.data, self.classes, languages)
-        for rows in (rows for test in tests.values() for rows in test.values()):
+        for rows in every(tests).values():
             self.pictures.check(rows)
-        return ['--languages', *next(iter(tests.values()))], sha256(tests)
+        # Not the languages found: each test set may have others, and none is asked for what it has not.
+        return ['--languages', *languages] if languages else [], hashes(tests, self.pictures)
 
     def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
         from downstream.accuracy import evaluate  # it needs this module
@@ -120,9 +121,17 @@ class Classification(Benchmark):
         return show(type(self), result)
 
 
-def sha256(tests: Tests) -> dict[str, dict[str, str]]:
-    """Hash of the rows of every test set and language."""
-    return {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()}
+def every(tests: Tests) -> dict[tuple[str, str], Labelled]:
+    """(test set, language) -> rows."""
+    return {(name, language): rows for name, languages in tests.items() for language, rows in languages.items()}
+
+
+def hashes(tests: Tests, pictures: Pictures) -> dict[str, Any]:
+    """What a result says under data: hash of the rows of every test set and language, and of all of their pictures."""
+    return {
+        'sha256': {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()},
+        'pictures_sha256': pictures.contents(name for rows in every(tests).values() for name in rows.pictures),
+    }
 
 
 def text_only(config: Config) -> bool:

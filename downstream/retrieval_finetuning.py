@@ -69,9 +69,9 @@ class Retrieval(Benchmark):
     def open_development(self, config: Config, tokenizer: Tokenizer, rank: int, world: int) -> str:
         return open_split(self.dev, config, tokenizer, rank, world)
 
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
         split = read_split(self.data, TEST, languages, self.images)
-        return ['--languages', *split.captions], split.sha256()
+        return ['--languages', *split.captions], {'sha256': split.sha256()}
 
     def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
         multi30k_retrieval.evaluate(model, self.data, out, TEST, languages, self.images)
