@@ -88,9 +88,13 @@ class Classification(Benchmark):
                     control.fail(str(error))
                     continue
                 scores = class_scores(engine.module, batch.to(engine.device))
-                chosen = zip(part, scores.argmax(1).tolist(), strict=True)
+                finite = scores.isfinite().all(1)
+                if not finite.all():
+                    wrong = int((~finite).sum())
+                    control.tell(f'scores of {wrong} rows of {self.dev.source} are not finite: the model has diverged; they count as wrong')
+                chosen = zip(part, scores.argmax(1).tolist(), finite.tolist(), strict=True)
                 loss = class_loss(self.task)(scores, batch.classes, reduction='sum')
-                seen += torch.tensor([sum(credit(self.dev, row, choice) for row, choice in chosen), float(loss)])
+                seen += torch.tensor([sum(credit(self.dev, row, choice) for row, choice, is_one in chosen if is_one), float(loss)])
         if control.point('the development set', False):
             return None
         every = seen.to(engine.device)

@@ -19,7 +19,7 @@ from pretrain.engine.control import Control
 from pretrain.engine.resume import from_rank_0
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.multi30k import Split
-from pretrain.generation import Decoding
+from pretrain.generation import Decoding, Diverged
 from pretrain.model.load import Loaded
 from pretrain.workload import Evaluation
 from shards.errors import UserError
@@ -86,6 +86,9 @@ class Writing(Benchmark):
             for batch in batches.places[first + engine.rank : first + engine.rank + 1]:
                 try:
                     texts |= batches.write(batch, greedy)
+                except Diverged as error:  # whether the run ends or goes back is not for an evaluation to say
+                    control.tell(f'{error}; its texts count as empty')
+                    texts |= dict.fromkeys(batch, '')
                 except UserError as error:
                     control.fail(str(error))
         if control.point('the development set', False):
