@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from downstream import ranks, retrieval
-from downstream.captioning import DECODING, captions_table, references_of, save_captions, scores_of, write_captions
+from downstream.captioning import DECODING, FILE, captions_table, references_of, save_captions, scores_of, write_captions
 from downstream.data.coco import read_coco
 from downstream.data.coco_cn import read_coco_cn
 from downstream.embed import Embeddings, embed_split
-from downstream.files import write_json
+from downstream.files import RESULT, make_way, write_json
+from downstream.generate import fitted
 from downstream.metrics.captions import Tokens, english_tokens
 from downstream.metrics.tokens import characters, jieba_words
 from downstream.paper import PAPER, paper_tables
@@ -80,12 +81,14 @@ def evaluate(
     loaded = load_model(model)
     loaded.tokenizer.language(benchmark.language)
     loaded.model.to(ranks.join())
-    decoding = replace(DECODING, beams=beams)
+    decoding = fitted(loaded, replace(DECODING, beams=beams), benchmark.language)
     hypotheses = write_captions(loaded, pictures, benchmark.language, decoding) if 'captioning' in parts else []
     embeddings = embed_split(loaded, ranked) if 'retrieval' in parts else None
     if not ranks.leads():
         return {}
     references = references_of(pictures, benchmark.language)
+    captions = {FILE} if 'captioning' in parts else set()
+    make_way(out, [FILE, *retrieval.FILES], captions | (retrieval.written(ranked) if embeddings else set()))
     if 'captioning' in parts:  # before they are scored by programs that may fail
         save_captions(out, pictures, hypotheses, references)
     if embeddings is not None:
@@ -102,7 +105,7 @@ def evaluate(
     }  # fmt: skip
     metric = f'beams:{beams}|max:{decoding.max_tokens}|length-penalty:{decoding.length_penalty}; {retrieval.METRIC}'
     result = describe(benchmark.name, model, loaded, about, metric, scores, ('pycocoevalcap', 'jieba'))
-    write_json(out / 'result.json', result)
+    write_json(out / RESULT, result)
     return result
 
 

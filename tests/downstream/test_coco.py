@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,22 @@ def test_one_part_alone(writer: Path, data: Path, tmp_path: Path) -> None:
     run(arguments('coco-cn', writer, data, tmp_path / 'b', '--only', 'captioning', '--split', 'val', '--beams', '1'))
     assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['captions.jsonl', 'result.json']
     assert 'retrieval' not in show(result_of(tmp_path / 'b'))
+
+
+def test_an_earlier_evaluation_makes_way(writer: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its embeddings would stand beside the new result. By default one part has a folder of its own."""
+    few = ['--split', 'val', '--beams', '1']
+    out = tmp_path / 'out'
+    run(arguments('coco-cn', writer, data, out, *few))
+    run(arguments('coco-cn', writer, data, out, *few, '--only', 'captioning'))
+    assert sorted(path.name for path in out.iterdir()) == ['captions.jsonl', 'result.json']
+    assert f'{out}: removed images.npy inputs.json texts.zh.npy, of an earlier evaluation' in capsys.readouterr().err
+    run(arguments('coco-cn', writer, data, out, *few, '--only', 'retrieval'))
+    assert f'{out}: removed captions.jsonl, of an earlier evaluation' in capsys.readouterr().err
+    model = Path(shutil.copytree(writer, tmp_path / 'model'))
+    words = ['coco-cn', 'evaluate', '--model', str(model), '--data', str(data / 'coco-cn'), '--images', str(data / 'coco'), *few]
+    run([*words, '--only', 'captioning'])
+    assert [path.name for path in (model / 'downstream/coco-cn').iterdir()] == ['coco-cn-val-captioning']
 
 
 def test_a_scorer_that_fails_loses_nothing_that_was_made(
