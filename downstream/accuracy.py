@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from downstream import ranks
-from downstream.classification import Classification, class_scores, credit, in_batches, rows_batch, sha256
+from downstream.classification import Classification, class_scores, credit, every, hashes, in_batches, rows_batch
 from downstream.data.labelled import Labelled, Pictures, pictures_folder
-from downstream.files import write_json, write_text
+from downstream.files import RESULT, make_way, write_json, write_text
 from downstream.paper import PAPER, by_language, paper_tables, percent
 from downstream.result import describe
 from pretrain.model.load import Loaded, load_model
@@ -42,29 +42,26 @@ def evaluate(
         raise UserError(f'{model} {was}: it has no classes of {kind.name}; run `downstream {kind.name} finetune --model {model} …` first')
     classes = tuple(options.classes)
     tests = kind.read_tests(data, classes, languages)
-    every = {(name, language): rows for name, languages in tests.items() for language, rows in languages.items()}
+    asked = every(tests)
     pictures = Pictures(pictures_folder(data, images))
-    for rows in every.values():
+    for rows in asked.values():
         pictures.check(rows)
         loaded.tokenizer.language(rows.language)
-    choices = choose(kind, loaded, list(every.values()), pictures)
-    about = {
-        'folder': str(data),
-        'sha256': sha256(tests),
-        'pictures_sha256': pictures.contents(name for rows in every.values() for name in rows.pictures),
-    }
+    choices = choose(kind, loaded, list(asked.values()), pictures)
+    about = {'folder': str(data), **hashes(tests, pictures)}
     metric = f'accuracy|choice:highest-score,first-of-ties|tokens:{loaded.config.data.caption_tokens}'
     scores = {
-        name: score(rows, {language: choices[list(every).index((name, language))] for language in rows}) for name, rows in tests.items()
+        name: score(rows, {language: choices[list(asked).index((name, language))] for language in rows}) for name, rows in tests.items()
     }
     headline, *others = scores
     entries = {'set': headline, **scores[headline], 'also': {name: scores[name] for name in others}}
     result = describe(kind.name, model, loaded, about, metric, entries)
     if ranks.leads():
-        for ((name, language), rows), chosen in zip(every.items(), choices, strict=True):
-            of = language if name == headline else f'{name}.{language}'
-            write_text(out / f'answers.{of}.jsonl', _answers(classes, rows, chosen))
-        write_json(out / 'result.json', result)
+        files = [f'answers.{language if name == headline else f"{name}.{language}"}.jsonl' for name, language in asked]
+        make_way(out, ['answers.*.jsonl'], files)
+        for file, rows, chosen in zip(files, asked.values(), choices, strict=True):
+            write_text(out / file, _answers(classes, rows, chosen))
+        write_json(out / RESULT, result)
     return result
 
 

@@ -66,9 +66,9 @@ class Benchmark(ABC):
         return few
 
     @abstractmethod
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
-        """(flags of `evaluate` that say what is tested, hash) of the tests, which are read and checked for it. languages: those wanted,
-        none: all; the hash is what the result has under data, sha256.
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
+        """(flags of `evaluate` that say what is tested, hashes) of the tests, which are read and checked for it. languages: those wanted,
+        none: all; the hashes are what a result of these tests has under data.
         """
 
     @abstractmethod

@@ -42,8 +42,8 @@ class Captioning(Writing):
         texts = [' '.join(text.split()) for text in written]
         return cider(texts, captioning.references_of(self.dev, target), self.kind.tokens()[0])
 
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
-        return ['--only', 'captioning'], self.kind.read(self.data, 'test', self.images).sha256()
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
+        return ['--only', 'captioning'], {'sha256': self.kind.read(self.data, 'test', self.images).sha256()}
 
     def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
         coco.evaluate(self.kind, model, self.data, out, images=self.images, parts=('captioning',))

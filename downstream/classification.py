@@ -88,9 +88,13 @@ class Classification(Benchmark):
                     control.fail(str(error))
                     continue
                 scores = class_scores(engine.module, batch.to(engine.device))
-                chosen = zip(part, scores.argmax(1).tolist(), strict=True)
+                finite = scores.isfinite().all(1)
+                if not finite.all():
+                    wrong = int((~finite).sum())
+                    control.tell(f'scores of {wrong} rows of {self.dev.source} are not finite: the model has diverged; they count as wrong')
+                chosen = zip(part, scores.argmax(1).tolist(), finite.tolist(), strict=True)
                 loss = class_loss(self.task)(scores, batch.classes, reduction='sum')
-                seen += torch.tensor([sum(credit(self.dev, row, choice) for row, choice in chosen), float(loss)])
+                seen += torch.tensor([sum(credit(self.dev, row, choice) for row, choice, is_one in chosen if is_one), float(loss)])
         if control.point('the development set', False):
             return None
         every = seen.to(engine.device)
@@ -103,11 +107,12 @@ class Classification(Benchmark):
             rows_batch(config, tokenizer, self.task, self.dev, self.pictures, part)
         return f'{len(self.dev):,} rows'
 
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
         tests = self.read_tests(self.data, self.classes, languages)
-        for rows in (rows for test in tests.values() for rows in test.values()):
+        for rows in every(tests).values():
             self.pictures.check(rows)
-        return ['--languages', *next(iter(tests.values()))], sha256(tests)
+        # Not the languages found: each test set may have others, and none is asked for what it has not.
+        return ['--languages', *languages] if languages else [], hashes(tests, self.pictures)
 
     def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
         from downstream.accuracy import evaluate  # it needs this module
@@ -120,9 +125,17 @@ class Classification(Benchmark):
         return show(type(self), result)
 
 
-def sha256(tests: Tests) -> dict[str, dict[str, str]]:
-    """Hash of the rows of every test set and language."""
-    return {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()}
+def every(tests: Tests) -> dict[tuple[str, str], Labelled]:
+    """(test set, language) -> rows."""
+    return {(name, language): rows for name, languages in tests.items() for language, rows in languages.items()}
+
+
+def hashes(tests: Tests, pictures: Pictures) -> dict[str, Any]:
+    """What a result says under data: hash of the rows of every test set and language, and of all of their pictures."""
+    return {
+        'sha256': {name: {language: rows.sha256() for language, rows in languages.items()} for name, languages in tests.items()},
+        'pictures_sha256': pictures.contents(name for rows in every(tests).values() for name in rows.pictures),
+    }
 
 
 def text_only(config: Config) -> bool:

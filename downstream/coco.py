@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from downstream import ranks, retrieval
-from downstream.captioning import DECODING, captions_table, references_of, save_captions, scores_of, write_captions
+from downstream.captioning import DECODING, FILE, captions_table, references_of, save_captions, scores_of, write_captions
 from downstream.data.coco import read_coco
 from downstream.data.coco_cn import read_coco_cn
 from downstream.embed import Embeddings, embed_split
-from downstream.files import write_json
+from downstream.files import RESULT, make_way, write_json
+from downstream.generate import fitted
 from downstream.metrics.captions import Tokens, english_tokens
 from downstream.metrics.tokens import characters, jieba_words
 from downstream.paper import PAPER, paper_tables
@@ -73,33 +74,38 @@ def evaluate(
     """Write captions of a split and rank it; writes OUT/result.json and, by part, OUT/captions.jsonl and OUT/images.npy,
     OUT/texts.<language>.npy. Returns the result, on rank 0 (elsewhere nothing).
 
-    Raises UserError for a folder that holds no model, data in another layout, a missing picture, a language the model has no code for.
+    Raises UserError for a folder that holds no model, data in another layout, a missing picture, a language the model has no code for, and
+    when the captions, which are written then, cannot be scored.
     """
     pictures, ranked = benchmark.read(data, split, images), benchmark.ranked(data, split, images)
     loaded = load_model(model)
     loaded.tokenizer.language(benchmark.language)
     loaded.model.to(ranks.join())
-    decoding = replace(DECODING, beams=beams)
+    decoding = fitted(loaded, replace(DECODING, beams=beams), benchmark.language)
     hypotheses = write_captions(loaded, pictures, benchmark.language, decoding) if 'captioning' in parts else []
     embeddings = embed_split(loaded, ranked) if 'retrieval' in parts else None
     if not ranks.leads():
         return {}
-    scores: dict[str, Any] = {}
-    if 'captioning' in parts:
-        references = references_of(pictures, benchmark.language)
-        paper = paper_tables()['table2'][PAPER][benchmark.paper]
-        scores['captioning'] = scores_of(hypotheses, references, benchmark.tokens(), benchmark.spice, paper)
+    references = references_of(pictures, benchmark.language)
+    captions = {FILE} if 'captioning' in parts else set()
+    make_way(out, [FILE, *retrieval.FILES], captions | (retrieval.written(ranked) if embeddings else set()))
+    if 'captioning' in parts:  # before they are scored by programs that may fail
         save_captions(out, pictures, hypotheses, references)
     if embeddings is not None:
-        scores['retrieval'] = ranking(ranked, embeddings, benchmark.language)
         retrieval.save_embeddings(out, ranked, embeddings)
+    scores: dict[str, Any] = {}
+    if 'captioning' in parts:
+        paper = paper_tables()['table2'][PAPER][benchmark.paper]
+        scores['captioning'] = scores_of(hypotheses, references, benchmark.tokens(), benchmark.spice, paper)
+    if embeddings is not None:
+        scores['retrieval'] = ranking(ranked, embeddings, benchmark.language)
     about = {
         'folder': str(data), 'split': split, 'pictures': len(pictures.names), 'sha256': pictures.sha256(),
         'captions': pictures.captions[benchmark.language].sources,
     }  # fmt: skip
     metric = f'beams:{beams}|max:{decoding.max_tokens}|length-penalty:{decoding.length_penalty}; {retrieval.METRIC}'
     result = describe(benchmark.name, model, loaded, about, metric, scores, ('pycocoevalcap', 'jieba'))
-    write_json(out / 'result.json', result)
+    write_json(out / RESULT, result)
     return result
 
 

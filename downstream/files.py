@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.durable import replace
+from shards.stderr import tell
+
+RESULT = 'result.json'
+
+
+def make_way(out: Path, patterns: Iterable[str], written: Collection[str]) -> None:
+    """Before the files `written` come into OUT: removes result.json and what else of `patterns` an earlier evaluation left there, of which
+    it says so. Such files would stand beside a result that they are not of.
+    """
+    (out / RESULT).unlink(missing_ok=True)
+    stale = sorted(path for pattern in patterns for path in out.glob(pattern) if path.name not in written)
+    for path in stale:
+        path.unlink()
+    if stale:
+        names = ' '.join(path.name for path in stale)
+        tell(f'{out}: removed {names}, of an earlier evaluation, for this one writes none; another --out keeps both\n')
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

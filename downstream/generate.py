@@ -35,6 +35,13 @@ def source_ids(sequences: Sequences, example: Example, limit: int) -> Ids:
     return sequences.encoder_input(ids, example.language)
 
 
+def fitted(loaded: Loaded, decoding: Decoding, language: str) -> Decoding:
+    """How texts in a language are searched when that is asked for: at most as many tokens as the model has positions for. Raises UserError
+    for a language that it has no code for.
+    """
+    return decoding.within(loaded.config.model.max_positions, len(Sequences(loaded.tokenizer).prompt(language)))
+
+
 class Batches:
     """Examples in batches of about one length, which are the same at any number of ranks.
 
@@ -66,8 +73,8 @@ class Batches:
 def generate(loaded: Loaded, examples: Sequence[Example], decoding: Decoding, what: str, progress: bool = True) -> list[str]:
     """A text for every example, in their order, on every rank; each is written once, by one rank.
 
-    `decoding.max_tokens` is cut to what `model.max_positions` allows. Raises UserError for a picture that is none and a language that the
-    model has no code for.
+    `decoding` is cut as `fitted` does. Raises UserError for a picture that is none, a language that the model has no code for, and a model
+    that has diverged.
     """
     batches = Batches(loaded, examples)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from downstream import ranks, retrieval
 from downstream.embed import Embeddings, embed_split
-from downstream.files import write_json
+from downstream.files import RESULT, make_way, write_json
 from downstream.paper import PAPER_LANGUAGES
 from downstream.result import describe
 from pretrain.evaluation.multi30k import Split, read_split
@@ -36,8 +36,9 @@ def evaluate(
     }
     result = describe('multi30k-retrieval', model, loaded, about, retrieval.METRIC, score(pictures, embeddings))
     if ranks.leads():
+        make_way(out, retrieval.FILES, retrieval.written(pictures))
         retrieval.save_embeddings(out, pictures, embeddings)
-        write_json(out / 'result.json', result)
+        write_json(out / RESULT, result)
     return result
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from downstream import ranks
-from downstream.files import write_json, write_text
-from downstream.generate import Example, generate
+from downstream.files import RESULT, make_way, write_json, write_text
+from downstream.generate import Example, fitted, generate
 from downstream.metrics.bleu import LITERATURE, literature_bleu, moses, sacre_bleu
 from downstream.paper import PAPER, paper_tables
 from downstream.result import describe
@@ -43,18 +44,24 @@ def evaluate(
     for language in (source, *targets):
         loaded.tokenizer.language(language)
     loaded.model.to(ranks.join())
-    decoding = replace(DECODING, beams=beams)
-    scores: dict[str, Any] = {}
-    for target in targets:
-        scores[target] = {'sentences': len(captions.names), 'paper': paper_tables()['table2'][PAPER].get(f'multi30k_{source}{target}_B4')}
-        for way in (WITHOUT,) if text_only else (WITH, WITHOUT):
-            pictures = [None] * len(captions.names) if way == WITHOUT else captions.paths
-            sources = captions.captions[source].texts
-            examples = [Example(text, source, target, path) for text, path in zip(sources, pictures, strict=True)]
-            hypotheses = generate(loaded, examples, decoding, f'{source}->{target}, {way}')
-            if ranks.leads():
-                write_text(out / f'{target}.{way}.txt', ''.join(' '.join(text.split()) + '\n' for text in hypotheses))
-            scores[target][way] = score(hypotheses, captions.captions[target].texts, tokenised[target], target)
+    decoding = fitted(loaded, replace(DECODING, beams=beams), source)  # a prompt is as long in any language
+    written: dict[tuple[str, str], list[str]] = {}
+    for target, way in product(targets, (WITHOUT,) if text_only else (WITH, WITHOUT)):
+        pictures = [None] * len(captions.names) if way == WITHOUT else captions.paths
+        sources = captions.captions[source].texts
+        examples = [Example(text, source, target, path) for text, path in zip(sources, pictures, strict=True)]
+        written[target, way] = generate(loaded, examples, decoding, f'{source}->{target}, {way}')
+    if ranks.leads():
+        files = {f'{target}.{way}.txt': texts for (target, way), texts in written.items()}
+        make_way(out, [f'*.{way}.txt' for way in (WITH, WITHOUT)], files)
+        for file, texts in files.items():
+            write_text(out / file, ''.join(' '.join(text.split()) + '\n' for text in texts))
+    scores: dict[str, Any] = {
+        target: {'sentences': len(captions.names), 'paper': paper_tables()['table2'][PAPER].get(f'multi30k_{source}{target}_B4')}
+        for target in targets
+    }
+    for (target, way), texts in written.items():
+        scores[target][way] = score(texts, captions.captions[target].texts, tokenised[target], target)
     about = {
         'folder': str(data), 'split': split, 'source': source, 'sha256': captions.sha256(), 'pictures': not text_only,
         'files': {language: found.sources for language, found in captions.captions.items()},
@@ -63,7 +70,7 @@ def evaluate(
     metric = f'bleu|beams:{beams}|max:{decoding.max_tokens}|length-penalty:{decoding.length_penalty}|signatures by figure'
     result = describe('multi30k-translation', model, loaded, about, metric, {'languages': scores}, ('sacrebleu', 'sacremoses'))
     if ranks.leads():
-        write_json(out / 'result.json', result)
+        write_json(out / RESULT, result)
     return result
 
 

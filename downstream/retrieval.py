@@ -15,9 +15,15 @@ from pretrain.evaluation.multi30k import Split
 from pretrain.evaluation.retrieval import KS, chance, image_to_text, mean_recall, text_to_image
 
 INPUTS = 'inputs.json'
+FILES = (INPUTS, 'images.npy', 'texts.*.npy')  # patterns of what `save_embeddings` writes
 WAYS = ('text_to_image', 'image_to_text')
 METRIC = f'recall@{",".join(map(str, KS))}|{RANKING}|image-query:best-caption'
 HEADER = ('captions', *(f'{way} R@{k}' for way in ('t->i', 'i->t') for k in KS), 'mR', 'chance mR')
+
+
+def written(split: Split) -> set[str]:
+    """Names of the files that `save_embeddings` writes."""
+    return {INPUTS, 'images.npy', *(f'texts.{language}.npy' for language in split.captions)}
 
 
 def save_embeddings(out: Path, split: Split, embeddings: Embeddings) -> None:

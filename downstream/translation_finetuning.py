@@ -47,10 +47,10 @@ class Translation(Writing):
         """sacreBLEU, smoothed: the literature's figure is 0 as long as no four words in a row are right, and then no model is the best."""
         return float(sacre_bleu(written, self.dev.captions[target].texts, target)['score']) / 100
 
-    def tested(self, languages: list[str] | None) -> tuple[list[str], Any]:
+    def tested(self, languages: list[str] | None) -> tuple[list[str], dict[str, Any]]:
         targets = self._tested(languages)
         flags = ['--source', self.origin, *(['--text-only'] if self.options.text_only else []), '--languages', *targets]
-        return flags, self._read(TEST, targets).sha256()
+        return flags, {'sha256': self._read(TEST, targets).sha256()}
 
     def test(self, model: Path, out: Path, languages: list[str] | None) -> None:
         multi30k_translation.evaluate(

@@ -19,7 +19,7 @@ from pretrain.engine.control import Control
 from pretrain.engine.resume import from_rank_0
 from pretrain.engine.zero import Engine
 from pretrain.evaluation.multi30k import Split
-from pretrain.generation import Decoding
+from pretrain.generation import Decoding, Diverged
 from pretrain.model.load import Loaded
 from pretrain.workload import Evaluation
 from shards.errors import UserError
@@ -41,7 +41,9 @@ class Writing(Benchmark):
 
     @abstractmethod
     def judge(self, written: list[str], target: str) -> float:
-        """Score of the texts, one for each picture of the development set: 0 to 1, or more. On rank 0."""
+        """Score of the texts, one for each picture of the development set: 0 to 1, or more. On rank 0. Raises UserError when it cannot be
+        computed.
+        """
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -84,9 +86,17 @@ class Writing(Benchmark):
             for batch in batches.places[first + engine.rank : first + engine.rank + 1]:
                 try:
                     texts |= batches.write(batch, greedy)
+                except Diverged as error:  # whether the run ends or goes back is not for an evaluation to say
+                    control.tell(f'{error}; its texts count as empty')
+                    texts |= dict.fromkeys(batch, '')
                 except UserError as error:
                     control.fail(str(error))
         if control.point('the development set', False):
             return None
         written = ranks.gather(lambda: texts, count)
-        return from_rank_0(lambda: self.judge(written, target))
+        try:
+            return from_rank_0(lambda: self.judge(written, target))
+        except UserError as error:  # on every rank: they save what is trained before they end, and a new start scores it again
+            control.fail(str(error))
+            control.point('the development set', False)
+            return None

@@ -25,6 +25,5 @@ class XGQA(Classification):
     @staticmethod
     def read_tests(data: Path, classes: tuple[str, ...], languages: list[str] | None) -> Tests:
         tests = {'few_shot': xgqa.read_tests(data, classes, xgqa.TESTS, languages)}
-        if any(data.glob(xgqa.LARGER)):
-            tests['testdev'] = xgqa.read_tests(data, classes, xgqa.LARGER, languages)
-        return tests
+        larger = xgqa.read_tests(data, classes, xgqa.LARGER, languages)
+        return {**tests, 'testdev': larger} if larger else tests

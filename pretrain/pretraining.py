@@ -68,7 +68,9 @@ class Pretraining(Workload):
             losses |= heldout_losses(engine, {task: pool}, Contrast.of(self.config))
         if control.point('the retrieval curve'):
             return None
-        return {'heldout': losses, 'retrieval': retrieval_curve(engine, self.config, self.tokenizer)}
+        curve = retrieval_curve(engine, self.config, self.tokenizer, control.tell)
+        control.point('the retrieval curve', False)  # what was told is heard now, also after the last step
+        return {'heldout': losses, 'retrieval': curve}
 
     def amount(self, manifests: dict[str, str]) -> str:
         return self._catalog.amount()
@@ -96,7 +98,7 @@ class Pretraining(Workload):
         if split is not None:
             control.beat('the retrieval curve')
             few = split.first(PICTURES_TRIED)
-            ranked = rank_split(engine, self.config, self.tokenizer, few)
+            ranked = rank_split(engine, self.config, self.tokenizer, few, control.tell)
             told.append(f'retrieval of {len(few.names)} pictures in {len(ranked)} languages')
         return '; '.join(told)
 

@@ -59,10 +59,11 @@ def fields(path: Path, row: Any, kinds: Mapping[str, type], benchmark: str) -> l
     return [row[name] for name in kinds]
 
 
-def tested(root: Path, pattern: str, languages: list[str] | None, source: str) -> dict[str, str]:
+def tested(root: Path, pattern: str, languages: list[str] | None, source: str, optional: bool = False) -> dict[str, str]:
     """Canonical language -> file below ROOT, English first, of a pattern like `few_shot/*/test.json` whose `*` is the language.
 
-    languages: those wanted, in any spelling; none: all. Raises UserError for one that is not there.
+    languages: those wanted, in any spelling; none: all. Raises UserError for one that is not there; `optional`: it is left out, as are all
+    when there is no file.
     """
     before, after = (len(part) for part in pattern.split('*'))
     found: dict[str, str] = {}
@@ -72,12 +73,12 @@ def tested(root: Path, pattern: str, languages: list[str] | None, source: str) -
             found[canonical(name[before : len(name) - after])] = name
         except UserError as error:
             raise UserError(f'{path}: {error}') from None
-    if not found:
+    if not found and not optional:
         raise UserError(f'{root} has no {pattern.replace("*", "<language>")}{looks_like(root)}; take it from {source}')
     if languages is None:
         return dict(sorted(found.items(), key=lambda item: (item[0] != 'en', item[0])))
     wanted = {canonical(code): None for code in languages}
     for language in wanted:
-        if language not in found:
+        if language not in found and not optional:
             raise UserError(f'{root} has no {pattern.replace("*", language)}; it has {" ".join(sorted(found))}')
-    return {language: found[language] for language in wanted}
+    return {language: found[language] for language in wanted if language in found}

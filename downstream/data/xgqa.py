@@ -59,11 +59,11 @@ def read_questions(root: Path, name: str, answers: tuple[str, ...]) -> Labelled:
 def read_tests(root: Path, answers: tuple[str, ...], pattern: str, languages: list[str] | None = None) -> dict[str, Labelled]:
     """Questions of the tests of a pattern by canonical language, English first.
 
-    Raises UserError as `read_questions` does, and for a language that is not there.
+    Raises UserError as `read_questions` does, and for a language that is not there; `LARGER` may lack any, and all of them.
     """
     classes = {answer: number for number, answer in enumerate(answers)}
     tests = {}
-    for language, name in tested(root, pattern, languages, SOURCE).items():
+    for language, name in tested(root, pattern, languages, SOURCE, optional=pattern == LARGER).items():
         path = root / name
         content = parse(path, read_file(root, name, SOURCE), SOURCE)
         if not isinstance(content, Mapping) or not content:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -41,7 +42,8 @@ def english_tokens() -> Tokens:
 def score_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokens: Tokens, spice: bool = True) -> dict[str, Any]:
     """{metric: score or None}, 'unavailable' {metric: why}, 'signature'; scores as the scorers give them (BLEU-4 of 0.4, CIDEr of 1.3).
 
-    references[i] are the texts (at least one) of hypotheses[i]. `spice`: whether the language is one that SPICE parses (English).
+    references[i] are the texts (at least one) of hypotheses[i]. `spice`: whether the language is one that SPICE parses (English). Raises
+    UserError when the tokenizer fails, without which there is no score.
     """
     gts, res = _cut(hypotheses, references, tokens)
     found: dict[str, Any] = {
@@ -95,10 +97,24 @@ def _meteor(gts: Texts, res: Texts) -> float:
     if not has_java():
         raise Unavailable(NO_JAVA)
     try:
-        return float(_meteor_program().compute_score(gts, res)[0])
+        program = _meteor_program()
+        try:
+            return float(program.compute_score(gts, res)[0])
+        finally:
+            if program.lock.locked():  # by the call that was broken off: Meteor.__del__ would wait for it for ever
+                _stop(program)
     except (ValueError, OSError) as error:  # the program ended, or wrote something else than numbers
-        _meteor_program.cache_clear()
         raise Unavailable(f'its Java program failed ({" ".join(str(error).split())})') from None
+
+
+def _stop(program: Meteor) -> None:
+    """End a program in the middle of a call; the next call starts another."""
+    _meteor_program.cache_clear()
+    with suppress(OSError):  # what it has not read is written once more
+        program.meteor_p.stdin.close()
+    program.meteor_p.kill()
+    program.meteor_p.wait()
+    program.lock.release()
 
 
 @cache

@@ -15,6 +15,8 @@ from typing import Any
 import pycocoevalcap
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
+from shards.errors import UserError
+
 PACKAGE = Path(pycocoevalcap.__path__[0])
 JAVA_UTF8 = '-Dfile.encoding=UTF-8'
 
@@ -28,7 +30,7 @@ def ptb(texts: Sequence[str]) -> list[str]:
     """As pycocoevalcap's PTBTokenizer: Stanford's tokenizer, lower case, without punctuation. Needs Java.
 
     Its class writes a temporary file into the installed package, and loses its place when texts are empty; so the same program is called
-    here without. Raises RuntimeError when it fails.
+    here without. Raises UserError when it fails.
     """
     wanted = [place for place, text in enumerate(texts) if text.split()]
     if not wanted:
@@ -37,14 +39,22 @@ def ptb(texts: Sequence[str]) -> list[str]:
     options = ['-preserveLines', '-lowerCase', '-encoding', 'utf-8']
     program = ['java', JAVA_UTF8, '-cp', str(jar), 'edu.stanford.nlp.process.PTBTokenizer', *options]
     lines = '\n'.join(' '.join(texts[place].split()) for place in wanted) + '\n'  # no line end of any script inside
-    done = subprocess.run(program, input=lines.encode(), capture_output=True, check=False)
-    found = done.stdout.decode().split('\n')[:-1]
+    try:
+        done = subprocess.run(program, input=lines.encode(), capture_output=True, check=False)
+    except OSError as error:
+        raise _failed(str(error)) from None
+    found = done.stdout.decode(errors='replace').split('\n')[:-1]  # what was killed may end inside a letter
     if done.returncode or len(found) != len(wanted):
-        raise RuntimeError(f'the PTB tokenizer gave {len(found)} lines for {len(wanted)}: {done.stderr.decode()[-500:]}')
+        raise _failed(f'exit code {done.returncode}, {len(found)} of {len(wanted)} lines: {done.stderr.decode(errors="replace")[-500:]}')
     out = [''] * len(texts)
     for place, line in zip(wanted, found, strict=True):
         out[place] = ' '.join(token for token in line.rstrip().split(' ') if token not in PUNCTUATIONS)
     return out
+
+
+def _failed(why: str) -> UserError:
+    why = ' '.join(why.split()).removesuffix(':')
+    return UserError(f'the PTB tokenizer, a Java program, failed ({why}); see that Java has the memory it needs, and start again')
 
 
 def words(texts: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from downstream.tasks.arguments import finetuned, out_folder, positive, report, 
 def add_verbs(verbs: Any, benchmark: str, layout: str) -> None:
     """Adds `evaluate` and `finetune` of a benchmark, named as in downstream/coco.py."""
     text = 'write captions by beam search, and rank pictures and captions with the dual encoder; on several ranks under a launcher'
-    add = verb(verbs, 'evaluate', text, partial(_evaluate, benchmark), layout, 'DATA-SPLIT', None).add_argument
+    add = verb(verbs, 'evaluate', text, partial(_evaluate, benchmark), layout, 'DATA-SPLIT[-PART]', None).add_argument
     add('--images', type=Path, metavar='DIR', help="folder that holds COCO's train2014/ and val2014/, if not DATA")
     add('--split', default='test', choices=('test', 'val', 'train'), metavar='SPLIT', help='test, val or train; default: %(default)s')
     add('--beams', type=positive, default=4, metavar='N', help="beams of the search; 1: greedy; default: %(default)s, the paper's")
@@ -25,7 +25,8 @@ def add_verbs(verbs: Any, benchmark: str, layout: str) -> None:
 def _evaluate(benchmark: str, options: argparse.Namespace) -> None:
     from downstream import coco
 
-    out = out_folder(options, f'{options.data.resolve().name}-{options.split}')
+    part = f'-{options.only}' if options.only else ''  # beside the result of both, not in its place
+    out = out_folder(options, f'{options.data.resolve().name}-{options.split}{part}')
     parts = [options.only] if options.only else coco.PARTS
     kind = getattr(coco, benchmark)
     result = coco.evaluate(kind, options.model, options.data, out, options.split, options.images, options.beams, parts)

@@ -16,7 +16,7 @@ def register(tasks: Any) -> None:
     verbs = task(tasks, 'multi30k-translation', 'translation of captions with their pictures, BLEU')
     into = 'languages to translate into, in any spelling, apart by spaces or commas; default: de'
     text = 'write translations by beam search, with pictures and without; on several ranks under a launcher'
-    add = verb(verbs, 'evaluate', text, _evaluate, LAYOUT, 'DATA-SPLIT', into).add_argument
+    add = verb(verbs, 'evaluate', text, _evaluate, LAYOUT, 'DATA-SPLIT[-text-only]', into).add_argument
     add('--source', default='en', metavar='CODE', help='language to translate from; default: %(default)s')
     add('--images', type=Path, metavar='DIR', help='folder of the pictures, if not DATA/images')
     add('--text-only', action='store_true', help='without pictures alone; they need not be there')
@@ -29,7 +29,8 @@ def register(tasks: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from downstream.multi30k_translation import evaluate, show
 
-    out = out_folder(options, f'{options.data.resolve().name}-{options.split}')
+    way = '-text-only' if options.text_only else ''  # beside the result of both ways, not in its place
+    out = out_folder(options, f'{options.data.resolve().name}-{options.split}{way}')
     result = evaluate(
         options.model, options.data, out, options.split, options.source, languages(options), options.images, options.text_only,
         options.beams,

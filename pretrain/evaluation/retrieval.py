@@ -2,6 +2,8 @@
 
 Ties are broken at random, in expectation: every order of equal scores is as probable, and R@k is the expected recall. So a model that
 gives every pair the same score gets exactly chance, neither 0 (ties against us) nor 1 (ties for us), and the order of files plays no part.
+
+A score that is no number is never a hit, and is ahead of all others: what a model that has diverged gives finds nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ def text_to_image(texts: Floats, images: Floats, rows: NDArray[np.int64], ks: tu
     for start, scores in _blocks(texts, images):
         right = rows[start : start + len(scores)]
         own = np.take_along_axis(scores, right[:, None], 1)
-        ahead = (scores > own).sum(1)
-        ties = (scores == own).sum(1)  # the right one among them
-        hits += [np.clip((k - ahead) / ties, 0, 1).sum() for k in ks]
+        ahead = _ahead(scores, own)
+        ties = (scores == own).sum(1)  # the right one among them, unless it is NaN
+        hits += [(np.clip((k - ahead) / np.maximum(ties, 1), 0, 1) * (ties > 0)).sum() for k in ks]
     return _named(hits / len(texts), ks)
 
 
@@ -41,7 +43,7 @@ def image_to_text(images: Floats, texts: Floats, rows: NDArray[np.int64], ks: tu
         asked = own.any(1)  # a picture without a caption in this language asks nothing
         queries += int(asked.sum())
         best = np.where(own, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
-        ahead = (scores > best).sum(1)
+        ahead = _ahead(scores, best)
         equal = scores == best
         right = (equal & own).sum(1)
         wrong = equal.sum(1) - right
@@ -64,9 +66,15 @@ def mean_recall(forth: dict[str, float], back: dict[str, float]) -> float:
     return float(np.mean([*forth.values(), *back.values()]))
 
 
+def _ahead(scores: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(queries,) how many candidates come before the right one. scores (queries, candidates), own (queries, 1)."""
+    ahead: NDArray[np.int64] = (~(scores <= own)).sum(1)
+    return ahead
+
+
 def _expected_hit(places: int, right: int, wrong: int) -> float:
     """Probability that the first `places` of `right + wrong` equals in random order hold a right one (hypergeometric)."""
-    if places <= 0:
+    if places <= 0 or not right:
         return 0.0
     if places > wrong:
         return 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pretrain.generation.beam import Decoding, Written, search
+from pretrain.generation.beam import Decoding, Diverged, Written, search
 from pretrain.generation.write import write
 
-__all__ = ['Decoding', 'Written', 'search', 'write']
+__all__ = ['Decoding', 'Diverged', 'Written', 'search', 'write']

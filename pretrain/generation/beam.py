@@ -7,7 +7,7 @@ continuations of a source's K beams: those that end and are among the best K are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from pretrain.generation.cache import Cache, next_log_probabilities
 from pretrain.model.packed import Encoded
 from pretrain.model.unix2 import EOS, UniX2
+from shards.errors import UserError
 
 NEVER = -1.0e9  # a score that any hypothesis beats
 
@@ -34,6 +35,10 @@ class Decoding:
     length_penalty: float = 1.0
     early_stopping: bool | Literal['never'] = False
 
+    def within(self, positions: int, prompt: int) -> Decoding:
+        """The same with no more tokens than so many positions have room for behind the prompt."""
+        return replace(self, max_tokens=min(self.max_tokens, positions - prompt))
+
 
 @dataclass(frozen=True)
 class Written:
@@ -43,11 +48,16 @@ class Written:
     scores: Tensor  # (B,) fp32, with the length penalty
 
 
+class Diverged(UserError):
+    """The model's probabilities are no numbers: whatever the search found would be a text of no meaning."""
+
+
 @torch.no_grad()
 def search(model: UniX2, memory: Encoded, prompts: Tensor, decoding: Decoding | None = None) -> Written:
     """Write a text for every row of `memory` (what `UniX2.fuse` or `encode_texts` gives), starting from `prompts` (B, P) int64.
 
-    Prompt and text must fit `model.max_positions`. Raises ValueError when they do not, or a setting makes no sense.
+    Prompt and text must fit `model.max_positions`. Raises ValueError when they do not, or a setting makes no sense, and
+    Diverged for a model whose probabilities are not numbers.
     """
     decoding = decoding or Decoding()
     beams, prompt = decoding.beams, prompts.shape[1]
@@ -88,6 +98,7 @@ class _Hypotheses:
         self.finished_scores = torch.full_like(self.scores, NEVER)
         self.is_finished = torch.zeros_like(self.scores, dtype=torch.bool)
         self.open = torch.ones_like(self.is_finished[:, :1])  # (B, 1): a running hypothesis may still beat a finished one
+        self.diverged = torch.zeros((), dtype=torch.bool, device=prompts.device)  # looked at once, at the end: a GPU would be waited for
         self.early = decoding.early_stopping is True or beams == 1
 
     def extend(self, log_probabilities: Tensor, length: int) -> Tensor:
@@ -95,6 +106,7 @@ class _Hypotheses:
         vocabulary = log_probabilities.shape[1]
         totals = (log_probabilities.view(*self.scores.shape, vocabulary) + self.scores[:, :, None]).flatten(1)
         scores, indices = totals.topk(2 * self.beams)
+        self.diverged |= scores.isnan().any()  # to topk NaN is the greatest
         parents, tokens = indices // vocabulary, indices % vocabulary
         candidates = self._continued(parents, tokens, length)
         ends = tokens == EOS
@@ -123,6 +135,8 @@ class _Hypotheses:
         return full or length == self.longest or not bool(self.open.any())
 
     def best(self, prompt: int) -> Written:
+        if self.diverged:
+            raise Diverged('what the decoder gives is not finite: the model has diverged; take an earlier checkpoint')
         rows = self.finished[:, 0, prompt:].tolist()
         return Written([row[: row.index(EOS)] for row in rows], self.finished_scores[:, 0])
 

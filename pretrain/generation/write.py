@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,13 +23,11 @@ def write(
 
     A caption is written from a row without pieces, `Sequences.encoder_input([], language)`, and its picture; a translation from the
     source in its own language, with a picture or without. What does not fit `model.max_positions` is not written. Raises UserError for
-    a language without a code.
+    a language without a code, and Diverged, which is one, as `search` does.
     """
     sequences = Sequences(tokenizer)
     prompts = torch.tensor([sequences.prompt(language) for language in languages], device=texts.ids.device)
-    decoding = decoding or Decoding()
-    room = model.config.max_positions - prompts.shape[1]
-    decoding = replace(decoding, max_tokens=min(decoding.max_tokens, room))
+    decoding = (decoding or Decoding()).within(model.config.max_positions, prompts.shape[1])
     was_training = model.training
     model.eval()
     try:

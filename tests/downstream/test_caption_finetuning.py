@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from downstream.benchmark import Benchmark
 from downstream.caption_finetuning import COCO, COCOCN
@@ -15,12 +17,14 @@ from downstream.cli import run
 from downstream.metrics.captions import Tokens
 from downstream.metrics.captions import cider as score
 from downstream.metrics.tokens import words as simple_words
-from pretrain.records import EVALUATION, read_lines
-from shards.errors import UserError
+from pretrain.records import EVALUATION, EVENTS, METRICS, read_lines
+from shards.errors import UserError, run_command
 from tests.downstream.data import coco_files
 from tests.downstream.in_ranks import killed_and_resumed, train_in_ranks
 from tests.support import finetunings
+from tests.support.distributed import run_distributed
 from tests.support.finetunings import workload
+from tests.support.java import replaced_java
 from tests.support.toy_benchmarks import write_coco
 from tests.support.toy_world import COLOURS, PLACES
 
@@ -146,6 +150,29 @@ def test_chinese(export: Path, chinese: Path, tmp_path: Path) -> None:
     result = evaluated(tmp_path / 'out', chinese, tmp_path / 'result', task='coco-cn')
     assert result['setting'] == 'fine-tuned on zh' and list(result['captioning']['tokens']) == ['jieba', 'characters']
     assert list(read_lines(tmp_path / 'out' / EVALUATION)[-1]['dev']) == ['zh']
+
+
+def train_with_java(folder: Path, words: list[str], code: int) -> torch.Tensor:
+    """In a rank: `downstream` with these words, and what `folder` has in the place of Java."""
+    os.environ['PATH'] = f'{folder}{os.pathsep}{os.environ["PATH"]}'
+    assert run_command(lambda: run(words)) == code
+    return torch.tensor(0)
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+def test_a_tokenizer_that_fails_loses_no_step(export: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java fails once a step is trained, until it is mended; then the same command evaluates that step and goes on from it."""
+    out, mended = tmp_path / 'out', tmp_path / 'mended'
+    replaced_java(tmp_path, f'[ -s {out / METRICS} ] && [ ! -e {mended} ] && exit 137\nexec cat', monkeypatch)
+    few = ['steps=2', 'optimizer.warmup=0', 'eval.every=1', 'checkpoint.every=1000']
+    run_distributed(train_with_java, 2, tmp_path, tmp_path, words(export, data, out, *few), 2)
+    assert [line['step'] for line in read_lines(out / EVALUATION)] == [0]
+    assert 'the PTB tokenizer, a Java program, failed' in read_lines(out / EVENTS)[-1]['problem']
+    mended.touch()
+    run_distributed(train_with_java, 2, tmp_path, tmp_path, words(export, data, out, *few), 0)
+    assert [line['step'] for line in read_lines(out / EVALUATION)] == [0, 1, 2]
+    assert [line['step'] for line in read_lines(out / METRICS)] == [1, 2]
 
 
 def test_mistakes(export: Path, data: Path, chinese: Path, tmp_path: Path) -> None:

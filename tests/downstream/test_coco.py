@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pretrain.evaluation.retrieval import text_to_image
 from pretrain.model.load import load_model
 from shards.errors import UserError
 from tests.downstream.data.coco_files import write_coco, write_coco_cn
-from tests.support.java import java
+from tests.support.java import java, replaced_java
 from tests.support.launch import ROOT, prewarmed, succeed
 
 
@@ -122,6 +123,33 @@ def test_one_part_alone(writer: Path, data: Path, tmp_path: Path) -> None:
     run(arguments('coco-cn', writer, data, tmp_path / 'b', '--only', 'captioning', '--split', 'val', '--beams', '1'))
     assert sorted(path.name for path in (tmp_path / 'b').iterdir()) == ['captions.jsonl', 'result.json']
     assert 'retrieval' not in show(result_of(tmp_path / 'b'))
+
+
+def test_an_earlier_evaluation_makes_way(writer: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its embeddings would stand beside the new result. By default one part has a folder of its own."""
+    few = ['--split', 'val', '--beams', '1']
+    out = tmp_path / 'out'
+    run(arguments('coco-cn', writer, data, out, *few))
+    run(arguments('coco-cn', writer, data, out, *few, '--only', 'captioning'))
+    assert sorted(path.name for path in out.iterdir()) == ['captions.jsonl', 'result.json']
+    assert f'{out}: removed images.npy inputs.json texts.zh.npy, of an earlier evaluation' in capsys.readouterr().err
+    run(arguments('coco-cn', writer, data, out, *few, '--only', 'retrieval'))
+    assert f'{out}: removed captions.jsonl, of an earlier evaluation' in capsys.readouterr().err
+    model = Path(shutil.copytree(writer, tmp_path / 'model'))
+    words = ['coco-cn', 'evaluate', '--model', str(model), '--data', str(data / 'coco-cn'), '--images', str(data / 'coco'), *few]
+    run([*words, '--only', 'captioning'])
+    assert [path.name for path in (model / 'downstream/coco-cn').iterdir()] == ['coco-cn-val-captioning']
+
+
+def test_a_scorer_that_fails_loses_nothing_that_was_made(
+    writer: Path, data: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced_java(tmp_path, 'exit 137', monkeypatch)
+    out = tmp_path / 'out'
+    with pytest.raises(UserError, match='the PTB tokenizer, a Java program, failed'):
+        run(arguments('coco', writer, data, out))
+    assert captions(out) == captions(coco)
+    assert sorted(path.name for path in out.iterdir()) == ['captions.jsonl', 'images.npy', 'inputs.json', 'texts.en.npy']
 
 
 def test_mistakes(writer: Path, data: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from downstream.accuracy import evaluate
 from downstream.cli import run
-from downstream.finetune_command import RESULT
+from downstream.files import RESULT
 from downstream.xvnli import XVNLI
 from pretrain.data.batch import Texts
 from pretrain.data.images import evaluation_image

@@ -17,6 +17,7 @@ from downstream.multi30k_translation import show
 from pretrain.evaluation.multi30k import read_split
 from pretrain.model.load import load_model
 from shards.errors import UserError
+from tests.support.exported import made_to_write
 from tests.support.launch import ROOT, prewarmed, succeed
 
 DATA = ROOT / 'sample' / 'evaluation' / 'multi30k_emoji'
@@ -112,6 +113,27 @@ def test_without_pictures(writer: Path, data: Path, evaluated: tuple[Path, dict[
     assert 'with_picture' not in result['languages']['de']
     assert result['data']['tokenised']['de'] == {**result['data']['tokenised']['de'], 'file': None, 'differ': 0}
     assert result['languages']['de']['text_only']['tokenised']['score'] >= 0
+
+
+def test_without_pictures_beside_the_result_with_them(
+    evaluated: tuple[Path, dict[str, Any]], writer: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default; in one folder the earlier translations make way."""
+    model = Path(shutil.copytree(writer, tmp_path / 'model'))
+    assert run(['multi30k-translation', 'evaluate', '--model', str(model), '--data', str(data), '--text-only', '--beams', '1']) == 0
+    assert [path.name for path in (model / 'downstream/multi30k-translation').iterdir()] == [f'multi30k-{SPLIT}-text-only']
+    out = Path(shutil.copytree(evaluated[0], tmp_path / 'out'))
+    capsys.readouterr()
+    assert run(arguments(writer, data, out, '--text-only', '--beams', '1')) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['de.text_only.txt', 'result.json']
+    assert f'{out}: removed de.with_picture.txt zh.text_only.txt zh.with_picture.txt, of an earlier' in capsys.readouterr().err
+
+
+def test_the_length_that_is_recorded_is_the_one_used(tmp_path: Path, data: Path) -> None:
+    """A model of 64 positions, one of which the prompt takes, cannot write the hundred tokens that are asked for."""
+    out, short = tmp_path / 'out', made_to_write(tmp_path / 'short', {'text_tokens': 64}, max_positions=64)
+    assert run(arguments(short, data, out, '--text-only', '--beams', '1')) == 0
+    assert 'beams:1|max:63|' in json.loads((out / 'result.json').read_text(encoding='utf8'))['metric']
 
 
 def test_mistakes(writer: Path, data: Path, tmp_path: Path) -> None:

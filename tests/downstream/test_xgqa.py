@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from downstream.accuracy import paper_figures
 from downstream.cli import run
 from downstream.xgqa import XGQA
-from pretrain.records import METRICS, read_lines
+from pretrain.records import EVENTS, METRICS, read_lines
+from shards.errors import UserError
 from tests.downstream.in_ranks import train_in_ranks
 from tests.support import finetunings
 from tests.support.finetunings import result
@@ -75,6 +77,39 @@ def test_evaluation_needs_no_list_of_answers(home: Path, tmp_path: Path, capsys:
     assert result(tmp_path / 'out')['languages']['de'] == result(home / 'out')['languages']['de']
     printed = capsys.readouterr().out
     assert 'testdev' in printed and '49.7' in printed
+
+
+@pytest.mark.slow
+@pytest.mark.launcher
+@pytest.mark.usefixtures('launched')
+def test_test_sets_of_different_languages(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GPUs the tests, too, are done by ranks, here of the CPU: each set in the languages that it has. They are done again when a test
+    picture is another, and not otherwise.
+    """
+    data, out = tmp_path / 'data', tmp_path / 'out'
+    write_xgqa(data)
+    (data / 'zero_shot').mkdir()
+    for language, code in (('en', 'en'), ('de', 'fr')):
+        shutil.copy(data / f'few_shot/{language}/test.json', data / f'zero_shot/testdev_balanced_questions_{code}.json')
+    settings = ['steps=2', 'optimizer.warmup=0', 'batch.global=32', 'batch.micro=16', *finetunings.SETTINGS]
+    words = finetunings.words(['xgqa', 'finetune'], export, data, out, *settings, '--ranks', '2')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert run(words) == 0
+    first, events = result(out), (out / EVENTS).read_bytes()
+    assert (list(first['languages']), list(first['also']['testdev']['languages'])) == (['en', 'de'], ['en', 'fr'])
+    assert run(words) == 0
+    assert (out / EVENTS).read_bytes() == events
+    shutil.copy(data / 'images/test0.jpg', data / 'images/test1.jpg')
+    assert run(words) == 0
+    again = result(out)
+    assert again['data']['pictures_sha256'] != first['data']['pictures_sha256'] and again['data']['sha256'] == first['data']['sha256']
+    assert run([*words, '--languages', 'deu']) == 0
+    assert list(result(out)['languages']) == ['de'] and not result(out)['also']
+    with pytest.raises(UserError, match=r'has no few_shot/fr/test\.json; it has de en'):
+        run([*words, '--languages', 'fr'])
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert run(['xgqa', 'evaluate', '--model', str(out), '--data', str(data), '--out', str(tmp_path / 'one'), '--languages', 'de']) == 0
+    assert result(tmp_path / 'one')['languages'] == result(out)['languages']
 
 
 def test_figures_of_the_paper() -> None:

@@ -23,8 +23,8 @@ from tests.support.published import scrambled
 SAMPLE = Path(__file__).parents[2] / 'sample' / 'evaluation'
 
 
-def made(folder: Path, **changes: Any) -> Path:
-    """`changes` of the model's settings."""
+def made(folder: Path, data: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """`changes` of the model's settings, `data`: of the data's."""
     captions = read_split(SAMPLE / 'multi30k_seen').captions.values()
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -39,6 +39,7 @@ def made(folder: Path, **changes: Any) -> Path:
                 'visual': {'image_size': 32, 'options': {'embed_dim': 16, 'depth': 1, 'num_heads': 2, 'patch_size': 16}},
                 'dim': 16, 'heads': 2, 'ffn': 32, 'text_layers': 1, 'cross_layers': 1, 'decoder_layers': 1, 'projection': 8, **changes,
             },
+            'data': data or {},
         },
     )  # fmt: skip
     torch.manual_seed(0)
@@ -51,9 +52,9 @@ def save(folder: Path, model: UniX2) -> None:
     save_file({name: tensor.detach().contiguous() for name, tensor in model.named_parameters()}, folder / 'model.safetensors')
 
 
-def made_to_write(folder: Path, **changes: Any) -> Path:
+def made_to_write(folder: Path, data: dict[str, Any] | None = None, **changes: Any) -> Path:
     """`made`, of a model whose texts depend on all before them, and end early and late."""
-    made(folder, **changes)
+    made(folder, data, **changes)
     loaded = load_model(folder)
     model = scrambled(loaded.model, seed=1, std=0.7)
     model.embed_tokens.data /= 7

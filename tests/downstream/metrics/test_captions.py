@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from downstream.metrics import captions
 from downstream.metrics.captions import METRICS, Tokens, english_tokens, score_captions
 from downstream.metrics.tokens import jieba_words, words
-from tests.support.java import java
+from tests.support.java import java, replaced_java
+from tests.support.launch import ROOT
 
 REFERENCES = [
     ['A man rides a horse on the beach.', 'Man riding a brown horse by the sea.', 'Someone on a horse.'],
@@ -128,3 +132,45 @@ def test_spice_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr('downstream.metrics.captions.PACKAGE', tmp_path)  # an installation without CoreNLP
     found = score_captions(HYPOTHESES, REFERENCES, WORDS)
     assert found['SPICE'] is None and 'needs CoreNLP 3.6.0' in found['unavailable']['SPICE']
+
+
+# In a process of its own, which can be given up when it hangs. METEOR's program is stopped, so that it dies while its answer is waited for.
+KILLED = """
+import os, signal, threading
+from downstream.metrics import captions
+from downstream.metrics.tokens import words
+
+def scored():
+    return captions.score_captions(['a b'] * 3, [['a b']] * 3, captions.Tokens('words', words), spice=False)
+
+process = captions._meteor_program().meteor_p
+os.kill(process.pid, signal.SIGSTOP)
+threading.Timer(0.5, process.kill).start()
+found = scored()
+assert found['METEOR'] is None and found['BLEU-4'] is not None
+print(found['unavailable']['METEOR'])
+print(scored()['METEOR'])
+"""
+
+
+def last_words(program: str) -> list[str]:
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert 'Exception ignored' not in done.stderr
+    return done.stdout.splitlines()
+
+
+@java
+@pytest.mark.slow
+def test_meteor_that_is_killed_in_a_call_is_not_available_and_starts_again() -> None:
+    why, again = last_words(KILLED)
+    assert why.startswith('its Java program failed (')
+    assert float(again) > 0.9
+
+
+def test_a_meteor_that_cannot_run_is_not_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java that ends as soon as it is asked something, as for lack of memory."""
+    replaced_java(tmp_path, 'read line; exit 1', monkeypatch)
+    why, again = last_words(KILLED)
+    assert why.startswith('its Java program failed (')
+    assert again == 'None'

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from downstream.metrics.tokens import characters, jieba_words, ptb, words
-from tests.support.java import java
+from shards.errors import UserError
+from tests.support.java import java, replaced_java
 
 TEXTS = [
     'A man, with a "café" (red)!', "Two T-shirts -- don't fall; they're 1,000.5 metres up.", 'A dog & a cat...', 'plain text',
@@ -27,6 +30,20 @@ def test_ptb_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('LC_ALL', 'C')
     assert ptb(['', 'A\u2028cat\x0b\x85café.', ' ', 'One\ndog\r\n', '']) == ['', 'a cat café', '', 'one dog', '']
     assert ptb(['', '']) == ['', ''] and ptb([]) == []
+
+
+@pytest.mark.parametrize(
+    ('program', 'why'),
+    [
+        ('echo a man; printf "%s\\n" "no memory" "for this" >&2; exit 137', r'exit code 137, 1 of 2 lines: no memory for this'),
+        ('kill -9 $$', r'exit code -9, 0 of 2 lines'),
+        ('exec head -c 3', r'exit code 0, 0 of 2 lines'),  # it ends inside a letter
+    ],
+)
+def test_a_tokenizer_that_fails_is_one_line(program: str, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    replaced_java(tmp_path, program, monkeypatch)
+    with pytest.raises(UserError, match=rf'^the PTB tokenizer, a Java program, failed \({why}\); see that Java has the memory it needs.*$'):
+        ptb(['zé', 'b'])
 
 
 def test_words() -> None:

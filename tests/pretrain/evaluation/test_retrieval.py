@@ -102,5 +102,22 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (text_to_image(texts, images, rows), image_to_text(images, texts, rows)) == whole
 
 
+@pytest.mark.parametrize('images', [3, 40])
+def test_what_is_no_number_is_a_miss(images: int) -> None:
+    """Also where there are fewer candidates than places. A picture without a number is ahead of the right one."""
+    pictures = np.eye(images, dtype=np.float32)
+    texts, rows = pictures.copy(), np.arange(images)
+    texts[1] = np.nan
+    right = (images - 1) / images
+    assert set(text_to_image(texts, pictures, rows).values()) == {right}
+    found = image_to_text(pictures, texts, rows)
+    assert (found['R@1'], found['R@5']) == (0, right)
+    found = text_to_image(pictures, texts, rows)
+    assert (found['R@1'], found['R@5']) == (0, right)
+    lost = np.full_like(pictures, np.nan)
+    for left, other in ((lost, pictures), (pictures, lost), (lost, lost)):
+        assert {*text_to_image(left, other, rows).values(), *image_to_text(left, other, rows).values()} == {0}
+
+
 def test_mean_recall() -> None:
     assert mean_recall({'R@1': 0.1, 'R@5': 0.2, 'R@10': 0.3}, {'R@1': 0.4, 'R@5': 0.5, 'R@10': 0.6}) == pytest.approx(0.35)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from pretrain.config import Model, Visual
 from pretrain.data.batch import Texts
-from pretrain.generation import Decoding, search
+from pretrain.generation import Decoding, Diverged, search
 from pretrain.model.packed import Encoded, pad
 from pretrain.model.unix2 import UniX2
 from tests.support.copying import PAD, mbart_of
@@ -138,3 +139,16 @@ def test_what_cannot_be(model: UniX2) -> None:
         search(model, memory, prompts, Decoding(max_tokens=40))
     with pytest.raises(ValueError, match='beams=0'):
         search(model, memory, prompts, Decoding(beams=0))
+
+
+@pytest.mark.parametrize('decoding', CASES[:3])
+@pytest.mark.parametrize('row', [0, 3])
+def test_a_model_that_gives_no_numbers_writes_nothing(model: UniX2, decoding: Decoding, row: int) -> None:
+    """Also where it is so of one source alone."""
+    texts, _, _ = sources(3)
+    memory = model.eval().encode_texts(texts)
+    states = memory.states.clone()
+    start = sum(LENGTHS[:row])
+    states[start : start + LENGTHS[row]] = float('nan')
+    with pytest.raises(Diverged, match='what the decoder gives is not finite: the model has diverged'):
+        search(model, replace(memory, states=states), torch.tensor([[LANGUAGES[0]]] * len(LENGTHS)), decoding)
