@@ -98,7 +98,8 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
         for picture in pictures:
             urls.append(key_hash(picture.url))
             ids.append(image_number(picture.image))
-            found.append((picture.url, picture.place, len(picture.image)))
+            if source.shard:  # of other files, which are one unit whatever their size, nothing more is kept of a record than two hashes
+                found.append((picture.url, picture.place, len(picture.image)))
             if job.corpus != 'wit':  # where img2dataset does not know the language
                 yield Caption(picture.url, 'en', picture.caption)
 
@@ -177,38 +178,41 @@ def _save_joined(scan: Path, shards: list[str], marks: Marks, same: npt.NDArray[
         np.save(folder / f'{name}.extra.npy', joined[begin:end] - np.array([start, 0], np.uint64), allow_pickle=False)
 
 
-_REASONS = ('', 'duplicate_url', 'duplicate_picture')
+_REASONS = ('', 'duplicate_url', 'duplicate_picture', 'excluded_url', 'removed')  # by number; the first two as `_duplicates` has them
 _NO_URL = key_hash('')
+_ROWS = 4096  # whose facts are Python's objects at a time; as such they take ten times the arrays, and a unit has as many as its file
+
+
+def _decided(job: Job, source: PictureSource, store: CaptionStore) -> Iterator[tuple[str, int, list[tuple[int, int]]]]:
+    """Of each record, in order: why it is left out ('' if it is not), the number of its picture, and where in `store` its captions are."""
+    duplicates = job.work / 'group' / 'duplicates'
+    ids, urls = (np.load(job.work / 'scan' / source.name / name) for name in (_IDS, _URLS))
+    reasons = np.load(duplicates / f'{source.name}.npy')
+    gone = removed(job.work)
+    reasons[(reasons == 0) & (gone.mask(urls) | gone.mask(ids))] = _REASONS.index('removed')
+    reasons[excluded(job).mask(urls)] = _REASONS.index('excluded_url')
+    extra = np.load(duplicates / f'{source.name}.extra.npy')  # by row
+    for begin in range(0, len(ids), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        # By URL; captions that came with the picture; those of the other URLs that have the same picture.
+        places = [list(two) for two in zip(store.places(urls[rows]), store.places(ids[rows]), strict=True)]
+        more = extra[slice(*np.searchsorted(extra[:, 0], np.array([begin, begin + _ROWS], np.uint64)))]
+        for row, place in zip((more[:, 0] - np.uint64(begin)).tolist(), store.places(more[:, 1]), strict=True):
+            places[row].append(place)
+        yield from zip([_REASONS[reason] for reason in reasons[rows].tolist()], ids[rows].tolist(), places, strict=True)
 
 
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
-    grouped = job.work / 'group'
-    reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy').tolist()
-    ids, urls = (np.load(job.work / 'scan' / source.name / name) for name in (_IDS, _URLS))
-    names = ids.tolist()
-    extra: dict[int, list[int]] = {}
-    for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
-        extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, gone, evaluation = excluded(job).mask(urls), removed(job.work), evaluation_of(job)
-    taken_down = [url or own for url, own in zip(gone.mask(urls), gone.mask(ids), strict=True)]
-    with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
-        by_url, inline = store.places(urls), store.places(ids)  # inline: captions that came with the picture
-        for row, picture in enumerate(_found(job, source)):
-            if outside[row]:
-                drops.add('excluded_url', 1, picture.url)
-                continue
-            if reasons[row]:
-                drops.add(_REASONS[reasons[row]], 1, picture.url)
-                continue
-            if taken_down[row]:
-                drops.add('removed')  # without an example: it is to be forgotten
+    evaluation = evaluation_of(job)
+    with CaptionStore([job.work / 'group' / f'partition-{i:04}' for i in range(number)]) as store:
+        for (reason, image_number, places), picture in zip(_decided(job, source, store), _found(job, source), strict=True):
+            if reason:
+                drops.add(reason, 1, '' if reason == 'removed' else picture.url)  # what was taken down is to be forgotten
                 continue
             captions: Captions = {}
-            merge(captions, store.at(by_url[row]))
-            merge(captions, store.at(inline[row]))
-            for key in extra.get(row, ()):
-                merge(captions, store.get(key))
+            for place in places:
+                merge(captions, store.at(place))
             if not captions:
                 drops.add('no_caption', 1, picture.url)
                 continue
@@ -221,7 +225,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
             if seen:
                 drops.add('evaluation_picture', 1, picture.url)
                 continue
-            name = f'{names[row]:016x}'  # `image_id`, which the scan has computed
+            name = f'{image_number:016x}'  # `image_id`, which the scan has computed
             sample = {
                 'image': image,
                 'captions': dict(sorted(captions.items())),

@@ -212,10 +212,9 @@ class UrlSet:
         place = int(np.searchsorted(self._hashes, np.uint64(hashed))) if len(self._hashes) else 0
         return place < len(self._hashes) and int(self._hashes[place]) == hashed
 
-    def mask(self, hashed: Hashes) -> list[bool]:
+    def mask(self, hashed: Hashes) -> npt.NDArray[np.bool_]:
         """Which of many hashes are in it."""
-        inside: list[bool] = np.isin(hashed, self._hashes).tolist() if len(self._hashes) else [False] * len(hashed)
-        return inside
+        return np.isin(hashed, self._hashes) if len(self._hashes) else np.zeros(len(hashed), bool)
 
 
 @cache
