@@ -29,6 +29,7 @@ from data_pipeline.shard_urls import shard_urls
 from data_pipeline.work import Unit, facts
 from shards.errors import UserError
 from shards.schema import MANIFEST
+from shards.storage import Location, Remote
 
 STAGE = 'references'
 _TEXTS, _FILES, _PICTURES, _THUMBNAILS, _URLS = 'texts.npy', 'files.npy', 'pictures.npy', 'thumbnails.npy', 'urls.npy'
@@ -52,7 +53,7 @@ def listing(job: Job) -> list[tuple[str, int]]:
 def described(job: Job) -> dict[str, Any]:
     """What the manifest says about them, under `decontaminate` and `exclude`, once their units are done."""
     return {
-        name: [{'path': path.as_posix(), **_said(job.work, f'{unit}-{i}')['told']} for i, path in enumerate(paths)]
+        name: [{'path': str(path), **_said(job.work, f'{unit}-{i}')['told']} for i, path in enumerate(paths)]
         for name, unit, paths in (('decontaminate', 'evaluation', job.decontaminate), ('exclude', 'exclude', job.exclude))
         if paths
     }
@@ -62,7 +63,9 @@ def _said(work: Path, unit: str) -> dict[str, Any]:
     return facts(work, STAGE, unit) or {}
 
 
-def _inputs(path: Path) -> list[tuple[str, int]]:
+def _inputs(path: Location) -> list[tuple[str, int]]:
+    if isinstance(path, Remote):
+        return [(str(path), sum(size for file, size in path.sizes() if file.name == MANIFEST))]
     if not path.is_dir():
         return [(path.as_posix(), path.stat().st_size)]
     names = (MANIFEST,) if any(path.rglob(MANIFEST)) else ()
@@ -174,18 +177,18 @@ def overlap_report(work: Path, found: set[int]) -> dict[str, dict[str, int]]:
 # --- URLs -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _exclude(path: Path, folder: Path, drops: Drops) -> dict[str, Any]:
+def _exclude(path: Location, folder: Path, drops: Drops) -> dict[str, Any]:
     urls = np.unique(np.fromiter(map(key_hash, excluded_urls(path)), np.uint64))
     np.save(folder / _URLS, urls, allow_pickle=False)
     return {'told': {'urls': len(urls), 'sha256': hashlib.sha256(urls.tobytes()).hexdigest()}}
 
 
-def excluded_urls(path: Path) -> Iterator[str]:
-    """URLs of built picture shards (a folder), or of a file: one a line, or one in a cell of a line, as CC3M and CC12M have them.
+def excluded_urls(path: Location) -> Iterator[str]:
+    """URLs of built picture shards (a folder, here or in a store), or of a file: one a line, or in a cell of a line, as in CC3M and CC12M.
 
     Raises UserError when there is none.
     """
-    found = shard_urls(path) if path.is_dir() else _file_urls(path)
+    found = _file_urls(path) if isinstance(path, Path) and not path.is_dir() else shard_urls(path)
     first = list(islice(found, 1))
     if not first:
         raise UserError(f'{path} holds no URL; give built shards of pictures, a list of URLs, or the TSV of CC3M or CC12M')
