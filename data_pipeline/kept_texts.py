@@ -16,7 +16,8 @@ _HEAD = 4  # bytes of a text's length, before it
 class KeptTexts:
     """Of each language the distinct texts with the lowest hashes, at most `most`: which these are does not depend on their order.
 
-    A text takes 16 bytes of memory. The file holds every text that was among the lowest when it came: of n about most (1 + ln(n / most)).
+    A text takes 16 bytes of memory, and one that came lately about 100. The file holds every text that was among the lowest when it came:
+    of n about most (1 + ln(n / most)).
     """
 
     def __init__(self, file: BinaryIO, most: int) -> None:

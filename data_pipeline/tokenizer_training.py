@@ -29,10 +29,11 @@ def train(raw: Path, out: Path, settings: TrainingSettings) -> Tokenizer:
     pieces.
     """
     refuse_existing(out)
+    rows = texts(raw)  # nothing is made where there are none
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out) as file:
-            sample, counts = draw(texts(raw), settings, file)
+            sample, counts = draw(rows, settings, file)
             if not counts:
                 raise UserError(f'{raw} holds no texts to train a tokenizer on')
             model = _trained(sample, settings, raw)
