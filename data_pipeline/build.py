@@ -145,9 +145,10 @@ def _check_paths(job: Job, workers: int, task: int, tasks: int) -> None:
             raise UserError(f'{name} {path} does not exist')
         if path is not None and job.kind != 'pictures':
             raise UserError(f'{name} has no meaning for {job.corpus}, which holds no pictures; leave it out')
-    for path in job.exclude + job.decontaminate:
-        if not path.exists():
-            raise UserError(f'{path}, given to --exclude or --decontaminate, does not exist')
+    for place in (*job.exclude, *job.decontaminate):
+        if not (place.exists() if isinstance(place, Path) else place.is_dir()):
+            files = '' if isinstance(place, Path) else ' as a folder of shards (a list of URLs must be a file of this machine)'
+            raise UserError(f'{place}, given to --exclude or --decontaminate, does not exist{files}')
     if job.exclude and job.kind != 'pictures':
         raise UserError(f'--exclude has no meaning for {job.corpus}, which holds no pictures; leave it out')
     if wrong := next((path for path in job.decontaminate if not path.is_dir()), None):

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from data_pipeline.pictures import BadPicture, image_number, prepare
 from data_pipeline.readers import PICTURES, img2dataset, wit
 from data_pipeline.readers import captions as caption_readers
 from data_pipeline.records import Caption, Picture
-from data_pipeline.references import evaluation_of, excluded, removed, removed_outside
+from data_pipeline.references import UrlSet, evaluation_of, excluded, removed, removed_outside
 from data_pipeline.shard_urls import ALIASES
 from data_pipeline.work import Unit, facts
 from data_pipeline.writer import UnitWriter
@@ -99,7 +99,8 @@ def _scan(job: Job, source: PictureSource, folder: Path, drops: Drops) -> dict[s
         for picture in pictures:
             urls.append(key_hash(picture.url))
             ids.append(image_number(picture.image))
-            found.append((picture.url, picture.place, len(picture.image)))
+            if source.shard:  # of other files, which are one unit whatever their size, nothing more is kept of a record than two hashes
+                found.append((picture.url, picture.place, len(picture.image)))
             if job.corpus != 'wit':  # where img2dataset does not know the language
                 yield Caption(picture.url, 'en', picture.caption)
 
@@ -178,43 +179,61 @@ def _save_joined(scan: Path, shards: list[str], marks: Marks, same: npt.NDArray[
         np.save(folder / f'{name}.extra.npy', joined[begin:end] - np.array([start, 0], np.uint64), allow_pickle=False)
 
 
-_REASONS = ('', 'duplicate_url', 'duplicate_picture')
+# By number; the first two as `_duplicates` has them. What was taken down is to be forgotten: without an example, from _FORGOTTEN on.
+_REASONS = ('', 'duplicate_url', 'duplicate_picture', 'excluded_url', 'removed', 'excluded_url')
+_EXCLUDED, _FORGOTTEN, _REMOVED, _REMOVED_OUTSIDE = 3, 4, 4, 5
+_ROWS = 4096  # whose facts are Python's objects at a time; as such they take ten times the arrays, and a unit has as many as its file
+
+
+class _Decided(NamedTuple):
+    """What is known of a record before its picture is read."""
+
+    reason: int  # why it is left out, in _REASONS; 0: it is not
+    number: int  # of its picture
+    further: list[int]  # hashes of other URLs that have the same picture
+    places: list[tuple[int, int]]  # where in the store its captions are
+
+
+def _decided(job: Job, source: PictureSource, store: CaptionStore) -> Iterator[_Decided]:
+    """Of each record, in order."""
+    duplicates = job.work / 'group' / 'duplicates'
+    ids, urls = (np.load(job.work / 'scan' / source.name / name) for name in (_IDS, _URLS))
+    reasons, extra = (np.load(duplicates / f'{source.name}{end}.npy') for end in ('', '.extra'))  # extra: (row, URL), by row
+
+    def named(names: UrlSet) -> npt.NDArray[np.bool_]:
+        """The same picture, whichever of its names somebody gives."""
+        mask = names.mask(urls) | names.mask(ids)
+        mask[extra[names.mask(extra[:, 1]), 0].astype(np.intp)] = True
+        return mask
+
+    reasons[(reasons == 0) & named(removed(job.work))] = _REMOVED
+    reasons[named(removed_outside(job))] = _REMOVED_OUTSIDE
+    reasons[named(excluded(job))] = _EXCLUDED
+    for begin in range(0, len(ids), _ROWS):
+        rows = slice(begin, begin + _ROWS)
+        # By URL; captions that came with the picture; those of the other URLs.
+        places = [list(two) for two in zip(store.places(urls[rows]), store.places(ids[rows]), strict=True)]
+        further: list[list[int]] = [[] for _ in places]
+        more = extra[slice(*np.searchsorted(extra[:, 0], np.array([begin, begin + _ROWS], np.uint64)))]
+        found = zip((more[:, 0] - np.uint64(begin)).tolist(), more[:, 1].tolist(), store.places(more[:, 1]), strict=True)
+        for row, url, place in found:
+            further[row].append(url)
+            places[row].append(place)
+        yield from map(_Decided, reasons[rows].tolist(), ids[rows].tolist(), further, places)
 
 
 def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Drops) -> dict[str, Any]:
-    grouped = job.work / 'group'
-    reasons = np.load(grouped / 'duplicates' / f'{source.name}.npy').tolist()
-    ids, urls = (np.load(job.work / 'scan' / source.name / name) for name in (_IDS, _URLS))
-    names = ids.tolist()
-    extra: dict[int, list[int]] = {}
-    for row, url in np.load(grouped / 'duplicates' / f'{source.name}.extra.npy').tolist():
-        extra.setdefault(row, []).append(url)
     writer = UnitWriter(folder, 'pictures', job.settings)
-    outside, gone, gone_outside, evaluation = excluded(job), removed(job.work), removed_outside(job), evaluation_of(job)
+    evaluation = evaluation_of(job)
     aliases: list[tuple[int, int]] = []  # of the pictures that are written
-    with CaptionStore([grouped / f'partition-{i:04}' for i in range(number)]) as store:
-        by_url, inline = store.places(urls), store.places(ids)  # inline: captions that came with the picture
-        for row, picture in enumerate(_found(job, source)):
-            further = extra.get(row, [])
-            # The same picture, whichever of its names somebody gives.
-            own = (int(urls[row]), names[row], *further)
-            if any(name in outside for name in own):
-                drops.add('excluded_url', 1, picture.url)
-                continue
-            if any(name in gone_outside for name in own):
-                drops.add('excluded_url')  # without an example: it is to be forgotten
-                continue
-            if reasons[row]:
-                drops.add(_REASONS[reasons[row]], 1, picture.url)
-                continue
-            if any(name in gone for name in own):
-                drops.add('removed')  # without an example either
+    with CaptionStore([job.work / 'group' / f'partition-{i:04}' for i in range(number)]) as store:
+        for decided, picture in zip(_decided(job, source, store), _found(job, source), strict=True):
+            if decided.reason:
+                drops.add(_REASONS[decided.reason], 1, picture.url if decided.reason < _FORGOTTEN else '')
                 continue
             captions: Captions = {}
-            merge(captions, store.at(by_url[row]))
-            merge(captions, store.at(inline[row]))
-            for key in further:
-                merge(captions, store.get(key))
+            for place in decided.places:
+                merge(captions, store.at(place))
             if not captions:
                 drops.add('no_caption', 1, picture.url)
                 continue
@@ -227,7 +246,7 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
             if seen:
                 drops.add('evaluation_picture', 1, picture.url)
                 continue
-            name = f'{names[row]:016x}'  # `image_id`, which the scan has computed
+            name = f'{decided.number:016x}'  # `image_id`, which the scan has computed
             sample = {
                 'image': image,
                 'captions': dict(sorted(captions.items())),
@@ -236,6 +255,6 @@ def _build(job: Job, source: PictureSource, number: int, folder: Path, drops: Dr
                 'image_id': name,
             }
             writer.add(sample, name.encode(), {language: len(texts) for language, texts in captions.items()}, {})
-            aliases += ((key, names[row]) for key in further)
+            aliases += ((key, decided.number) for key in decided.further)
     np.save(folder / ALIASES, np.array(aliases, np.uint64).reshape(-1, 2), allow_pickle=False)
     return {'below': '', 'sources': [], 'streams': writer.finish()}

@@ -96,11 +96,12 @@ def _add_build(sub: Parser) -> None:
     sub.add_argument('--tokenizer', type=Path, metavar='DIR', help='needed by corpora of text')
     sub.add_argument(
         '--exclude',
-        type=Path,
+        type=location,
         action='append',
         default=[],
         metavar='PATH',
-        help='leave out pictures whose URL is in PATH: built shards (for cc12m those of cc3m), or a file of URLs; may be repeated',
+        help='leave out pictures whose URL is in PATH: built shards (for cc12m those of cc3m; also s3://…), or a file of URLs; '
+        'may be repeated',
     )
     sub.add_argument(
         '--decontaminate',

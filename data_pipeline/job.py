@@ -36,7 +36,7 @@ class Job:
     images: Path | None = None
     translations: Path | None = None
     tokenizer: Path | None = None
-    exclude: tuple[Path, ...] = ()  # whose URLs are left out: built shards, or files of URLs
+    exclude: tuple[Location, ...] = ()  # whose URLs are left out: built shards, or files of URLs
     decontaminate: tuple[Path, ...] = ()  # evaluation sets that must not be trained on
     scratch: Path | None = None
 

@@ -29,6 +29,7 @@ from data_pipeline.shard_urls import shard_urls
 from data_pipeline.work import Unit, facts, write_file
 from shards.errors import UserError
 from shards.schema import MANIFEST
+from shards.storage import Location, Remote
 
 STAGE = 'references'
 _TEXTS, _FILES, _PICTURES, _THUMBNAILS, _URLS = 'texts.npy', 'files.npy', 'pictures.npy', 'thumbnails.npy', 'urls.npy'
@@ -54,7 +55,7 @@ def listing(job: Job) -> list[tuple[str, int]]:
 def described(job: Job) -> dict[str, Any]:
     """What the manifest says about them, under `decontaminate` and `exclude`, once their units are done."""
     return {
-        name: [{'path': path.as_posix(), **_said(job.work, f'{unit}-{i}')['told']} for i, path in enumerate(paths)]
+        name: [{'path': str(path), **_said(job.work, f'{unit}-{i}')['told']} for i, path in enumerate(paths)]
         for name, unit, paths in (('decontaminate', 'evaluation', job.decontaminate), ('exclude', 'exclude', job.exclude))
         if paths
     }
@@ -64,7 +65,9 @@ def _said(work: Path, unit: str) -> dict[str, Any]:
     return facts(work, STAGE, unit) or {}
 
 
-def _inputs(path: Path) -> list[tuple[str, int]]:
+def _inputs(path: Location) -> list[tuple[str, int]]:
+    if isinstance(path, Remote):
+        return [(str(path), sum(size for file, size in path.sizes() if file.name == MANIFEST))]
     if not path.is_dir():
         return [(path.as_posix(), path.stat().st_size)]
     names = (MANIFEST,) if any(path.rglob(MANIFEST)) else ()
@@ -176,7 +179,7 @@ def overlap_report(work: Path, found: set[int]) -> dict[str, dict[str, int]]:
 # --- URLs -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _exclude(path: Path, scratch: Path | None, folder: Path, drops: Drops) -> dict[str, Any]:
+def _exclude(path: Location, scratch: Path | None, folder: Path, drops: Drops) -> dict[str, Any]:
     gone = _taken_down(path, scratch) if path.is_dir() else np.empty(0, np.uint64)
     urls = np.unique(np.fromiter(map(key_hash, excluded_urls(path, drops)), np.uint64))
     if not len(urls) and not len(gone):
@@ -189,8 +192,11 @@ def _exclude(path: Path, scratch: Path | None, folder: Path, drops: Drops) -> di
     return {'told': told}
 
 
-def _taken_down(folder: Path, scratch: Path | None) -> Hashes:
+def _taken_down(folder: Location, scratch: Path | None) -> Hashes:
     """What was taken out of the shards at or below a folder: it is in none of them any more, and must not come back by another corpus."""
+    if isinstance(folder, Remote):
+        contents = [path.read_bytes() for path in (*folder.rglob(REMOVED), folder.parent / REMOVED) if path.is_file()]
+        return np.unique(np.concatenate([np.empty(0, np.uint64), *(np.load(io.BytesIO(content)) for content in contents)]))
     beside = [path for path in folder.rglob(REMOVED) if BUILD not in path.parts[len(folder.parts) :]]
     places = {path for path in (*beside, folder.parent / REMOVED) if path.exists()}
     for base in {None, scratch}:
@@ -199,9 +205,9 @@ def _taken_down(folder: Path, scratch: Path | None) -> Hashes:
     return np.unique(np.concatenate([np.empty(0, np.uint64), *map(np.load, sorted(places))]))
 
 
-def excluded_urls(path: Path, drops: Drops) -> Iterator[str]:
-    """URLs of built picture shards (a folder), or of a file: one a line, or one in a cell of a line, as CC3M and CC12M have them."""
-    return shard_urls(path) if path.is_dir() else _file_urls(path, drops)
+def excluded_urls(path: Location, drops: Drops) -> Iterator[str]:
+    """URLs of built picture shards (a folder, here or in a store), or of a file: one a line, or in a cell of it, as in CC3M and CC12M."""
+    return _file_urls(path, drops) if isinstance(path, Path) and not path.is_dir() else shard_urls(path)
 
 
 def _file_urls(path: Path, drops: Drops) -> Iterator[str]:
@@ -223,10 +229,9 @@ class UrlSet:
         place = int(np.searchsorted(self._hashes, np.uint64(hashed))) if len(self._hashes) else 0
         return place < len(self._hashes) and int(self._hashes[place]) == hashed
 
-    def mask(self, hashed: Hashes) -> list[bool]:
+    def mask(self, hashed: Hashes) -> npt.NDArray[np.bool_]:
         """Which of many hashes are in it."""
-        inside: list[bool] = np.isin(hashed, self._hashes).tolist() if len(self._hashes) else [False] * len(hashed)
-        return inside
+        return np.isin(hashed, self._hashes) if len(self._hashes) else np.zeros(len(hashed), bool)
 
 
 @cache

@@ -66,7 +66,7 @@ class Sample:
         return captions
 
 
-def shard_urls(folder: Path) -> Iterator[str]:
+def shard_urls(folder: Location) -> Iterator[str]:
     """URLs of every picture stream at or below a folder. Records without one (pictures that came with their captions) give nothing."""
     for stream in sorted(path.parent for path in folder.rglob(MANIFEST)):
         if read_manifest(stream).kind == 'pictures':

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from data_pipeline.drops import Drops
@@ -23,8 +24,7 @@ def texts(raw: Path) -> Texts:
     found = [name for name in KINDS if (raw / name).is_dir()]
     if not found:
         raise UserError(f'{raw} holds none of the folders {" ".join(KINDS)}; give --raw the folder that holds the corpora')
-    for name in found:
-        yield from sources[name](raw / name)
+    return chain.from_iterable(sources[name](raw / name) for name in found)
 
 
 def _captions(reader: CaptionReader, raw: Path) -> Texts:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import io
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import sentencepiece
 
 from data_pipeline.cleaning import empty, normalise
+from data_pipeline.kept_texts import KeptTexts
 from data_pipeline.texts import texts
 from data_pipeline.tokenizer_settings import TrainingSettings
 from shards.errors import UserError
@@ -25,13 +29,24 @@ def train(raw: Path, out: Path, settings: TrainingSettings) -> Tokenizer:
     pieces.
     """
     refuse_existing(out)
-    sample, counts = draw(texts(raw), settings)
-    if not sample:
-        raise UserError(f'{raw} holds no texts to train a tokenizer on')
+    rows = texts(raw)  # nothing is made where there are none
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out) as file:
+            sample, counts = draw(rows, settings, file)
+            if not counts:
+                raise UserError(f'{raw} holds no texts to train a tokenizer on')
+            model = _trained(sample, settings, raw)
+        return save_tokenizer(out, model, {'trained': asdict(settings), 'texts': counts})
+    except OSError as error:
+        raise UserError(f'{error.filename or out}: {error.strerror or error}; mend that, or choose another --out') from None
+
+
+def _trained(sample: Iterator[str], settings: TrainingSettings, raw: Path) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sample),
+            sentence_iterator=sample,
             model_writer=model,
             model_type='unigram',
             vocab_size=settings.pieces,
@@ -54,7 +69,7 @@ def train(raw: Path, out: Path, settings: TrainingSettings) -> Tokenizer:
         raise UserError(
             f'{raw}: sentencepiece cannot train {settings.pieces} pieces on these texts ({reason}); try another --pieces'
         ) from None
-    return save_tokenizer(out, model.getvalue(), {'trained': asdict(settings), 'texts': counts})
+    return model.getvalue()
 
 
 def import_model(model: Path, out: Path) -> Tokenizer:
@@ -75,36 +90,23 @@ def refuse_existing(out: Path) -> None:
         )
 
 
-def draw(rows: Iterator[tuple[str, str]], settings: TrainingSettings) -> tuple[list[str], dict[str, int]]:
-    """Texts to train on, languages balanced, and the number of distinct kept texts by language.
+def draw(rows: Iterator[tuple[str, str]], settings: TrainingSettings, file: BinaryIO) -> tuple[Iterator[str], dict[str, int]]:
+    """Texts to train on, languages balanced, and the number of distinct kept texts by language. Raises OSError when `file`, an empty one
+    for the kept texts, which is read as the texts are, has no room.
 
     Of every language the texts with the lowest hashes are kept: a sample that does not depend on their order, in bounded memory. Language l
     gets a share proportional to n_l^alpha of the budget; where it has fewer texts, they are repeated.
     """
-    kept: dict[str, list[tuple[int, str]]] = {}
-    members: dict[str, set[int]] = {}
-    seen: dict[str, int] = {}
+    kept = KeptTexts(file, settings.per_language)
+    seen: Counter[str] = Counter()
     for language, raw_text in rows:
         text = normalise(raw_text)
         if empty(text) or len(text.encode()) > settings.longest:
             continue
-        seen[language] = seen.get(language, 0) + 1
-        rank = -int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())  # heapq is a min-heap: the highest hash comes first
-        heap, known = kept.setdefault(language, []), members.setdefault(language, set())
-        if rank in known:
-            continue
-        known.add(rank)
-        if len(heap) < settings.per_language:
-            heapq.heappush(heap, (rank, text))
-        else:
-            known.discard(heapq.heappushpop(heap, (rank, text))[0])
-    if not kept:
-        return [], {}
-    weights = {language: seen[language] ** settings.alpha for language in sorted(kept)}
-    budget = min(settings.sentences, sum(len(heap) for heap in kept.values()))
-    sample: list[str] = []
-    for language, weight in weights.items():
-        ordered = [text for _, text in sorted(kept[language], reverse=True)]
-        wanted = max(1, round(budget * weight / sum(weights.values())))
-        sample.extend(ordered[i % len(ordered)] for i in range(wanted))
-    return sample, {language: len(kept[language]) for language in weights}
+        seen[language] += 1
+        kept.add(language, text)
+    counts = kept.counts()
+    weights = {language: seen[language] ** settings.alpha for language in counts}
+    total, budget = sum(weights.values()), min(settings.sentences, sum(counts.values()))
+    wanted = {language: max(1, round(budget * weight / total)) for language, weight in weights.items()}
+    return chain.from_iterable(kept.texts(language, number) for language, number in wanted.items()), counts

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from shards.schema import MANIFEST
+from shards.schema import INDEX, MANIFEST, MULTILINGUAL
 from tests.data_pipeline.conftest import SAMPLE, Builder, tree
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +39,12 @@ def units(out: Path) -> set[str]:
 
 def visible_is_whole(out: Path) -> None:
     """Every manifest that can be seen belongs to shards that are all there, in full; every unit that says so is complete."""
-    for path in out.glob(f'cc100/**/{MANIFEST}'):
-        for shard in json.loads(path.read_text())['shards']:
+    for path in out.glob(f'*/**/{MANIFEST}'):
+        manifest = json.loads(path.read_text())
+        for shard in manifest['shards']:
             assert (path.parent / shard['file']).stat().st_size == shard['bytes']
-        assert (path.parent / 'index.json').exists()
+        assert (path.parent / INDEX).exists()
+        assert (path.parent / MULTILINGUAL).exists() == (manifest['kind'] == 'pictures')
 
 
 KILLS = 6

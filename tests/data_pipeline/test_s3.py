@@ -146,6 +146,32 @@ def test_a_removal_and_a_kill(store: str, build_corpus: Builder, tmp_path: Path,
     assert objects(place) == {}
 
 
+@pytest.mark.parametrize('compression', ['none', 'zstd'])
+def test_excluding_what_shards_in_a_store_hold(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], compression: str) -> None:
+    """CC12M against CC3M's shards there: the same is left as against the same shards in a folder. Two workers read them."""
+    place = f'{store}/four-{compression}'
+    build = ['build', 'cc3m', f'--raw={SAMPLE / "raw/cc3m"}', '--holdout=0.04', f'--compression={compression}']
+    assert main([*build, f'--out={place}', f'--scratch={tmp_path / "scratch"}']) == 0
+    assert main([*build, f'--out={tmp_path / "near"}']) == 0
+    found: dict[str, dict[str, bytes]] = {}
+    for shards in (f'{place}/cc3m', f'{tmp_path / "near"}/cc3m'):
+        out = tmp_path / f'out-{len(found)}'
+        flags = [f'--raw={SAMPLE / "raw/cc12m"}', f'--out={out}', f'--exclude={shards}', '--holdout=0', '--workers=2']
+        for _ in range(2):  # again: nothing to do
+            assert main(['build', 'cc12m', *flags]) == 0
+        found[shards] = tree(out)
+        manifest = json.loads(found[shards].pop('cc12m/train/manifest.json'))
+        (exclude,) = manifest['settings']['exclude']
+        assert exclude.pop('path') == shards
+        assert exclude['urls'] > 700 and manifest['dropped']['excluded_url'] == 31
+        found[shards]['manifest'] = json.dumps(manifest).encode()
+    first, second = found.values()
+    assert first == second
+    capsys.readouterr()
+    assert main(['build', 'cc12m', f'--raw={SAMPLE / "raw/cc12m"}', f'--out={tmp_path / "none"}', f'--exclude={store}/nothing']) == 2
+    assert f'{store}/nothing, given to --exclude or --decontaminate, does not exist as a folder of shards' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('place', 'message'), [('s4://x/y', 'is neither a folder nor s3://'), ('s3://', 'is neither a folder nor s3://')])
 def test_unknown_places(place: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import lzma
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -47,8 +51,14 @@ def rows(numbers: dict[str, int]) -> list[tuple[str, str]]:
     return [(language, f'{language} text {i}') for language, number in numbers.items() for i in range(number)]
 
 
+def drawn(given: Iterator[tuple[str, str]], settings: TrainingSettings) -> tuple[list[str], dict[str, int]]:
+    with TemporaryFile() as file:
+        sample, kept = draw(given, settings, file)
+        return list(sample), kept
+
+
 def test_languages_are_balanced() -> None:
-    sample, kept = draw(iter(rows({'en': 6400, 'th': 100})), TrainingSettings(alpha=0.5))
+    sample, kept = drawn(iter(rows({'en': 6400, 'th': 100})), TrainingSettings(alpha=0.5))
     counts = Counter(text[:2] for text in sample)
     assert kept == {'en': 6400, 'th': 100}
     assert counts['en'] == pytest.approx(8 * counts['th'], rel=0.01)  # sqrt(64)
@@ -58,14 +68,42 @@ def test_languages_are_balanced() -> None:
 
 def test_the_sample_does_not_depend_on_the_order() -> None:
     settings = TrainingSettings(alpha=0.5, sentences=50, per_language=60)
-    there = draw(iter(rows({'en': 500, 'th': 20})), settings)
-    assert draw(iter(reversed(rows({'en': 500, 'th': 20}))), settings) == there
+    there = drawn(iter(rows({'en': 500, 'th': 20})), settings)
+    assert drawn(iter(reversed(rows({'en': 500, 'th': 20}))), settings) == there
     assert len(there[0]) == 50
     assert there[1] == {'en': 60, 'th': 20}
 
 
+@pytest.mark.parametrize('most', [1, 50, 3000, 20_000])
+def test_the_lowest_hashes_are_kept(most: int) -> None:
+    """Whatever comes again, and however often what is kept was looked through before: as if all were sorted at once."""
+    given = [('th', f'text {i * i % 9001}') for i in range(12_000)]
+    ranked = sorted({text for _, text in given}, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
+    sample, kept = drawn(iter(given), TrainingSettings(per_language=most))
+    assert sample == ranked[:most]
+    assert kept == {'th': min(most, len(ranked))}
+
+
+def test_memory_of_a_text() -> None:
+    """It was 400 bytes for one of 150."""
+    number = 50_000
+    with TemporaryFile() as file:
+        tracemalloc.start()
+        sample, _ = draw((('en', f'{i:0150}') for i in range(number)), TrainingSettings(), file)
+        assert sum(1 for _ in sample) == number
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 160 * number  # 16 each for good, the rest for those that were not yet looked through
+
+
+def test_no_room_for_the_texts(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match=r'file/x: Not a directory; mend that, or choose another --out'):
+        train(SAMPLE, tmp_path / 'file/x', TrainingSettings())
+
+
 def test_texts_are_normalised_and_long_ones_left_out() -> None:
-    sample, _ = draw(iter([('en', ' a\ud800 \u2028 b '), ('en', '...'), ('en', 'x' * 5000), ('en', 'a b')]), TrainingSettings())
+    sample, _ = drawn(iter([('en', ' a\ud800 \u2028 b '), ('en', '...'), ('en', 'x' * 5000), ('en', 'a b')]), TrainingSettings())
     assert set(sample) == {'a b'}
 
 

@@ -22,6 +22,7 @@ from data_pipeline.job import Job
 from data_pipeline.settings import Settings
 from shards.errors import UserError
 from tests.data_pipeline.conftest import SAMPLE, Builder, tree
+from tests.data_pipeline.test_faults import visible_is_whole
 
 Raw = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -111,24 +112,52 @@ def test_killed_early_and_resumed(build_corpus: Builder, raw: Raw, tokenizer: Pa
     assert tree(out) == tree(tmp_path / 'unbroken')
 
 
-@pytest.mark.parametrize('stage', ['before the first rename', 'within finish'])
-def test_killed_in_finish(build_corpus: Builder, raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Half of the units moved, or a manifest missing: the next run completes it."""
-    folder, out = raw('opus', *OPUS), tmp_path / 'out'
-    build_corpus('opus', tmp_path / 'unbroken', folder, **SMALL['opus'])
+@pytest.mark.parametrize('corpus', ['opus', 'cc3m'])
+def test_killed_in_finish(build_corpus: Builder, raw: Raw, tokenizer: Path, tmp_path: Path, corpus: str) -> None:
+    """SIGKILL before every single rename, removal of a folder, and opening for writing of `finish`: the next one completes it."""
+    folder, built = raw('opus', *OPUS) if corpus == 'opus' else SAMPLE / 'raw/cc3m', tmp_path / 'built'
+    build_corpus(corpus, tmp_path / 'unbroken', folder, **SMALL[corpus])
+    unbroken = tree(tmp_path / 'unbroken')
+    for task in (0, 1):
+        build(Job(corpus, folder, built, Settings(**SMALL[corpus]), tokenizer=tokenizer), 1, task, 2)
+    left = set()
+    for number in range(1000):
+        out = Path(shutil.copytree(built, tmp_path / 'out'))
+        child = os.fork()
+        if child == 0:
+            try:
+                kill_at(number, out)
+                finish(out)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        ended = os.waitpid(child, 0)[1]
+        visible_is_whole(out)
+        left.add(frozenset(tree(out)))
+        assert ended == 0 or os.WTERMSIG(ended) == signal.SIGKILL, number
+        finish(out)
+        assert tree(out) == unbroken, number
+        assert not list(out.rglob('*.part')), number
+        shutil.rmtree(out)
+        if ended == 0:
+            break
+    assert number > 10
+    assert len(left) > 5, 'kills between the files of the streams'
 
-    class Killed(BaseException):
-        pass
 
-    def killed(*arguments: object) -> None:
-        raise Killed
+def kill_at(number: int, out: Path) -> None:
+    """Let this process kill itself before its file operation `number` below `out`."""
+    counted = 0
 
-    original = {'before the first rename': '_move', 'within finish': '_write'}[stage]
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(f'data_pipeline.finish.{original}', killed)
-        build_corpus('opus', out, folder, **SMALL['opus'])
-    build_corpus('opus', out, folder, **SMALL['opus'])
-    assert tree(out) == tree(tmp_path / 'unbroken')
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal counted
+        changes = event in ('os.rename', 'shutil.rmtree') or (event == 'open' and arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        if changes and str(arguments[0]).startswith(str(out)):
+            if counted == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            counted += 1
+
+    sys.addaudithook(hook)
 
 
 def test_a_lost_shard_is_built_again(build_corpus: Builder, raw: Raw, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
@@ -9,16 +10,22 @@ import json
 import lzma
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+from xml.sax.saxutils import escape
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.drops import Drops
-from data_pipeline.readers import captions, cc100, opus, tar, wit
+from data_pipeline.readers import captions, cc100, opus, tar, tmx, wit
 from data_pipeline.records import Caption
+from shards.errors import UserError
 
 # Any character but surrogates and \n, the one line end; the odd ones often.
 ODD = ['\u2028', '\u2029', '\u0085', '\0', '\r', '\t', '"', '""', '\x0b', '\x0c', '\x1c', '\x1e', '\ufeff', '\xa0', '\U0001f415', '\\']
@@ -191,3 +198,112 @@ def test_tar(files: list[tuple[str, bytes]], kind: int, times: bool, cut: int) -
     assert found == expected[: len(found)]
     if cut >= len(out.getvalue()):
         assert found == expected
+
+
+# What XML 1.0 can hold, written as OPUS does: a carriage return as a reference, since XML reads a bare one as a line feed.
+XML_ODD = [odd for odd in ODD if odd in '\t\r' or odd[0] > '\x1f'] + ['\n', '<', '>', '&', "'", ']]>', '&amp;']
+XML_CHARACTER = st.characters(exclude_categories=['Cs', 'Cc'], exclude_characters='\ufffe\uffff')
+XML_TEXT = st.lists(st.one_of(st.sampled_from(XML_ODD), XML_CHARACTER), max_size=12).map(''.join)
+
+
+def _xml(text: str) -> str:
+    return escape(text, {'\r': '&#13;', '"': '&quot;'})
+
+
+@CHECK
+@given(st.lists(st.tuples(XML_TEXT, st.one_of(st.none(), XML_TEXT))), st.sampled_from(['utf-8', 'utf-16']), st.integers(1, 40))
+def test_tmx(rows: list[tuple[str, str | None]], encoding: str, chunk: int) -> None:
+    """References, quotes and Unicode's line ends come through, wherever a chunk of the file ends; units without a side are counted."""
+
+    def check(folder: Path) -> None:
+        units = [
+            f'<tu><tuv xml:lang="en"><seg>{_xml(first)}</seg></tuv>'
+            + ('' if second is None else f'<tuv lang="nl"><seg>{_xml(second)}</seg></tuv>')
+            + '</tu>'
+            for first, second in rows
+        ]
+        path = folder / 'en-nl.tmx.gz'
+        body = f'<?xml version="1.0" encoding="{encoding}"?><tmx version="1.4"><body>{"".join(units)}</body></tmx>'
+        path.write_bytes(gzip.compress(body.encode(encoding), 1))
+        drops = Drops()
+        (bitext,) = opus.files(folder)
+        with patch.object(tmx, '_CHUNK', chunk):
+            assert list(opus.pairs(bitext, 0, drops)) == [row for row in rows if row[1] is not None]
+        assert drops.counts.total() == drops.counts['missing_side'] == sum(second is None for _, second in rows)
+
+    in_folder(check)
+
+
+@CHECK
+@given(XML_TEXT, st.one_of(BROKEN.filter(lambda data: b'<' not in data), st.sampled_from([b'\0', b'\x0b', b'\x1c', b'\xef\xbf\xbe'])))
+def test_tmx_that_is_no_xml(text: str, bad: bytes) -> None:
+    """What XML cannot hold is refused as a whole, with the name of the file: never read as something else."""
+
+    def check(folder: Path) -> None:
+        path = folder / 'en-nl.tmx'
+        units = [f'<tu><tuv lang="en"><seg>{_xml(text)}'.encode(), b'</seg></tuv></tu>']
+        path.write_bytes(b'<tmx><body>' + bad.join(units) + b'</body></tmx>')
+        with pytest.raises(UserError, match=r'en-nl\.tmx is not well-formed TMX'):
+            list(tmx.units(path, Drops()))
+
+    in_folder(check)
+
+
+TAIL = LINE.map(lambda text: text.replace('\t', ' ').rstrip('\r'))
+NO_BASE64 = st.sampled_from([odd for odd in ODD if odd != '\t'] + ['狗', '=', '-', 'A']).map('AA{}AA'.format)
+PIXELS = st.one_of(
+    st.tuples(st.just('good'), TAIL, st.binary(max_size=20)),
+    st.tuples(st.just('broken_base64'), TAIL, NO_BASE64),
+    st.tuples(st.just('malformed_row'), st.one_of(TAIL, TAIL.map('{}\tAAAA'.format))),
+    st.tuples(st.just('invalid_utf8'), BROKEN),
+)
+
+
+@CHECK
+@given(st.lists(PIXELS), st.sampled_from(['\n', '\r\n']))
+def test_pixels_of_wit(rows: list[tuple[Any, ...]], end: str) -> None:
+    """Whatever stands in a URL. What is no URL, no base64 or not UTF-8 is counted, and shifts no other row."""
+
+    def line(kind: str, *cells: Any) -> bytes:
+        if kind == 'good':
+            return f'http://e/{cells[0]}\t{base64.b64encode(cells[1]).decode()}'.encode()
+        if kind == 'broken_base64':
+            return f'http://e/{cells[0]}\t{cells[1]}'.encode()
+        return cells[0].encode() if kind == 'malformed_row' else b'http://e/' + cells[0] + b'\tAAAA'
+
+    def check(folder: Path) -> None:
+        path = folder / 'part-00000.csv.gz'
+        every = [('good', 'first', b'1'), *rows]  # a file that begins otherwise is refused
+        path.write_bytes(gzip.compress(b''.join(line(*row) + end.encode() for row in every), 1))
+        drops = Drops()
+        found = [(picture.url, picture.image) for picture in wit.pixels(path, drops)]
+        assert found == [(f'http://e/{row[1]}', row[2]) for row in every if row[0] == 'good']
+        assert drops.counts == Counter(kind for kind, *_ in rows if kind != 'good')
+
+    in_folder(check)
+
+
+@CHECK
+@given(st.lists(st.one_of(st.tuples(TAIL, TAIL, TAIL), st.sampled_from(['malformed_row', 'invalid_utf8']))), st.booleans(), BROKEN)
+def test_translations_in_tsv(rows: list[tuple[str, str, str] | str], header: bool, bad: bytes) -> None:
+    """Both layouts, a text a row and a URL a row, where an empty cell is a missing translation."""
+    wrong = {'malformed_row': b'http://e/\ta\tb\tc\td', 'invalid_utf8': b'http://e/\tde\t' + bad}
+
+    def check(folder: Path) -> None:
+        lines = [b'URL\tde\tzh-Hant'] if header else []
+        expected = []
+        for tail, *texts in [('first', 'a', 'b'), *(row for row in rows if not isinstance(row, str))]:
+            url = f'http://e/{tail}'
+            captions_of = [Caption(url, code, text) for code, text in zip(('de', 'zh-TW'), texts, strict=True)]
+            expected += [caption for caption in captions_of if caption.text or not header]
+            lines += (
+                ['\t'.join([url, *texts]).encode()] if header else [f'{url}\t{one.language}\t{one.text}'.encode() for one in captions_of]
+            )
+        lines += [wrong[row] for row in rows if isinstance(row, str)]
+        path = folder / 'translations.tsv'
+        path.write_bytes(b'\n'.join(lines) + b'\n')
+        drops = Drops()
+        assert list(captions.translations(path, drops)) == expected
+        assert drops.counts == Counter(row for row in rows if isinstance(row, str))
+
+    in_folder(check)
