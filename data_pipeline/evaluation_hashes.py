@@ -6,7 +6,6 @@ picture, 64 bits) differ in few bits *and* a thumbnail has nearly the same colou
 
 from __future__ import annotations
 
-import io
 import unicodedata
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL import Image
 
 from data_pipeline.dedupe import hash64
 from data_pipeline.pictures import BadPicture
-from shards.pictures import orientation, plain, upright
+from shards.pictures import open_picture, orientation, plain, upright
 
 _SIDE = 16  # pixels of a thumbnail
 THUMBNAIL = 3 * _SIDE * _SIDE  # values of one
@@ -39,7 +38,7 @@ def picture_hash(image: bytes) -> tuple[int, Thumbnail]:
     import imagehash  # scipy takes a second: only where pictures are compared
 
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with open_picture(image) as opened:
             if opened.width * opened.height > _LARGEST:
                 raise BadPicture('picture_too_large')
             opened.draft('RGB', (128, 128))

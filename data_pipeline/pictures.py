@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from data_pipeline.jpeg import plain_size
 from data_pipeline.resize import shrink
 from data_pipeline.settings import Settings
-from shards.pictures import orientation, plain, upright
+from shards.pictures import open_picture, orientation, plain, upright
 
 LARGEST_FILE = 64 << 20  # bytes; larger ones are not read
 _PASS = {'JPEG', 'PNG', 'WEBP'}
@@ -61,7 +61,7 @@ def prepare(data: bytes, settings: Settings) -> bytes:
 
 
 def _prepare(data: bytes, settings: Settings) -> bytes:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         width, height = image.size
         if width * height > settings.max_pixels:
             raise BadPicture('picture_too_large')
@@ -82,7 +82,7 @@ def _prepare(data: bytes, settings: Settings) -> bytes:
 
 def _verify(data: bytes) -> None:
     """Check the sums that a PNG carries; decoding it does not."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         image.verify()
 
 

@@ -8,7 +8,7 @@ REASONS = {
     'no_status': 'img2dataset wrote no status and no picture',
     'truncated_tar': 'lost behind the place where a tar breaks off',
     'incomplete_record': 'the picture or its JSON is missing, or there is no URL in it',
-    'picture_not_decodable': 'the picture cannot be read',
+    'picture_not_decodable': 'the picture is of no format that is read, or broken',
     'picture_truncated': 'the picture cannot be read to its end',
     'picture_too_small': 'a side is shorter than --min-side',
     'picture_too_large': 'the area is larger than --max-pixels',

@@ -307,6 +307,14 @@ def test_wit_from_img2dataset(build_corpus: Builder, raw: Raw, tmp_path: Path) -
     assert manifest.samples + manifest.dropped.get('no_caption', 0) == 30
 
 
+def test_a_file_that_is_no_picture_of_the_web_is_counted(build_corpus: Builder, tmp_path: Path) -> None:
+    eps = io.BytesIO()
+    Image.open(io.BytesIO(picture(1))).convert('RGB').save(eps, 'EPS')
+    write_tar(tmp_path / 'raw/images/00000.tar', [('http://x/a', picture(2), 'a'), ('http://x/b', eps.getvalue(), 'b')])
+    (manifest,) = build_corpus('cc3m', tmp_path / 'out', tmp_path / 'raw', holdout=0)
+    assert (manifest.samples, manifest.dropped) == (1, {'picture_not_decodable': 1})
+
+
 def test_nothing_left_says_why(build_corpus: Builder, tmp_path: Path) -> None:
     write_tar(tmp_path / 'raw/images/00000.tar', [('http://x/a', b'<html>', 'a')])
     with pytest.raises(UserError, match=r'nothing is left of this corpus .*picture_not_decodable 1'):
