@@ -14,12 +14,13 @@ from PIL import Image
 
 from data_pipeline.dedupe import hash64
 from data_pipeline.pictures import BadPicture
-from shards.pictures import open_picture, orientation, plain, upright
+from data_pipeline.strips import shrunk
+from shards.pictures import open_picture, orientation
 
 _SIDE = 16  # pixels of a thumbnail
 THUMBNAIL = 3 * _SIDE * _SIDE  # values of one
 _COLOUR = 10  # of 255: mean difference of two thumbnails of the same picture, at most
-_LARGEST = 1 << 28  # pixels of an evaluation picture
+_LARGEST = 100_000_000  # pixels of an evaluation picture, as of one of a corpus
 
 Thumbnail = npt.NDArray[np.uint8]
 
@@ -43,7 +44,8 @@ def picture_hash(image: bytes) -> tuple[int, Thumbnail]:
                 raise BadPicture('picture_too_large')
             opened.draft('RGB', (128, 128))
             opened.load()
-            picture = plain(upright(opened, orientation(opened))).convert('RGB')
+            picture = shrunk(opened, orientation(opened), max(opened.size))
+        picture = picture if picture.mode == 'RGB' else picture.convert('RGB')
         bits = imagehash.phash(picture).hash
         thumbnail = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.uint8).reshape(-1)
     except BadPicture:

@@ -11,7 +11,7 @@ REASONS = {
     'picture_not_decodable': 'the picture is of no format that is read, or broken',
     'picture_truncated': 'the picture cannot be read to its end',
     'picture_too_small': 'a side is shorter than --min-side',
-    'picture_too_large': 'the area is larger than --max-pixels',
+    'picture_too_large': 'the area is larger than --max-pixels (WebP: than half of it)',
     'picture_file_too_large': 'the file is larger than 64 MiB',
     'broken_base64': 'the picture is not valid base64',
     'duplicate_url': 'the URL occurred before; its captions were merged',
