@@ -30,6 +30,7 @@ REASONS = {
     'empty': 'no letter, digit or symbol in it',
     'identical_sides': 'both sides are the same',
     'non_letters': 'too many characters are no letters (--max-non-letters)',
+    'language': 'a side is in another language than it is said to be (--language-probability)',
     'length': 'a side has too few or too many tokens (--min-length, --max-length)',
     'length_ratio': 'one side is much longer than the other (--max-ratio)',
     'duplicate': 'the same pair occurred before',
