@@ -127,6 +127,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         'settings': settings,
         'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,
         'overlap': sorted(overlap),
+        **drops.counted_rewrites(),
     }
     if not (job.work / PLAN).exists() or read_plan(job.work) != plan:
         write_text(job.work / PLAN, json.dumps(plan, ensure_ascii=False, indent=1, sort_keys=True) + '\n')

@@ -79,7 +79,9 @@ def _empty(folder: Location) -> list[dict[str, Any]]:
         for name, told in sorted(json.loads(path.read_text(encoding='utf8')).items()):
             facts = 'nothing is left of it'
             common = {'samples': 0, 'languages': {}, 'tokens': None, 'counted': '', 'warnings': [], 'records': []}
-            found.append({'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(**told), **common})
+            found.append(
+                {'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(told['dropped'], told['examples']), **common}
+            )
     return found
 
 

@@ -62,12 +62,14 @@ class Manifest:
     removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
     # --licence, or as the readers know it of the originals -> samples; empty in older builds
     licences: dict[str, int] = field(default_factory=dict)
+    rewritten: dict[str, int] = field(default_factory=dict)  # rule -> texts that it changed; empty in older builds
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
         content = asdict(self)
-        if not self.licences:  # of a build from before there were any: finished once more, it is the same to the byte
-            del content['licences']
+        for name in ('licences', 'rewritten'):  # of a build from before there were any: finished once more, it is the same to the byte
+            if not content[name]:
+                del content[name]
         return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + '\n'
 
 
