@@ -120,7 +120,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
             drops.take(said)
     if job.kind != 'pictures':
         settings['pieces'] = job.loaded_tokenizer.pieces  # the range of ids, for `verify`
-    plan = {
+    plan: dict[str, Any] = {
         'units': [unit.name for unit in units],
         'sources': sources,
         'dropped': dict(sorted(drops.counts.items())),
@@ -129,6 +129,7 @@ def _write_plan(job: Job, units: list[Unit], earlier: list[Unit], unread: list[s
         'settings': settings,
         'tokenizer': None if job.kind == 'pictures' else job.loaded_tokenizer.fingerprint,
         'overlap': sorted(overlap),
+        **drops.counted_rewrites(),
     }
     earlier_plan = read_plan(job.work) if (job.work / PLAN).exists() else None
     if earlier_plan is None or 'digests' in earlier_plan:  # one of an earlier version is finished as it was: checkpoints have its hash

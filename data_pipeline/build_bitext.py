@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop
+from data_pipeline.cleaning import normalise, pair_drop, pair_length_drop, rewrites
 from data_pipeline.dedupe import KeyFile, hash64, marked
 from data_pipeline.drops import Drops
 from data_pipeline.frames import FRAME, append_frame, frame_lines
@@ -65,6 +65,9 @@ def _clean(job: Job, bitext: opus.Bitext, drops: Drops) -> Iterator[Pair]:
     nfc = job.settings.applies('nfc')
     for pair in drops.told_if_empty(bitext.path, opus.pairs(bitext, job.settings.score, drops)):
         first, second = normalise(pair.first, nfc), normalise(pair.second, nfc)
+        if first is not pair.first or second is not pair.second:
+            for text, found in ((pair.first, first), (pair.second, second)):
+                drops.rewritten.update(rewrites(text, found))
         reason = _reason(job, bitext, first, second, drops)
         if reason:
             drops.add(reason, 1, pair.first, pair.second)

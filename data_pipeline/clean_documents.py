@@ -75,7 +75,7 @@ def _clean(documents: bytes, settings: Settings, evaluation: Evaluation, drops: 
     counts = np.diff(between, prepend=-1, append=len(lines)) - 1
     changed, suspects = _to_look_at(framed, codes, ends, len(between), settings.applies('nfc'))
     if changed:
-        normal = normalise_lines([lines[number].decode() for number in changed], settings.applies('nfc'))
+        normal = normalise_lines([lines[number].decode() for number in changed], drops.rewritten, settings.applies('nfc'))
         for number, line in zip(changed, normal, strict=True):
             lines[number] = line.encode()
     if evaluation.has_texts:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
+from operator import ne
 
 from data_pipeline.settings import Settings
 
@@ -23,12 +26,31 @@ def normalise(text: str, nfc: bool = True) -> str:
     return unicodedata.normalize('NFC', text) if nfc else text
 
 
-def normalise_lines(lines: list[str], nfc: bool = True) -> list[str]:
-    """`normalise` of each of many lines."""
+def normalise_lines(lines: list[str], rewritten: Counter[str], nfc: bool = True) -> list[str]:
+    """`normalise` of each of many lines; `rewritten` counts those that a rule changed, by `rewrites`."""
     if _CONTROL.search('\n'.join(lines)):
-        return [normalise(line, nfc) for line in lines]
+        normal = [normalise(line, nfc) for line in lines]
+        rewritten.update(rule for line, found in zip(lines, normal, strict=True) for rule in rewrites(line, found))
+        return normal
     tidy = [' '.join(line.split()) for line in lines]
-    return [unicodedata.normalize('NFC', line) for line in tidy] if nfc else tidy
+    normal = [unicodedata.normalize('NFC', line) for line in tidy] if nfc else tidy
+    rewritten['white_space'] += sum(map(ne, lines, tidy))  # all at once, as text is to be quick
+    rewritten['nfc'] += sum(map(ne, tidy, normal))
+    return normal
+
+
+def rewrites(text: str, found: str) -> Iterator[str]:
+    """Names of the rules by which `normalise` has made `found` of a text."""
+    if found == text:
+        return
+    without = _CONTROL.sub('', text)
+    if without != text:
+        yield 'control_characters'
+    tidy = ' '.join(without.split())
+    if tidy != without:
+        yield 'white_space'
+    if tidy != found:
+        yield 'nfc'
 
 
 def _tidy(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Counts of what was left out, by reason, and a few examples of each. Nothing is left out without being counted here."""
+"""Counts of what was left out, by reason, and a few examples of each; and of texts that were changed. Nothing is without being counted."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Drops:
     counts: Counter[str] = field(default_factory=Counter)
     examples: Examples = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    rewritten: Counter[str] = field(default_factory=Counter)  # rule -> texts that it changed, whatever became of them
     overlap: set[int] = field(default_factory=set)  # hashes of the texts and pictures of evaluation sets that were met
 
     def add(self, reason: str, number: int = 1, example: str | bytes = '', other: str | bytes = '') -> None:
@@ -35,7 +36,13 @@ class Drops:
     def take(self, said: Mapping[str, Any]) -> None:
         """Add those of a complete unit, as its facts have them."""
         self.counts.update(said['dropped'])
+        self.rewritten.update(said.get('rewritten', {}))  # of an earlier version there is none
         merge_examples(self.examples, said.get('examples', {}))
+
+    def counted_rewrites(self) -> dict[str, dict[str, int]]:
+        """As facts, plans and manifests have them: nothing where there is none, as it was before they were counted."""
+        found = {rule: number for rule, number in sorted(self.rewritten.items()) if number}
+        return {'rewritten': found} if found else {}
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

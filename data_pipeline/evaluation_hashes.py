@@ -6,7 +6,6 @@ picture, 64 bits) differ in few bits *and* a thumbnail has nearly the same colou
 
 from __future__ import annotations
 
-import io
 import unicodedata
 
 import numpy as np
@@ -15,12 +14,13 @@ from PIL import Image
 
 from data_pipeline.dedupe import hash64
 from data_pipeline.pictures import BadPicture
-from shards.pictures import orientation, plain, upright
+from data_pipeline.strips import shrunk
+from shards.pictures import open_picture, orientation
 
 _SIDE = 16  # pixels of a thumbnail
 THUMBNAIL = 3 * _SIDE * _SIDE  # values of one
 _COLOUR = 10  # of 255: mean difference of two thumbnails of the same picture, at most
-_LARGEST = 1 << 28  # pixels of an evaluation picture
+_LARGEST = 100_000_000  # pixels of an evaluation picture, as of one of a corpus
 
 Thumbnail = npt.NDArray[np.uint8]
 
@@ -39,12 +39,13 @@ def picture_hash(image: bytes) -> tuple[int, Thumbnail]:
     import imagehash  # scipy takes a second: only where pictures are compared
 
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with open_picture(image) as opened:
             if opened.width * opened.height > _LARGEST:
                 raise BadPicture('picture_too_large')
             opened.draft('RGB', (128, 128))
             opened.load()
-            picture = plain(upright(opened, orientation(opened))).convert('RGB')
+            picture = shrunk(opened, orientation(opened), max(opened.size))
+        picture = picture if picture.mode == 'RGB' else picture.convert('RGB')
         bits = imagehash.phash(picture).hash
         thumbnail = np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.uint8).reshape(-1)
     except BadPicture:

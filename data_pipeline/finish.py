@@ -77,6 +77,7 @@ def _finish_corpus(root: Location, work: Path) -> list[Manifest]:
         for said in (plan, *members.values()):
             drops.take(said)
         dropped = {'dropped': dict(sorted(drops.counts.items())), 'examples': _without(work, drops.examples)}
+        dropped |= drops.counted_rewrites()
         for stream in streams:
             first = stream == streams[0]  # train comes first; the reasons concern the corpus, not a split: they are told once
             # Those of the plan concern the whole corpus: only its first stream tells them.
@@ -140,7 +141,7 @@ def _finish_stream(
     stream: str,
     units: dict[str, dict[str, Any]],
     plan: dict[str, Any],
-    dropped: dict[str, Any],  # and examples and warnings, if this is the stream that tells them
+    dropped: dict[str, Any],  # and examples, texts that were changed, and warnings, if this is the stream that tells them
     sampling: dict[str, Any] | None,
 ) -> Manifest:
     folder = root / stream

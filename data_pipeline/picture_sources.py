@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_pipeline.job import Job, relative
 from data_pipeline.names import unit_names
-from data_pipeline.readers import PICTURES, img2dataset
+from data_pipeline.readers import PICTURES, img2dataset, wit
 from data_pipeline.readers import captions as caption_readers
 from shards.errors import UserError
 
@@ -61,6 +61,6 @@ def _picture_files(job: Job) -> list[tuple[Path, img2dataset.Shard | None]]:
         raise UserError(f'{job.raw} holds no folder {wanted}; give --images DIR')
     found: list[tuple[Path, img2dataset.Shard | None]] = []
     for folder in folders:
-        pixels = sorted(folder.rglob('*.csv.gz')) if job.corpus == 'wit' else []
+        pixels = wit.pixel_files(folder) if job.corpus == 'wit' else []
         found += [(path, None) for path in pixels] or [(shard.path, shard) for shard in img2dataset.shards(folder)]
     return found

@@ -11,10 +11,12 @@ from PIL import Image, ImageFile
 from data_pipeline.jpeg import plain_size
 from data_pipeline.resize import shrink
 from data_pipeline.settings import Settings
-from shards.pictures import orientation, plain, upright
+from data_pipeline.strips import shrunk
+from shards.pictures import open_picture, orientation
 
 LARGEST_FILE = 64 << 20  # bytes; larger ones are not read
 _PASS = {'JPEG', 'PNG', 'WEBP'}
+_DOUBLE = {'WEBP'}  # Pillow's decoder of these holds four copies of a picture, so that half the area takes as much memory
 _PLAIN_MODES = {'RGB', 'L', '1'}  # what a reader's convert('RGB') turns into the same colours without further thought
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -61,9 +63,9 @@ def prepare(data: bytes, settings: Settings) -> bytes:
 
 
 def _prepare(data: bytes, settings: Settings) -> bytes:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         width, height = image.size
-        if width * height > settings.max_pixels:
+        if width * height * (2 if image.format in _DOUBLE else 1) > settings.max_pixels:
             raise BadPicture('picture_too_large')
         if min(width, height) < settings.min_side:
             raise BadPicture('picture_too_small')
@@ -77,12 +79,12 @@ def _prepare(data: bytes, settings: Settings) -> bytes:
         turning = orientation(image)
         if small and turning == 1 and image.format in _PASS and _plain_mode(image) and getattr(image, 'n_frames', 1) == 1:
             return data
-        return _encode(plain(upright(image, turning)), side, settings.quality)
+        return _encode(shrunk(image, turning, side), settings.quality)
 
 
 def _verify(data: bytes) -> None:
     """Check the sums that a PNG carries; decoding it does not."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         image.verify()
 
 
@@ -93,9 +95,7 @@ def _plain_mode(image: Image.Image) -> bool:
     return image.mode in _PLAIN_MODES or (image.mode == 'P' and 'transparency' not in image.info)
 
 
-def _encode(image: Image.Image, side: int, quality: int) -> bytes:
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+def _encode(image: Image.Image, quality: int) -> bytes:
     out = io.BytesIO()
     image.save(out, 'JPEG', quality=quality, optimize=False)
     return out.getvalue()

@@ -71,7 +71,7 @@ class Settings:
     )
     image_side: int = _setting(512, ('pictures',), 'pictures with a longer side are shrunk to it, others pass through untouched', 16)
     min_side: int = _setting(16, ('pictures',), 'pictures with a shorter side are dropped', 1)
-    max_pixels: int = _setting(100_000_000, ('pictures',), 'pictures of a larger area are dropped before decoding', 1)
+    max_pixels: int = _setting(100_000_000, ('pictures',), 'pictures of a larger area (WebP: of half of it) are dropped before decoding', 1)
     picture_distance: int = _setting(
         6, ('pictures',), 'bits of 64 in which the perceptual hashes of a picture and of one of --decontaminate may differ', 0, 32
     )

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from data_pipeline.drops import Examples
 from data_pipeline.finish import EMPTY
 from data_pipeline.reasons import REASONS
 from data_pipeline.verify import decode_samples, stream_folders
 from shards.errors import UserError
 from shards.page import self_contained
+from shards.pictures import open_picture
 from shards.schema import COLUMNS, INDEX, Manifest, read_manifest
 from shards.storage import Location
 from shards.tokenizer import Tokenizer
@@ -80,7 +79,9 @@ def _empty(folder: Location) -> list[dict[str, Any]]:
         for name, told in sorted(json.loads(path.read_text(encoding='utf8')).items()):
             facts = 'nothing is left of it'
             common = {'samples': 0, 'languages': {}, 'tokens': None, 'counted': '', 'warnings': [], 'records': []}
-            found.append({'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(**told), **common})
+            found.append(
+                {'name': f'{path.parent.name} {name}', 'facts': facts, 'dropped': _dropped(told['dropped'], told['examples']), **common}
+            )
     return found
 
 
@@ -128,7 +129,7 @@ def _record(
 
 def _thumbnail(data: bytes) -> str:
     """The picture as a data URL: as it is if small, else shrunk."""
-    with Image.open(io.BytesIO(data)) as image:
+    with open_picture(data) as image:
         kind = {'JPEG': 'jpeg', 'PNG': 'png', 'WEBP': 'webp'}[str(image.format)]
         if max(image.size) > _SIDE:
             shrunk = image.convert('RGB')

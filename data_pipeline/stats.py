@@ -13,8 +13,8 @@ from shards.storage import Location
 
 
 def collect(folder: Location) -> dict[str, Any]:
-    """What the streams at or below a folder hold: for each corpus its kind, splits, licences, drop reasons, warnings, settings and
-    tokenizer.
+    """What the streams at or below a folder hold: for each corpus its kind, splits, licences, drop reasons, numbers of texts that a rule
+    changed, warnings, settings and tokenizer.
 
     A split has its number of streams, samples, bytes, languages and tokens. `languages` counts captions (pictures), sequences
     (text) or pairs (bitext, under both languages), `licences` samples; of an older build there are none.
@@ -29,6 +29,7 @@ def collect(folder: Location) -> dict[str, Any]:
                 'splits': {},
                 'licences': Counter(),
                 'dropped': Counter(),
+                'rewritten': Counter(),
                 'warnings': [],
                 'settings': manifest.settings,
                 'tokenizer': manifest.tokenizer,
@@ -44,11 +45,13 @@ def collect(folder: Location) -> dict[str, Any]:
         split['tokens'].update(manifest.tokens)
         corpus['licences'].update(manifest.licences)
         corpus['dropped'].update(manifest.dropped)
+        corpus['rewritten'].update(manifest.rewritten)
         corpus['warnings'] += manifest.warnings
     for path in folder.rglob(EMPTY):
         if path.parent.name in result:
             for told in json.loads(path.read_text(encoding='utf8')).values():
                 result[path.parent.name]['dropped'].update(told['dropped'])
+                result[path.parent.name]['rewritten'].update(told.get('rewritten', {}))
     return result
 
 
@@ -67,6 +70,8 @@ def tables(folder: Location) -> str:
         lines.append(
             '  dropped: ' + (', '.join(f'{reason} {number:,}' for reason, number in sorted(corpus['dropped'].items())) or 'nothing')
         )
+        if corpus['rewritten']:
+            lines.append('  rewritten: ' + ', '.join(f'{rule} {number:,}' for rule, number in sorted(corpus['rewritten'].items())))
         lines += [f'  warning: {warning}' for warning in corpus['warnings']] + ['']
     return '\n'.join(lines).rstrip()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_pipeline.job import Job
+from data_pipeline.readers import wit
 
 _MOST = 20  # files named, so that a folder of loose pictures does not fill the manifest
 _SIDE_FILES = re.compile(
@@ -39,13 +40,14 @@ def _unread(job: Job, inputs: set[Path]) -> list[Path]:
     roots = [job.raw, *([job.images] if job.images else pictures)]  # the pictures on their own, as the folder may be a link
     if job.translations and job.translations.is_dir():
         roots.append(job.translations)
+    sides = {wit.EMBEDDINGS} if job.corpus == 'wit' else set()  # folders
     found: dict[Path, Path] = {}  # absolute, as the options may name the same place in two ways -> as the option has it
     for root in roots:
         for name, folders, files in os.walk(root):
             folder = Path(name)
             here = folder.absolute()
             # Not into what is read as a whole: a folder of loose pictures has thousands of files.
-            folders[:] = [one for one in folders if not one.startswith('.') and here / one not in known]
+            folders[:] = [one for one in folders if not one.startswith('.') and here / one not in known and one not in sides]
             for one in files:
                 if not one.startswith('.') and not _SIDE_FILES.fullmatch(one) and here / one not in known:
                     found.setdefault(here / one, folder / one)

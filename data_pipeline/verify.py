@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from data_pipeline.job import BUILD, is_at, out_of, work_folder
@@ -22,6 +21,7 @@ from data_pipeline.settings import switched_off
 from data_pipeline.takedown import read_request
 from shards.errors import UserError
 from shards.languages import LANGUAGES
+from shards.pictures import open_picture
 from shards.schema import COLUMNS, INDEX, MANIFEST, MULTILINGUAL, Manifest, is_intact, read_manifest
 from shards.storage import Location, Remote
 
@@ -230,7 +230,7 @@ def _sample(sample: dict[str, Any], manifest: Manifest, counts: _Counts, stream:
         if len(captions) >= 2:
             counts.multilingual.append(number)
         try:
-            Image.open(io.BytesIO(sample['image'])).convert('RGB')
+            open_picture(sample['image']).convert('RGB')
         except Exception as error:  # Pillow's plugins raise many kinds; each is the finding
             return f'the picture of {sample["url"]} does not open ({error}); `data_pipeline remove` takes it out by its URL'
         return None

@@ -73,6 +73,7 @@ def execute(work: Path, unit: Unit) -> list[str]:
         ) from None
     said |= {'inputs': unit.inputs, 'dropped': dict(sorted(drops.counts.items())), 'warnings': drops.warnings}
     said |= {'examples': dict(sorted(drops.examples.items()))} if drops.examples else {}
+    said |= drops.counted_rewrites()
     said |= {'overlap': sorted(drops.overlap)} if drops.overlap else {}
     (temporary / FACTS).write_text(json.dumps(said, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf8')
     sync_all([temporary, *temporary.rglob('*')])

@@ -6,12 +6,20 @@ import io
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')  # of files that hold pictures, in lower case
+# What files may be, whatever their names: all are decoded within this process. Of the forty others that Pillow knows, EPS would start a
+# program (Ghostscript). What phones write that holds several pictures (MPO) begins as a JPEG, and is opened as one.
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF', 'BMP')
 
 _ORIENTATION = 0x0112  # of EXIF
 _APP1 = b'\xff\xe1'  # begins what holds EXIF or XMP in a JPEG; no coded pixels have these bytes
+
+
+def open_picture(file: bytes | str | Path) -> ImageFile.ImageFile:
+    """A picture of one of FORMATS, by what it holds or by its path. Raises what Pillow does, UnidentifiedImageError for any other file."""
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS)
 
 
 def orientation(image: Image.Image) -> int:
@@ -40,7 +48,7 @@ def jpeg_orientation(raw: bytes) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Pillow reads EXIF as soon as it opens a file
         try:
-            return readable_orientation(Image.open(io.BytesIO(raw)))
+            return readable_orientation(open_picture(raw))
         except Exception:  # damaged, or of more pixels than Pillow takes: who decodes it judges
             return 1
 
@@ -72,7 +80,7 @@ def as_shown(image: Image.Image) -> Image.Image:
 
 def thumbnail(path: str | Path, side: int) -> Image.Image:
     """A file's picture `as_shown`, at most `side` pixels a side. Raises as that does, or DecompressionBombError for too many pixels."""
-    with Image.open(path) as opened:
+    with open_picture(path) as opened:
         opened.draft('RGB', (side, side))
         image = as_shown(opened)
     image.thumbnail((side, side))

@@ -63,6 +63,7 @@ class Manifest:
     removed: list[dict[str, Any]] = field(default_factory=list)  # take-downs after the build: {'date', 'pictures', 'urls', 'list'}
     # --licence, or as the readers know it of the originals -> samples; empty in older builds
     licences: dict[str, int] = field(default_factory=dict)
+    rewritten: dict[str, int] = field(default_factory=dict)  # rule -> texts that it changed; empty in older builds
     files: dict[str, str] = field(default_factory=dict)  # of INDEX and MULTILINGUAL: name -> SHA-256; empty in older builds
     digest: str | None = ''  # of the manifest itself, which `to_json` writes; None in older builds
     schema_version: int = SCHEMA_VERSION
@@ -72,7 +73,7 @@ class Manifest:
         content = asdict(self)
         del content['digest']
         # Older builds had none of these: such a one, finished once more, is the same to the byte, as checkpoints have its hash.
-        for name in ('licences', 'files'):
+        for name in ('licences', 'rewritten', 'files'):
             if not content[name]:
                 del content[name]
         if self.digest is not None:

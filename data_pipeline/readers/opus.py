@@ -20,13 +20,13 @@ from data_pipeline.records import Pair
 from shards.errors import UserError
 from shards.languages import canonical
 
-_LAYOUTS = {  # layout -> name of a file of it; group 1 and 2 are the languages
-    'moses': re.compile(r'([^.]+?)-([^.]+)\.txt\.zip$'),
-    'wikimatrix': re.compile(r'WikiMatrix\.([^.]+?)-([^.]+)\.tsv\.gz$'),
-    'tmx': re.compile(r'([^.]+?)-([^.]+)\.tmx(?:\.gz)?$'),
+_LAYOUTS = {  # layout -> name of a file of it; group 1 are the languages, behind what OPUS's opus_get writes before them (it may have dots)
+    'moses': re.compile(r'((?:.*_)?[^.]+-[^.]+)\.txt\.zip$'),
+    'wikimatrix': re.compile(r'WikiMatrix\.([^.]+-[^.]+)\.tsv\.gz$'),
+    'tmx': re.compile(r'((?:.*_)?[^.]+-[^.]+)\.tmx(?:\.gz)?$'),
     'iitb': re.compile(r'parallel(?:-n)?\.(?:tgz|tar\.gz)$'),
 }
-NAMES = 'xx-yy.txt.zip, WikiMatrix.xx-yy.tsv.gz, parallel.tgz, xx-yy.tmx.gz'
+NAMES = 'xx-yy.txt.zip, WikiMatrix.xx-yy.tsv.gz, parallel.tgz, xx-yy.tmx.gz, CORPUS_VERSION_moses_xx-yy.txt.zip (opus_get)'
 IITB_LANGUAGES = ('en', 'hi')
 # By layout; of OPUS's own files WikiMatrix's are known by their path (OPUS-WikiMatrix/v1/…), what any other is under stands in OPUS.
 LICENCES = {'wikimatrix': 'CC BY-SA (WikiMatrix)', 'iitb': "CC BY-NC 4.0 (IIT Bombay's: no commercial use)"}
@@ -65,11 +65,32 @@ def files(raw: Path) -> list[Bitext]:
     for path in sorted(path for path in raw.rglob('*') if path.is_file()):
         for layout, pattern in _LAYOUTS.items():
             if match := pattern.match(path.name):
-                codes = (match[1], match[2]) if match.groups() else IITB_LANGUAGES
+                codes = _codes(match[1]) if match.groups() else IITB_LANGUAGES
                 found.append(_checked(Bitext(path, layout, codes)))
     if not found:
         raise UserError(f'{raw} holds no bitext ({NAMES}); give --raw the folder that does')
     return found
+
+
+def _codes(name: str) -> tuple[str, str]:
+    """The languages of `de-en`, of `zh_CN-pt_BR`, and of `JRC-Acquis_v3.0_moses_zh_CN-en`, as OPUS's opus_get calls it."""
+    for hyphen in re.finditer('-', name):
+        first, second = name[: hyphen.start()], name[hyphen.end() :]
+        if _known(second):
+            # All of it, or what is behind an underscore; the longest, as a code may have one itself.
+            for begin in (0, *(underscore.end() for underscore in re.finditer('_', first))):
+                if _known(first[begin:]):
+                    return first[begin:], second
+    first, _, second = name.rpartition('-')
+    return first.rpartition('_')[2], second
+
+
+def _known(code: str) -> bool:
+    try:
+        canonical(code)
+    except UserError:
+        return False
+    return True
 
 
 def _checked(bitext: Bitext) -> Bitext:

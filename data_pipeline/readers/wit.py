@@ -16,6 +16,7 @@ from shards.errors import UserError
 from shards.languages import canonical
 
 LICENCE = 'CC-BY-SA-3.0'
+EMBEDDINGS = 'resnet_embeddings'  # Kaggle's folder beside image_pixels: files of the same names and form, which hold no pictures
 NAMES = 'wit_v1.train.*.tsv.gz, image*/**/*.csv.gz (Kaggle)'
 COLUMNS = [
     'language',
@@ -43,6 +44,11 @@ _FIELD_LIMIT = 64 << 20  # a page description can exceed csv's 128 KiB
 
 def is_pixels(path: Path) -> bool:
     return path.name.endswith('.csv.gz')
+
+
+def pixel_files(folder: Path) -> list[Path]:
+    """Kaggle's files of pixels at any depth of a folder, by path."""
+    return sorted(path for path in folder.rglob('*.csv.gz') if EMBEDDINGS not in path.relative_to(folder).parts)
 
 
 def caption_files(raw: Path) -> list[Path]:
@@ -109,10 +115,15 @@ def _for_csv(lines: Iterator[bytes]) -> Iterator[str]:
 
 
 def pixels(path: Path, drops: Drops) -> Iterator[Picture]:
-    """Pictures of one Kaggle file: image_url<TAB>base64, no header."""
+    """Pictures of one Kaggle file: image_url<TAB>base64[<TAB>metadata_url], no header.
+
+    Raises UserError when its first row is of another form.
+    """
     for row, line in enumerate(text_lines(path, drops), 1):
-        url, tab, encoded = line.rstrip('\r').partition('\t')
-        if not tab or not is_url(url):
+        url, tab, rest = line.rstrip('\r').partition('\t')
+        encoded = rest.partition('\t')[0]
+        numbers = row == 1 and ',' in encoded  # an embedding, of a folder that was renamed
+        if not tab or not is_url(url) or numbers:
             if row == 1:
                 raise UserError(f'{path} row 1 is not image_url<TAB>base64: {line[:60]!r}; is it one of image_pixels/*.csv.gz?')
             drops.add('malformed_row', 1, line)

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
-from PIL import Image
 
 from pretrain.evaluation.multi30k import Split
 from shards.durable import replace
+from shards.pictures import open_picture
 
 # In the order in which they are taken: the benchmark's own, then one of each script.
 LANGUAGES = ('en', 'de', 'fr', 'cs', 'ja', 'zh', 'ru', 'ar', 'ko', 'hi', 'he', 'th', 'uk', 'vi', 'tr', 'es', 'sw', 'et')
@@ -132,7 +132,7 @@ def draw_contact_sheet(figure: SubFigure, split: Split, queries: Sequence[Query]
 
 
 def show(panel: Axes, picture: bytes, frame: str) -> None:
-    panel.imshow(np.asarray(Image.open(io.BytesIO(picture)).convert('RGB')))
+    panel.imshow(np.asarray(open_picture(picture).convert('RGB')))
     panel.set_xticks([])
     panel.set_yticks([])
     for spine in panel.spines.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from pretrain.config import Data
 from shards.errors import UserError
-from shards.pictures import as_shown, jpeg_orientation, upright
+from shards.pictures import FORMATS, as_shown, jpeg_orientation, open_picture, upright
 
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]  # a file, what a file holds, or a decoded picture (H, W, 3)
 Box = tuple[float, float, float, float]
@@ -94,11 +93,11 @@ def _open(raw: bytes, size: int) -> Image.Image:
                 return upright(Image.fromarray(simplejpeg.decode_jpeg(raw, 'RGB', min_height=size, min_width=size)), turning)
             except ValueError:
                 pass  # CMYK, or damaged: Pillow judges
-        image: Image.Image = Image.open(io.BytesIO(raw))
+        image: Image.Image = open_picture(raw)
         image.draft('RGB', (size, size))
         return as_shown(image)
     except UnidentifiedImageError:  # whose message names an object in memory
-        raise OSError('it is no picture, or of a kind that Pillow does not know') from None
+        raise OSError(f'it is none of {", ".join(FORMATS)}') from None
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow, of a broken PNG chunk or far too many pixels
         raise OSError(str(error)) from None
 

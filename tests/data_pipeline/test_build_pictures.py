@@ -150,6 +150,25 @@ def test_wit(build_corpus: Builder, tmp_path: Path) -> None:
     check_manifests(tmp_path, 'wit', manifests, records)
 
 
+def test_wit_as_kaggle_has_it(build_corpus: Builder, raw: Raw, tmp_path: Path) -> None:
+    """Three cells a line, and a folder of embeddings beside the pixels with files of the same names."""
+    folder = raw('wit', *(path.name for path in (SAMPLE / 'raw/wit').glob('*.tsv.gz')))
+    for path in sorted((SAMPLE / 'raw/wit/image_data_train/image_pixels').glob('*.csv.gz')):
+        rows = gzip.decompress(path.read_bytes()).decode().splitlines()
+        urls = [row.partition('\t')[0] for row in rows]
+        embedding = ','.join(str(i / 2048) for i in range(2048))
+        for kind, lines in (('image_pixels', rows), ('resnet_embeddings', [f'{url}\t{embedding}' for url in urls])):
+            place = folder / 'image_data_train' / kind / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            text = ''.join(f'{line}\thttps://commons.wikimedia.org/wiki/{i}\n' for i, line in enumerate(lines))
+            place.write_bytes(gzip.compress(text.encode()))
+    expected = build_corpus('wit', tmp_path / 'two')
+    manifests = build_corpus('wit', tmp_path / 'three', folder)
+    assert [manifest.shards for manifest in manifests] == [manifest.shards for manifest in expected]
+    assert [(manifest.dropped, manifest.warnings) for manifest in manifests] == [(manifest.dropped, []) for manifest in expected]
+    assert not any('resnet' in source['path'] for manifest in manifests for source in manifest.sources)
+
+
 # --- hand-made and broken input -------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +305,14 @@ def test_wit_from_img2dataset(build_corpus: Builder, raw: Raw, tmp_path: Path) -
     found = samples(tmp_path / 'out/wit/train')
     assert not any('in no known language' in str(sample['captions']) for sample in found)
     assert manifest.samples + manifest.dropped.get('no_caption', 0) == 30
+
+
+def test_a_file_that_is_no_picture_of_the_web_is_counted(build_corpus: Builder, tmp_path: Path) -> None:
+    eps = io.BytesIO()
+    Image.open(io.BytesIO(picture(1))).convert('RGB').save(eps, 'EPS')
+    write_tar(tmp_path / 'raw/images/00000.tar', [('http://x/a', picture(2), 'a'), ('http://x/b', eps.getvalue(), 'b')])
+    (manifest,) = build_corpus('cc3m', tmp_path / 'out', tmp_path / 'raw', holdout=0)
+    assert (manifest.samples, manifest.dropped) == (1, {'picture_not_decodable': 1})
 
 
 def test_nothing_left_says_why(build_corpus: Builder, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import lzma
 import zipfile
 from collections.abc import Callable, Iterable
@@ -199,6 +200,32 @@ def test_cc100_across_documents(build_corpus: Builder, tokenizer: Path, tmp_path
     model = Tokenizer.load(tokenizer)
     (sample,) = samples(tmp_path / 'out/cc100/train/zh')
     assert sample['ids'].tolist() == flat(model.encode_batch(['一只猫', '一只狗', '一只鱼']))
+
+
+def test_texts_that_a_rule_changed_are_counted(build_corpus: Builder, tmp_path: Path) -> None:
+    from data_pipeline.stats import collect, tables
+
+    raw, out = tmp_path / 'raw', tmp_path / 'out'
+    (raw / 'cc100').mkdir(parents=True)
+    (raw / 'cc100/de.txt').write_text('ein\x85Hund im Haus\nBu\u0308ro\n\neine Katze\x00\n', newline='')
+    (raw / 'opus').mkdir()
+    moses(raw / 'opus/de-en.txt.zip', [('ein  Hund', 'a dog'), ('Bu\u0308ro', 'office\u2028building'), ('eine Katze', 'a cat')])
+    (raw / 'opus/WikiMatrix.en-fr.tsv.gz').write_bytes(gzip.compress(b'1.5\tthe\x07same\tthesame\n'))  # nothing is left of it
+    (raw / 'cc12m').mkdir()
+    (raw / 'cc12m/cc12m.tsv').write_text(''.join(f'http://x/{i}\t<PERSON>  and a dog {i}\n' for i in range(3)))
+    (raw / 'cc12m/images/00000').mkdir(parents=True)
+    for i, path in enumerate(sorted((SAMPLE / 'raw/cc12m/images_files/00000').glob('*.jpg'))[:3]):
+        (raw / f'cc12m/images/00000/{i:09}.jpg').write_bytes(path.read_bytes())
+        (raw / f'cc12m/images/00000/{i:09}.json').write_text(json.dumps({'url': f'http://x/{i}', 'caption': ' x', 'status': 'success'}))
+    for corpus in ('cc100', 'opus', 'cc12m'):
+        build_corpus(corpus, out, raw / corpus, holdout=0)
+    told = collect(out)
+    assert told['cc100']['rewritten'] == {'control_characters': 1, 'nfc': 1, 'white_space': 1}
+    assert told['opus']['rewritten'] == {'control_characters': 1, 'nfc': 1, 'white_space': 2}
+    assert told['cc12m']['rewritten'] == {'person': 3, 'white_space': 3}
+    assert '  rewritten: person 3, white_space 3\n' in tables(out)
+    build_corpus('cc12m', tmp_path / 'off', raw / 'cc12m', holdout=0, without='person')
+    assert collect(tmp_path / 'off')['cc12m']['rewritten'] == {'white_space': 3}
 
 
 def test_a_stream_that_nothing_is_left_of(build_corpus: Builder, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.clean_documents import _ODD, _SUSPECT, clean_documents
-from data_pipeline.cleaning import normalise, without_content
+from data_pipeline.cleaning import normalise, rewrites, without_content
 from data_pipeline.drops import Drops
 from data_pipeline.job import Job
 from data_pipeline.references import Evaluation
@@ -32,14 +33,16 @@ def test_as_one_by_one(group: int, without: str, documents: list[list[str]]) -> 
         patch.setattr('data_pipeline.clean_documents._BATCH', 3 * group)
         text = '\n\n'.join('\n'.join(document) for document in documents).encode()
         batches = list(clean_documents(text, settings, evaluation, drops))
-    expected, counts = [], []
+    expected, counts, changed = [], [], Counter[str]()
     for document in documents:
         normal = [normalise(paragraph, settings.applies('nfc')) for paragraph in document]
+        changed.update(rule for one, other in zip(document, normal, strict=True) for rule in rewrites(one, other))
         kept = [text for text in normal if not without_content(text, settings)]
         expected += kept
         counts.append(len(kept))
     assert [text.decode() for texts, _ in batches for text in texts] == expected
     assert [count for _, some in batches for count in some.tolist()] == counts
+    assert drops.rewritten == changed
     assert drops.counts.total() == drops.counts['empty'] == sum(map(len, documents)) - len(expected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,22 @@ def test_normalise(text: str, expected: str) -> None:
     assert cleaning.normalise(text) == expected
 
 
+@pytest.mark.parametrize(
+    ('text', 'rules'),
+    [
+        ('ein Hund', []),
+        ('Bu\u0308ro', ['nfc']),
+        ('a\u2028b', ['white_space']),
+        ('a\x85b', ['white_space']),
+        ('a\x00b', ['control_characters']),
+        (' e\u0301\x07', ['control_characters', 'white_space', 'nfc']),
+    ],
+)
+def test_which_rule_changed_a_text(text: str, rules: list[str]) -> None:
+    assert list(cleaning.rewrites(text, cleaning.normalise(text))) == rules
+    assert list(cleaning.rewrites(text, cleaning.normalise(text, False))) == [rule for rule in rules if rule != 'nfc']
+
+
 @given(st.text())
 def test_normalised_text_is_valid_and_stays_as_it_is(text: str) -> None:
     normal = cleaning.normalise(text)
@@ -43,8 +60,10 @@ def test_normalised_text_is_valid_and_stays_as_it_is(text: str) -> None:
 @given(st.lists(st.text()), st.booleans())
 def test_many_lines_are_normalised_as_each_is(texts: list[str], nfc: bool) -> None:
     lines = [text.replace('\n', ' ') for text in texts] or ['']
-    assert cleaning.normalise_lines(lines, nfc) == [cleaning.normalise(line, nfc) for line in lines]
-    assert cleaning.normalise_lines(['e\u0301 ', '\u0301e', ' a  b\x0c'], nfc) == ['é' if nfc else 'e\u0301', '\u0301e', 'a b']
+    counts, normal = Counter[str](), [cleaning.normalise(line, nfc) for line in lines]
+    assert cleaning.normalise_lines(lines, counts, nfc) == normal
+    assert counts == Counter(rule for line, found in zip(lines, normal, strict=True) for rule in cleaning.rewrites(line, found))
+    assert cleaning.normalise_lines(['e\u0301 ', '\u0301e', ' a  b\x0c'], counts, nfc) == ['é' if nfc else 'e\u0301', '\u0301e', 'a b']
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data_pipeline.build import build
-from data_pipeline.build_pictures import _IDS, _NO_URL, _URLS, _decided
-from data_pipeline.caption_store import CaptionStore
+from data_pipeline.build_pictures import _IDS, _URLS, _decided
+from data_pipeline.caption_store import NO_URL, CaptionStore
 from data_pipeline.job import Job
 from data_pipeline.picture_sources import PictureSource
 from data_pipeline.settings import Settings
@@ -29,7 +29,7 @@ def test_memory_of_a_record(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     ids = np.random.default_rng(0).integers(0, 2**63, ROWS, np.uint64)
     np.save(scan / _IDS, ids)
-    np.save(scan / _URLS, np.full(ROWS, _NO_URL, np.uint64))
+    np.save(scan / _URLS, np.full(ROWS, NO_URL, np.uint64))
     np.save(duplicates / 'large.npy', np.zeros(ROWS, np.uint8))
     np.save(duplicates / 'large.extra.npy', np.array([[ROWS - 2, 7], [ROWS - 2, 8], [ROWS - 1, 9]], np.uint64))
     np.save(partition / 'index.npy', np.stack([np.sort(ids), np.arange(ROWS, dtype=np.uint64)]))
@@ -39,8 +39,8 @@ def test_memory_of_a_record(tmp_path: Path) -> None:
         last = deque(_decided(job, PictureSource('large', tmp_path / 'large', None), store), 3)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert [number for _, number, _ in last] == ids[-3:].tolist()
-    assert [len(places) for *_, places in last] == [2, 4, 3]
+    assert [one.number for one in last] == ids[-3:].tolist()
+    assert [one.further for one in last] == [[], [7, 8], [9]] and [len(one.places) for one in last] == [2, 4, 3]
     assert peak < 64 * ROWS
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from data_pipeline.pictures import prepare
+from data_pipeline.evaluation_hashes import picture_hash
+from data_pipeline.pictures import BadPicture, prepare
 from data_pipeline.settings import Settings
 from pretrain.config import Data
 from pretrain.data.images import evaluation_image, read_picture, training_image
 from pretrain.data.rng import generator
-from shards.pictures import thumbnail
+from shards.errors import UserError
+from shards.pictures import jpeg_orientation, open_picture, thumbnail
+from tests.docs.commands import ROOT
 
 SIDE = 64
 XMP = b'<x:xmpmeta><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
@@ -98,3 +103,49 @@ def test_16_bits_of_grey_are_what_a_build_makes_of_them(tmp_path: Path) -> None:
     assert np.abs(seen - pixels(Image.open(io.BytesIO(prepare(raw, Settings()))))).max() < 6, 'a build makes a JPEG of it'
     assert np.array_equal(pixels(thumbnail(tmp_path / 'grey.png', SIDE)), seen)
     assert np.array_equal(read_picture(Image.open(tmp_path / 'grey.png'), SIDE).permute(1, 2, 0).numpy(), seen)
+
+
+def test_a_picture_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EPS is for Ghostscript, which Pillow runs where it is installed, whatever the file's name."""
+    mark, program, file = tmp_path / 'ran', tmp_path / 'bin/gs', tmp_path / 'photo.jpg'
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ntouch {mark}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(program.parent), prepend=':')
+    monkeypatch.setattr(EpsImagePlugin, 'gs_binary', None)  # what an earlier test has found
+    upright().save(file, 'EPS')
+    raw = file.read_bytes()
+    with pytest.raises(OSError), Image.open(file) as image:
+        image.load()
+    assert mark.exists(), 'Pillow alone runs it'
+    mark.unlink()
+    attempts: list[tuple[type[Exception], Callable[[], object]]] = [
+        (BadPicture, lambda: prepare(raw, Settings())),
+        (BadPicture, lambda: picture_hash(raw)),
+        (OSError, lambda: thumbnail(file, SIDE)),
+        (OSError, lambda: open_picture(raw)),
+        (OSError, lambda: evaluation_image(raw, SIDE)),
+        (OSError, lambda: training_image(raw, SIDE, Data(), generator(0, 'cmcl', 0))),
+        (UserError, lambda: read_picture(file, SIDE)),
+    ]
+    for error, attempt in attempts:
+        with pytest.raises(error):
+            attempt()
+    assert jpeg_orientation(raw + b'\xff\xe1') == 1
+    assert not mark.exists()
+
+
+def test_what_holds_several_pictures_is_opened_as_a_jpeg() -> None:
+    """As phones write it, with a preview or a depth behind the photo."""
+    file = io.BytesIO()
+    upright().save(file, 'MPO', save_all=True, append_images=[Image.new('RGB', (SIDE, SIDE))], quality=95, subsampling=0)
+    raw = file.getvalue()
+    assert open_picture(raw).format == 'MPO'
+    for data in (raw, prepare(raw, Settings())):
+        assert np.abs(evaluation_image(data, SIDE).permute(1, 2, 0).numpy() - pixels(upright())).max() <= 8
+
+
+def test_files_are_opened_in_one_place() -> None:
+    places = [path for room in ('data_pipeline', 'shards', 'pretrain', 'downstream') for path in (ROOT / room).rglob('*.py')]
+    opening = [path.relative_to(ROOT).as_posix() for path in places if re.search(r'\bImage\.open\(', path.read_text(encoding='utf8'))]
+    assert opening == ['shards/pictures.py']

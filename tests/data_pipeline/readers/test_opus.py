@@ -73,6 +73,33 @@ def test_moses(name: str) -> None:
     assert not drops.counts
 
 
+@pytest.mark.parametrize(
+    ('name', 'codes'),
+    [
+        ('MultiUN_latest_moses_ar-en.txt.zip', ('ar', 'en')),
+        ('MultiUN_v1_moses_zh_CN-pt_BR.txt.zip', ('zh_CN', 'pt_BR')),
+        ('JRC-Acquis_v3.0_moses_sr_Latn-zh-Hant.txt.zip', ('sr_Latn', 'zh-Hant')),
+        ('News-Commentary_latest_tmx_ar-zh_TW.tmx.gz', ('ar', 'zh_TW')),
+        ('zh_CN-en.txt.zip', ('zh_CN', 'en')),
+        ('zh-Hant-en.tmx', ('zh-Hant', 'en')),
+        ('WikiMatrix.de-zh_CN.tsv.gz', ('de', 'zh_CN')),
+    ],
+)
+def test_names(tmp_path: Path, name: str, codes: tuple[str, str]) -> None:
+    (tmp_path / name).touch()
+    assert [bitext.codes for bitext in opus.files(tmp_path)] == [codes]
+
+
+def test_what_opus_get_downloads_is_the_same_file_under_another_name(tmp_path: Path) -> None:
+    path = RAW / 'OPUS-MultiUN/v1/moses/en-fr.txt.zip'
+    (tmp_path / 'MultiUN_latest_moses_en-fr.txt.zip').symlink_to(path)
+    pairs, drops = read(tmp_path / 'MultiUN_latest_moses_en-fr.txt.zip')
+    assert pairs == read(path)[0] and not drops.counts
+    (tmp_path / 'News-Commentary_latest_moses_qqqq-fr.txt.zip').touch()
+    with pytest.raises(UserError, match=r"qqqq-fr\.txt\.zip: unknown language code 'qqqq'"):
+        opus.files(tmp_path)
+
+
 def test_moses_splits_at_line_feeds_alone(tmp_path: Path) -> None:
     first = 'a\u2028b\x85c\x0bd\re\tf"\x00'
     pairs, drops = read(moses(tmp_path / 'de-en.txt.zip', f'{first}\nzwei\n'.encode(), b'one\ntwo\n'))

@@ -41,6 +41,25 @@ def test_pixels() -> None:
         assert not drops.counts
 
 
+def test_the_third_cell_of_kaggles_pixels_is_no_part_of_the_picture(tmp_path: Path) -> None:
+    rows = gzip.decompress(PIXELS[0].read_bytes()).rstrip(b'\n').split(b'\n')
+    path = tmp_path / 'train_image_pixels_part-00000.csv.gz'
+    path.write_bytes(gzip.compress(b''.join(row + b'\thttps://commons.wikimedia.org/wiki/File:%d.jpg\n' % i for i, row in enumerate(rows))))
+    assert list(wit.pixels(path, drops := Drops())) == list(wit.pixels(PIXELS[0], Drops()))
+    assert not drops.counts
+
+
+def test_embeddings_are_no_pixels(tmp_path: Path) -> None:
+    for folder in ('image_pixels', 'resnet_embeddings', 'deep/resnet_embeddings/x'):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / 'part-00000.csv.gz').touch()
+    assert wit.pixel_files(tmp_path) == [tmp_path / 'image_pixels/part-00000.csv.gz']
+    renamed = tmp_path / 'image_pixels/part-00000.csv.gz'
+    renamed.write_bytes(gzip.compress(b'http://x/a.jpg\t' + b','.join([b'0.25'] * 2048) + b'\thttp://x/a\n'))
+    with pytest.raises(UserError, match=r'row 1 is not image_url<TAB>base64: .*image_pixels/\*\.csv\.gz\?'):
+        list(wit.pixels(renamed, Drops()))
+
+
 def row(text: str, language: str = 'de', url: str = 'http://x.example/a.jpg', mime: str = 'image/jpeg') -> list[str]:
     cells = [''] * 17
     cells[0], cells[2], cells[6], cells[9] = language, url, text, mime
