@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from array import array
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -152,7 +153,7 @@ def _finish_stream(
     languages: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     licences: Counter[str] = Counter()
-    multilingual: list[int] = []
+    multilingual = array('q')  # of 12 million records a list would take half a gigabyte
     samples = 0
     for name, said in units.items():
         content = said['streams'].get(stream)
@@ -166,7 +167,7 @@ def _finish_stream(
             files.append(
                 {'file': file['basename'], 'bytes': file['bytes'], 'sha256': file['hashes']['sha256'], 'samples': shard['samples']}
             )
-        multilingual += [samples + i for i in content['multilingual']]
+        multilingual.extend(samples + i for i in content['multilingual'])
         samples += content['samples']
         languages.update(content['languages'])
         tokens.update(content['tokens'])
