@@ -6,8 +6,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections import Counter
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
