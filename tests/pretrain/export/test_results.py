@@ -55,18 +55,24 @@ def test_real_results_of_a_model_and_of_its_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('put', 'head', 'row', 'headline'),
+    ('put', 'head', 'row', 'signature', 'headline'),
     [
-        (lambda folder: results.tatoeba(folder, ('ar', 'de')), 'accuracy into English', '| ar | 1.0 |', ('accuracy', 2.5)),
-        (lambda folder: results.xvnli(folder, fr=0.5), 'accuracy', '| fr | 50.0 |', ('accuracy', 50.0)),
-        (lambda folder: results.coco(folder, 'coco-cn'), 'CIDEr | BLEU-4 | ROUGE-L', '| zh | 123.4 | 12.3 | 45.6 |', ('cider', 123.4)),
+        (lambda folder: results.tatoeba(folder, ('ar', 'de')), 'accuracy into English', '| ar | 1.0 |', 'x|y', ('accuracy', 2.5)),
+        (lambda folder: results.xvnli(folder, fr=0.5), 'accuracy', '| fr | 50.0 |', 'x|y', ('accuracy', 50.0)),
+        (
+            lambda folder: results.coco(folder, 'coco-cn'), 'CIDEr | BLEU-4 | ROUGE-L', '| zh | 123.4 | 12.3 | 45.6 |', 'beams:4|max:50',
+            ('cider', 123.4),
+        ),
     ],
-)
-def test_every_benchmark_has_its_figures(put: Any, head: str, row: str, headline: tuple[str, float], tmp_path: Path) -> None:
+)  # fmt: skip
+def test_every_benchmark_has_its_figures(
+    put: Any, head: str, row: str, signature: str, headline: tuple[str, float], tmp_path: Path
+) -> None:
     put(tmp_path / 'a')
     found = find_results([SHA256], [tmp_path], [tmp_path / 'a'])
     assert len(found) == 1, 'found twice, and told once'
-    assert f'| language | {head} |' in tables(found) and row in tables(found).splitlines() and 'Signature: `x|y' in tables(found)
+    page = tables(found)
+    assert f'| language | {head} |' in page and row in page.splitlines() and f'Signature: `{signature}' in page
     metric = yaml.safe_load(model_index('m', found))['model-index'][0]['results'][0]['metrics'][0]
     assert (metric['type'], metric['value']) == headline
     assert find_results(['0' * 64], [tmp_path]) == [] and model_index('m', []) == ''
