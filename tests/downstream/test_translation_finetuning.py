@@ -23,7 +23,7 @@ from tests.support.toy_benchmarks import write_translations
 from tests.support.toy_world import COLOURS, NUMBERS, PLACES
 
 SETTINGS = [
-    'steps=300', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=100', 'checkpoint.every=50', 'batch.global=48', 'batch.micro=48',
+    'steps=600', 'optimizer.lr=1e-2', 'optimizer.warmup=20', 'eval.every=200', 'checkpoint.every=100', 'batch.global=48', 'batch.micro=48',
     *finetunings.SETTINGS,
 ]  # fmt: skip
 KINDS = len(NUMBERS) * len(COLOURS) * len(PLACES)
@@ -109,14 +109,15 @@ def test_learns_what_neither_picture_nor_source_says_alone(whole: Path, data: Pa
     result = evaluated(whole, data, tmp_path)
     assert result['setting'] == 'fine-tuned on en-de'
     german = result['languages']['de']
-    assert german['with_picture']['tokenised']['score'] > 45 > 20 > german['text_only']['tokenised']['score']
+    # After 300 steps it was 16 to 50, by seed and machine; after 600 always all of it, and 24 without the picture.
+    assert german['with_picture']['tokenised']['score'] > 80 > 40 > german['text_only']['tokenised']['score']
 
 
 @pytest.mark.slow
 @pytest.mark.launcher
 def test_the_development_set_is_scored_as_an_evaluation_scores_it(whole: Path, data: Path, tmp_path: Path) -> None:
     history = read_lines(whole / EVALUATION)
-    assert [line['step'] for line in history] == [0, 100, 200, 300]
+    assert [line['step'] for line in history] == [0, 200, 400, 600]
     assert history[0]['dev']['de'] < 0.01 < history[-1]['dev']['de']
     best = max(history[1:], key=lambda line: line['dev']['de'])
     result = evaluated(whole, data, tmp_path, '--split', 'val', '--beams', '1')
