@@ -106,11 +106,11 @@ def read_manifest(stream: Location) -> Manifest:
     except FileNotFoundError:
         raise UserError(f'{path} is missing; build it with `data_pipeline build`, or finish it with `data_pipeline finish`') from None
     except (ValueError, OSError) as error:
-        raise UserError(f'{path} cannot be read ({error}); build this stream again') from None
+        raise UserError(f'{path} cannot be read ({error}); run `data_pipeline finish`, or build this stream again') from None
     version = raw.get('schema_version') if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f'{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build them again (docs/data.md)')
     try:
         return Manifest(**{'digest': None} | raw)
     except TypeError as error:
-        raise UserError(f'{path} is not a manifest ({error}); build this stream again') from None
+        raise UserError(f'{path} is not a manifest ({error}); run `data_pipeline finish`, or build this stream again') from None
