@@ -19,6 +19,7 @@ class Optimizer(Section):
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="decay of AdamW's two moments")
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon")
     weight_decay: float = Field(0.1, ge=0, description='on parameters of two dimensions or more: not on biases, norms and the logit scale')
+    token_lr: float = Field(1.0, gt=0, description="learning rate of the token table, as a multiple of every other parameter's")
     clip: float = Field(1.0, gt=0, description='largest norm of the merged gradient')
 
 

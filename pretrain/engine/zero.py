@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from pretrain import kernels
-from pretrain.config import Config
+from pretrain.config import Config, Optimizer
 from pretrain.engine import optimizers
 from pretrain.engine.distributed import accelerator_name, import_deepspeed, local_device
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.host import plain_visual_attention
 from pretrain.kernels.registry import Place, choose
+
+TOKENS = 'embed_tokens'  # the model's token table, which both heads of tokens share
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,16 @@ class Slice:
     moments: dict[str, Tensor]  # exp_avg, exp_avg_sq
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, options: Optimizer) -> list[dict[str, Any]]:
     """Two groups: decayed matrices; biases, norms and the logit scale without decay (docs/method.md). Vectors kept as matrices, such as
-    [MM_CLS], modalities and the ViT's class token, do decay."""
+    [MM_CLS], modalities and the ViT's class token, do decay. A token table that learns at another rate is a third, before them. `rate` is
+    what the learning rate is multiplied by."""
     decayed = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim >= 2}
     plain = {name: parameter for name, parameter in model.named_parameters() if parameter.ndim < 2}
-    return [
-        {'params': list(decayed.values()), 'names': list(decayed), 'weight_decay': weight_decay},
-        {'params': list(plain.values()), 'names': list(plain), 'weight_decay': 0.0},
-    ]
+    groups = [(decayed, options.weight_decay, 1.0), (plain, 0.0, 1.0)]
+    if options.token_lr != 1:
+        groups.insert(0, ({TOKENS: decayed.pop(TOKENS)}, options.weight_decay, options.token_lr))
+    return [{'params': list(of.values()), 'names': list(of), 'weight_decay': decay, 'rate': rate} for of, decay, rate in groups]
 
 
 class Engine:
@@ -55,7 +58,8 @@ class Engine:
         self.device = local_device()
         resolved = resolve_ds_config(ds_config, config, self.world, accelerator_name())
         self.ds_config = deepcopy(resolved)  # as it is before DeepSpeed reads it
-        groups = parameter_groups(model, config.optimizer.weight_decay)
+        groups = parameter_groups(model, config.optimizer)
+        self._rates: list[float] = [group.pop('rate') for group in groups]
         self.names: list[list[str]] = [group.pop('names') for group in groups]
         self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
         plain_visual_attention(model, self.device)
@@ -101,8 +105,8 @@ class Engine:
 
     def step(self, lr: float) -> tuple[float, bool]:
         """One AdamW update. Returns the gradient norm before clipping and whether the update was skipped (a gradient was not finite)."""
-        for group in self._zero.optimizer.param_groups:
-            group['lr'] = lr
+        for group, rate in zip(self._zero.optimizer.param_groups, self._rates, strict=True):
+            group['lr'] = lr * rate
         self._engine.step()
         return float(self._zero._global_grad_norm), bool(self._zero.overflow)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,41 @@ def skipped_by_all(out: str) -> dict[str, Tensor]:
 def test_a_gradient_of_one_rank_that_is_not_finite_is_skipped_by_all(tmp_path: Path) -> None:
     found = run_distributed(skipped_by_all, 2, tmp_path, str(tmp_path))
     assert all(verdict.tolist() == [1, 1, 1, 1] for verdict in found.values()), found
+
+
+RATE = 4.0
+
+
+def updated(out: str) -> dict[str, Tensor]:
+    """Two updates of every weight with a token table that learns faster, and AdamW's own with two learning rates, in one process."""
+    init_distributed()
+    config = tiny_config(out)
+    options = config.optimizer.model_copy(update={'token_lr': RATE, 'weight_decay': 0.0})
+    torch.manual_seed(0)
+    model = UniX2(config.model, VOCABULARY)
+    plain = copy.deepcopy(model)
+    engine = Engine(model, config.model_copy(update={'optimizer': options}), None)
+    table = plain.embed_tokens
+    others = [parameter for parameter in plain.parameters() if parameter is not table]
+    groups = [{'params': [table], 'lr': RATE * 0.01}, {'params': others}]
+    peer = torch.optim.AdamW(groups, lr=0.01, betas=options.betas, eps=options.eps, weight_decay=0.0)
+    for _ in range(2):
+        with engine.accumulate():
+            engine.backward(squares(engine.module) / engine.world)
+        engine.step(0.01)
+        squares(plain).backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), options.clip)
+        peer.step()
+        peer.zero_grad()
+    theirs = dict(plain.named_parameters())
+    return {name: torch.stack([value.detach(), theirs[name].detach()]) for name, value in engine.module.named_parameters()}
+
+
+def squares(model: UniX2) -> Tensor:
+    return torch.stack([parameter.square().sum() for parameter in model.parameters()]).sum()
+
+
+def test_the_token_table_learns_at_its_own_rate(tmp_path: Path) -> None:
+    found = run_distributed(updated, 2, tmp_path, str(tmp_path))
+    for name, (ours, theirs) in found.items():
+        assert torch.allclose(ours, theirs, atol=1e-6), name
