@@ -17,8 +17,8 @@ WINDOW = 20  # steps over which rate, waiting and utilisation are averaged
 
 
 def step_line(result: StepResult, done: int, lr: float, scale: float, seconds: float, waited: float, peak: float | None) -> dict[str, Any]:
-    """A line of metrics.jsonl (docs/train.md): of a step that took `seconds`, of which `waited` for data, on processors that do `peak`
-    FLOP/s at most.
+    """A line of metrics.jsonl (docs/train.md): of a step that took `seconds` on this rank, on processors that do `peak` FLOP/s at most.
+    `waited`: seconds for which some rank waited for data, the longest; it may have begun before this one.
     """
     return {
         'step': done,
@@ -31,7 +31,7 @@ def step_line(result: StepResult, done: int, lr: float, scale: float, seconds: f
         'samples_per_s': result.size / seconds,
         'task_samples_per_s': {task: number / seconds for task, number in result.samples_of.items()},
         'skipped': result.skipped,
-        'data_wait': waited / seconds,
+        'data_wait': min(waited / seconds, 1.0),
         'flops': result.flops,
         'utilisation': None if peak is None else result.flops / seconds / peak,
         'logit_scale': scale,

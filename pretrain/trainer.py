@@ -89,9 +89,9 @@ class Trainer:
                 began = time.perf_counter()
                 control.begin(f'the data of step {self.done + 1}')
                 data = self._next(batches)
-                waited = time.perf_counter() - began
-                if control.point(f'step {self.done + 1}') or data is None:
+                if control.point(f'step {self.done + 1}', waited=time.perf_counter() - began) or data is None:
                     return
+                waited = control.waited  # by the rank whose data came last: all others have waited for it
                 lr = learning_rate(config.optimizer, self.done, config.steps)
                 result = train_step(engine, config, data, self.done, lr, self.recovery.judge, self._point)
                 if result is None:  # asked to stop in the middle of the step, before its update

@@ -25,7 +25,9 @@ class Data(Section):
     shards: Folder = Field('data/shards', description='folder that holds <corpus>/<split>/… as data_pipeline builds it')
     tokenizer: Folder = Field('data/tokenizer', description='folder of the tokenizer; its fingerprint must be that of the text shards')
     cache: Folder | None = Field(
-        None, description='folder for decompressed copies of compressed shards, as large as they are; none: one in the temporary folder'
+        None,
+        description='folder for decompressed copies of compressed shards, as large as they are, and for notes of what was verified; '
+        'none: one in the temporary folder',
     )
     pictures: list[Pictures] = Field(
         default_factory=lambda: ['cc3m', 'cc12m', 'wit'], min_length=1, description='picture corpora to train on; each must be there'

@@ -30,6 +30,7 @@ from shards.tokenizer import Tokenizer
 
 RESTARTS = 3  # in a row, without a step in between
 WARNINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)  # what asks a run to stop
+_KILLED = ('DataLoader worker', 'Pin memory thread exited')  # how torch says so
 # What the fork server imports once, so that loader processes start at once.
 _PRELOAD = ['pretrain.data.loader', 'shards.streaming_parts']
 
@@ -98,8 +99,9 @@ class StepLoader:
             try:
                 packed = next(self._iterator)
             except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
-                # A process of the loader was killed: torch says so, or a tensor that it had made cannot be fetched from it any more.
-                if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
+                # A process of the loader was killed: torch says so, or a tensor that it had made cannot be fetched from it any more, by
+                # this thread or by the one that pins.
+                if isinstance(error, RuntimeError) and not any(words in str(error) for words in _KILLED):
                     raise
                 self.close()
                 fruitless += 1
@@ -121,7 +123,7 @@ class StepLoader:
         if self.config.data.workers:
             options = {
                 'num_workers': min(self.config.data.workers, len(steps)), 'prefetch_factor': self.config.data.prefetch,
-                'multiprocessing_context': 'forkserver', 'worker_init_fn': _start_worker, 'pin_memory': torch.cuda.is_available(),
+                'multiprocessing_context': 'forkserver', 'worker_init_fn': _start_worker, 'pin_memory': _pins(),
             }  # fmt: skip
         # A generator of its own: the default one must not depend on how often a loader was started.
         return iter(DataLoader(self.dataset, batch_size=None, sampler=steps, collate_fn=_same, generator=torch.Generator(), **options))
@@ -164,6 +166,11 @@ class TrainLoader(StepLoader):
 
 def _same(packed: Any) -> Any:
     return packed
+
+
+def _pins() -> bool:
+    """Whether batches go to a GPU. To pin for none would still claim memory of one, which others may use."""
+    return os.environ.get('DS_ACCELERATOR') != 'cpu' and torch.cuda.is_available()
 
 
 def start_servers() -> None:

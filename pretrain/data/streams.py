@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import tempfile
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.data.verified import has_sha256
 from shards.errors import UserError
-from shards.hashes import file_sha256
 from shards.schema import KINDS, MANIFEST, MULTILINGUAL, Manifest, read_manifest
 from shards.storage import Location, Remote, location
 from shards.tokenizer import Tokenizer
@@ -50,7 +51,9 @@ class RecordStream:
         self.sizes = [int(shard['samples']) for shard in self.manifest.shards]
         self.starts = [0, *accumulate(self.sizes)]
         self.languages = self._languages()
-        self._cache = cache
+        self._since = time.monotonic()  # in a loader process, of the reader that it is a copy of
+        # What the processes of a machine share: decompressed and fetched shards, and what they have verified.
+        self._local = Path(cache or f'{tempfile.gettempdir()}/ernie-unix2-{os.getuid()}') / self.digest[:16]
         self._stream: Stream | None = None
         self._readers: list[Reader] = []
         self._ready: set[int] = set()
@@ -107,13 +110,14 @@ class RecordStream:
             if zipped is not None or isinstance(self.folder, Remote):
                 with _Lock(Path(self._stream.local) / 'lock'):  # ranks and loader processes of a machine share the cache
                     self._stream.prepare_shard(self._readers[shard])
-            size = (Path(self._stream.local) / raw.basename).stat().st_size
+            path, named = Path(self._stream.local) / raw.basename, raw.hashes.get('sha256')
+            size = path.stat().st_size
+            whole = size == raw.bytes and (not named or has_sha256(path, named, self._local / 'verified', self._since))
         except Exception as error:  # a damaged zstd frame raises whatever its library likes
             raise self._unreadable(self._file(shard), getattr(error, 'strerror', None) or str(error)) from None
         if size != raw.bytes:
             raise self._unreadable(self._file(shard), f'{size} bytes instead of {raw.bytes}')
-        named = raw.hashes.get('sha256')
-        if named and named != file_sha256(Path(self._stream.local) / raw.basename):
+        if not whole:
             raise self._unreadable(self._file(shard), 'its contents do not have the SHA-256 that index.json names')
         self._ready.add(shard)
 
@@ -125,7 +129,7 @@ class RecordStream:
         if isinstance(self.folder, Path) and all(shard['file'].endswith('.mds') for shard in self.manifest.shards):
             local = self.folder
         else:
-            remote, local = str(self.folder), Path(self._cache or f'{tempfile.gettempdir()}/ernie-unix2-{os.getuid()}') / self.digest[:16]
+            remote, local = str(self.folder), self._local
         try:
             local.mkdir(parents=True, exist_ok=True)
             stream = Stream(remote=remote, local=str(local), download_retry=2, download_timeout=60, keep_zip=False)

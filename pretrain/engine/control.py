@@ -31,6 +31,7 @@ class Control:
     def __init__(self, options: Options, device: torch.device, hear: Callable[[str], None], hung: Callable[[str], None]):
         self.stopping = 0  # the exit code with which all ranks stop, 0: they go on
         self.mistake: str | None = None  # what some rank failed with
+        self.waited = 0.0  # the longest that a rank had waited, in seconds, when they last agreed
         self._signal = 0
         self._news: list[str] = []
         self._hear = hear
@@ -67,16 +68,19 @@ class Control:
         """This rank cannot go on: all stop at the next point."""
         self.mistake = mistake
 
-    def point(self, doing: str, alone: bool = True) -> bool:
-        """All ranks call this at the same points, before they do what `doing` says, `alone` or together. Returns whether to stop here."""
+    def point(self, doing: str, alone: bool = True, waited: float = 0.0) -> bool:
+        """All ranks call this at the same points, before they do what `doing` says, `alone` or together. `waited`: seconds for which this
+        one has waited before; afterwards the attribute has the longest of all ranks. Returns whether to stop here.
+        """
         self._stragglers.stop()
         self._watchdog.beat(doing)
         if not self._signal and self._launcher.gone():
             self._signal = signal.SIGTERM
         mine = 128 + self._signal if self._signal else MISTAKE if self.mistake else 0
-        agreed = torch.tensor([mine, len(self._news)])
+        agreed = torch.tensor([mine, len(self._news), round(waited * 1e6)])
         dist.all_reduce(agreed, dist.ReduceOp.MAX, group=self._group)
-        self.stopping, news = agreed.tolist()
+        self.stopping, news, longest = agreed.tolist()
+        self.waited = longest / 1e6
         if news or self.stopping == MISTAKE:
             self._share()
         if alone:

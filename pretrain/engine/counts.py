@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData
+from pretrain.model.packed import sent
 from pretrain.tasks import SUMMED
 from shards.languages import LANGUAGES
 
@@ -40,7 +42,11 @@ def global_counts(data: StepData, device: torch.device, flops: int = 0) -> Count
                 for name, count in SUMMED[task].counts(batch).items():
                     local[part, name] = local.get((part, name), 0) + count
     seen = observed(data)
-    both = torch.tensor([*local.values(), *seen.values(), *tokens(data), flops], dtype=torch.int64, device=device)
+    every = [*local.values(), *seen.values(), *tokens(data), flops]
+    both = sent(torch.tensor([0 if isinstance(number, Tensor) else number for number in every]), device)
+    for place, number in enumerate(every):
+        if isinstance(number, Tensor):
+            both[place] = number
     dist.all_reduce(both)
     numbers = both.tolist()
     counts: Counts = {}
@@ -71,13 +77,13 @@ def summed(counts: Counts) -> dict[str, int]:
     return out
 
 
-def observed(data: StepData) -> dict[str, int]:
+def observed(data: StepData) -> dict[str, int | Tensor]:
     """Sums over the micro-batches of this rank: `samples.TASK`, and of them those with a prefix, masked tokens, ITM's negatives. Every rank
-    has the same keys.
+    has the same keys. Negatives are a tensor (), which is not waited for: they are known where the step has looked for true pairs.
     """
-    out: dict[str, int] = {}
+    out: dict[str, int | Tensor] = {}
 
-    def add(key: str, number: int) -> None:
+    def add(key: str, number: int | Tensor) -> None:
         out[key] = out.get(key, 0) + number
 
     for batches in data.values():
@@ -92,7 +98,7 @@ def observed(data: StepData) -> dict[str, int]:
             if kind.masked:
                 add(f'masks.{task}', 0 if batch.masked is None else len(batch.masked))
             if kind.matched:
-                add(f'negatives.{task}', 0 if batch.match is None else int((batch.match == 0).sum()))
+                add(f'negatives.{task}', 0 if batch.match is None else (batch.match == 0).sum())
     return out
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
+from pretrain.model.packed import sent
 from pretrain.tasks.contrastive import same
 
 Gather = Callable[[Tensor], Tensor]  # (N, ...) of this rank -> those of all ranks, in rank order
@@ -23,13 +24,13 @@ def with_known_pairs(batches: list[TaskBatch], gather: Gather, device: torch.dev
     """ITM's micro-batches, with `match` 1 wherever a record of the global batch has the row's picture with the row's text, drawn or not."""
     if any(batch.own_image_ids is None for batch in batches):  # made up, without records
         return batches
-    pictures = gather(torch.cat([batch.own_image_ids for batch in batches if batch.own_image_ids is not None]).to(device))
+    pictures = gather(sent(torch.cat([batch.own_image_ids for batch in batches if batch.own_image_ids is not None]), device))
     captions = all_captions(batches, gather, device)
     out = []
     for batch in batches:
         assert batch.match is not None and batch.image_ids is not None and batch.text_ids is not None
-        true = known(batch.image_ids.to(device), batch.text_ids.to(device), pictures, captions)
-        out.append(replace(batch, match=torch.where(true, 1.0, batch.match.to(device))))
+        true = known(sent(batch.image_ids, device), sent(batch.text_ids, device), pictures, captions)
+        out.append(replace(batch, match=torch.where(true, 1.0, sent(batch.match, device))))
     return out
 
 
@@ -43,9 +44,10 @@ def known(images: Tensor, texts: Tensor, pictures: Tensor, captions: Tensor) -> 
 
 def all_captions(batches: list[TaskBatch], gather: Gather, device: torch.device) -> Tensor:
     """(N, C) identities of all captions of every record of the global batch; C is the most that one has, the last stands for those that
-    others lack.
+    others lack. C is waited for: before a step's first forward, where its counts are, too.
     """
     own = [batch.own_text_ids for batch in batches if batch.own_text_ids is not None]
-    rows = [row for texts in own for row in texts.ids.to(device).split(texts.lengths.tolist())]
-    most = int(gather(torch.tensor([max(map(len, rows))], device=device)).max())
-    return gather(torch.stack([torch.cat([row, row[-1:].expand(most - len(row))]) for row in rows]))
+    ids, lengths = torch.cat([texts.ids for texts in own]), torch.cat([texts.lengths for texts in own])
+    most = int(gather(sent(lengths.max()[None], device)).max())
+    places = (lengths.cumsum(0) - lengths)[:, None] + torch.minimum(torch.arange(most), lengths[:, None] - 1)
+    return gather(sent(ids, device)[sent(places, device)])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pretrain.data.batch import TaskBatch
 from pretrain.engine.forwards import Forward
+from pretrain.model.packed import sent
 from pretrain.model.unix2 import UniX2
 from pretrain.tasks.forward import Shown
 
@@ -57,7 +58,7 @@ class SharedPictures:
         images = [(self.batches[part].images, rows) for part, rows in self.first.items() if len(rows)]
         every = [image if len(rows) == len(image) else image[rows] for image, rows in images if image is not None]
         self.seed()
-        return self.model.encode_images(torch.cat([image.to(self.device, non_blocking=True) for image in every]))
+        return self.model.encode_images(torch.cat([sent(image, self.device) for image in every]))
 
 
 def shared_pictures(

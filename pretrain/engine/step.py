@@ -161,7 +161,9 @@ class Dropout:
 
 
 def share_losses(losses: dict[str, Tensor]) -> list[float]:
-    """Losses of the global batch, from the ranks' shares."""
+    """Losses of the global batch, from the ranks' shares. On a GPU this waits for all backwards, once a step: no update must be made before
+    the losses are judged.
+    """
     shares = torch.stack([loss.float() for loss in losses.values()])
     dist.all_reduce(shares)
     return [float(loss) for loss in shares.tolist()]

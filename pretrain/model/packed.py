@@ -23,6 +23,13 @@ def rounded(tokens: int) -> int:
     return -(-tokens // MULTIPLE) * MULTIPLE
 
 
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """`tensor` on `device`, without waiting for what that is at: from the host a GPU copies only pinned memory so."""
+    if torch.device(device).type == 'cuda' and tensor.device.type == 'cpu':
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Where the rows of a packed tensor lie. Built on the host from the lengths, so that no device is waited for."""
@@ -61,9 +68,9 @@ class Layout:
         row = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         inside = torch.arange(tokens) - starts[row]
         even = bool((lengths == width).all())
-        valid = None if even else (torch.arange(width)[None] < lengths[:, None])[:, None, None].to(device, non_blocking=True)
+        valid = None if even else sent((torch.arange(width)[None] < lengths[:, None])[:, None, None], device)
         positions = F.pad(inside, (0, rounded(tokens) - tokens))
-        index, starts, positions = (part.to(device, non_blocking=True) for part in (row * width + inside, starts, positions))
+        index, starts, positions = (sent(part, device) for part in (row * width + inside, starts, positions))
         return Layout(lengths, width, tokens, len(positions), index, starts, positions, valid)
 
 
@@ -173,14 +180,14 @@ class _Repeat(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
         ctx.index, ctx.size = index, len(x)
-        return x.index_select(0, index.to(x.device, non_blocking=True))
+        return x.index_select(0, sent(index, x.device))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         total = grad.new_zeros(ctx.size, *grad.shape[1:], dtype=torch.float32)
         for uses in _distinct(ctx.index):
-            at = ctx.index[uses].to(grad.device, non_blocking=True)
-            total.index_add_(0, at, grad.index_select(0, uses.to(grad.device, non_blocking=True)).float())
+            at = sent(ctx.index[uses], grad.device)
+            total.index_add_(0, at, grad.index_select(0, sent(uses, grad.device)).float())
         return total.to(grad.dtype), None
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pretrain.config import Model
 from pretrain.data.batch import Texts
 from pretrain.model.gradients import Clamped
-from pretrain.model.packed import Encoded, Kept, Layout, place, rounded, take
+from pretrain.model.packed import Encoded, Kept, Layout, place, rounded, sent, take
 from pretrain.model.transformer import Norm, Positions, PostNormStack, Stack, embed
 from pretrain.model.visual import build_visual_encoder, pixel_normalisation
 from shards.errors import UserError
@@ -190,7 +190,7 @@ class UniX2(nn.Module):
         if visual is not None and image_rows is not None:
             states = self.visual_norm(self.visual_bridge(visual)) + self.modality[2]
             before = 1 + text.layout.lengths[rows]
-            first = layout.starts[rows.to(device, non_blocking=True)] + before.to(device, non_blocking=True)
+            first = layout.starts[sent(rows, device)] + sent(before, device)
             parts.append((states.flatten(0, 1), (first[:, None] + torch.arange(patches, device=device)).flatten()))
         return Encoded(self.cross_encoder(place(parts, layout.total), layout), layout)
 
@@ -221,5 +221,5 @@ class UniX2(nn.Module):
 
 def text_places(text: Layout, fused: Layout) -> Tensor:
     """(T,) packed places, in the fused stream, of the text's tokens: they follow [MM_CLS]."""
-    starts = torch.repeat_interleave(fused.starts, text.lengths.to(fused.starts.device, non_blocking=True), output_size=text.tokens)
+    starts = torch.repeat_interleave(fused.starts, sent(text.lengths, fused.starts.device), output_size=text.tokens)
     return starts + 1 + text.positions[: text.tokens]

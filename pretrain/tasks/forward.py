@@ -224,8 +224,8 @@ def _judged(
         return None
     logits = head(take(stream.states, torch.cat([stream.layout.starts[rows.at[part]] for part in parts])))
     scores = logits.split([len(target) for target in targets])
-    sums = torch.stack([loss(part)(*pair, reduction='sum') for part, *pair in zip(parts, scores, targets, strict=True)])
-    terms.add(kind, sums.detach())
+    sums = [loss(part)(*pair, reduction='sum') for part, *pair in zip(parts, scores, targets, strict=True)]
+    terms.add(kind, torch.stack(sums).detach())
     terms.scores |= {part: score.detach() for part, score in zip(parts, scores, strict=True)}
     factors = [segment.factor for segment in terms.segments(kind, map(len, targets))]
-    return (sums * torch.tensor(factors, device=sums.device)).sum()
+    return torch.stack([value * factor for value, factor in zip(sums, factors, strict=True)]).sum()

@@ -42,7 +42,13 @@ CASES = {
     'classes, together': Case(['entailment', 'cmcl', 'answering', 'itm'], model={'labels': LABELS}, together=True),
     'hard negatives': Case(['itm', 'mt'], micro=1, task={'itm_negatives': 'hard'}),
 }
-BF16 = {'bf16': Case(ALL, precision='bf16'), 'bf16, together': Case(ALL, precision='bf16', together=True, micro=4)}
+# Reduced as on a GPU: in two buckets by turns, each part to the rank that has its weights. Many forwards, and one a task.
+SHIPPED = {f'shipped, {micro} at a time': Case(ALL, micro=micro, how='shipped') for micro in (1, 8)}
+BF16 = {
+    'bf16': Case(ALL, precision='bf16'),
+    'bf16, shipped': Case(ALL, precision='bf16', how='shipped'),
+    'bf16, together': Case(ALL, precision='bf16', together=True, micro=4),
+}
 OPTIONS = {
     'a weighted pair': Case(['mt', 'itm'], weights={'mt': 3.0, 'itm': 0.5}),
     'a weighted pair, together': Case(['itm', 'mt'], weights={'mt': 3.0, 'itm': 0.5}, together=True),
@@ -55,7 +61,7 @@ OPTIONS = {
 }
 PAIRS = {f'{one} and {other}': Case([one, other], together=number % 2 == 1) for number, (one, other) in enumerate(combinations(ALL, 2))}
 MANY = {'many, cached': Case(['cmcl'], micro=64, samples=256), 'many': Case(['cmcl'], micro=256, samples=256)}
-RUN: dict[int, dict[str, Case]] = {1: CASES | OPTIONS | MANY, 2: CASES | OPTIONS | PAIRS | BF16, 4: CASES | OPTIONS}
+RUN: dict[int, dict[str, Case]] = {1: CASES | OPTIONS | MANY, 2: CASES | OPTIONS | PAIRS | BF16 | SHIPPED, 4: CASES | OPTIONS}
 
 
 @pytest.fixture(scope='module')
@@ -125,6 +131,16 @@ def test_bf16_follows_fp32(results: dict[int, dict[str, Tensors]], name: str) ->
     assert F.cosine_similarity(flat[0], flat[1], dim=0) > 0.99
     torch.testing.assert_close(half['norm'], full['norm'], rtol=0.05, atol=0)
     assert half['fp32 state'] == 1
+
+
+@pytest.mark.parametrize(('few', 'many'), [tuple(reversed(SHIPPED)), ('all, together', 'all, one sample at a time')])
+def test_gradients_are_reduced_once_a_step(results: dict[int, dict[str, Tensors]], few: str, many: str) -> None:
+    """However many backwards it has: the same tensors, of which the gradients are all weights in fp32."""
+    one, other = results[2][few], results[2][many]
+    assert bool(one['overlapped']) == bool(other['overlapped']) == few.startswith('shipped')
+    assert torch.equal(one['reduced'], other['reduced'])
+    weights = sum(value.numel() for name, value in one.items() if name.startswith('grad.'))
+    assert 4 * weights <= int(one['reduced'].sum()) < 4 * weights + 4096, 'besides them: counts, losses, norms'
 
 
 def test_the_global_batch_does_not_depend_on_the_ranks(results: dict[int, dict[str, Tensors]]) -> None:

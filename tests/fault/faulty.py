@@ -1,6 +1,7 @@
 """pretrain/run.py with faults of the training itself, on one rank: the arguments are run.py's, FAULTS in the environment says what happens.
 
-    {"rank": 1, "nan": [steps of data], "spike": [...], "hang": step of data, "slow": [first, last, seconds], "memory": step of data}
+    {"rank": 1, "nan": [steps of data], "spike": [...], "hang": step of data, "slow": [first, last, seconds], "memory": step of data,
+     "late": [step of data, seconds that it comes late]}
 
 The faults belong to steps of data, not to updates, as those of bad records would. They hit the task plm; the data must be loaded in the
 rank's own process.
@@ -34,6 +35,9 @@ load = StepBatches.step_data
 def step_data(self: StepBatches, step: int) -> Any:
     global now
     now = data_step(step, self.skip)
+    late, seconds = FAULTS.get('late', (-1, 0))
+    if MINE and now == late:
+        time.sleep(seconds)
     return load(self, step)
 
 

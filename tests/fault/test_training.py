@@ -1,5 +1,5 @@
-"""A run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, and at last hangs. And
-what hangs or is asked to stop elsewhere.
+"""A run in which, on one of two ranks, the loss is NaN, then NaN three times in a row, then jumps; which is slow, has data late, and at
+last hangs. And what hangs or is asked to stop elsewhere.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from tests.support.launch import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.launcher]
 
-FAULTS = {'rank': 1, 'nan': [5, 9, 10, 11], 'spike': [29], 'hang': 33, 'slow': [0, 24, 0.5]}
+FAULTS = {'rank': 1, 'nan': [5, 9, 10, 11], 'spike': [29], 'hang': 33, 'slow': [0, 24, 0.5], 'late': [27, 1.0]}
 WINDOW = (8, 12)  # of data, passed over: from the checkpoint of step 8 to the last NaN of three in a row
 SPIKED = 29 - 4 + 1  # updates after which the jump comes
+LATE = 27 - 4 + 1  # the update whose data one rank has late
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ def test_the_slow_rank_is_named(ended: Ended) -> None:
     found = ended.faults('is slow')
     assert found and all(line['problem'].startswith('rank 1 on ') for line in found)
     assert found[0]['problem'] in ended.log
+
+
+def test_data_that_another_rank_waited_for_is_told(ended: Ended) -> None:
+    """Rank 0, which writes the lines, had its own in time, and waited for the other."""
+    line = ended.metrics[LATE]
+    assert 1.0 <= line['data_wait'] * line['seconds'] <= line['seconds']
 
 
 def test_the_rank_that_hangs_is_named_with_every_stack(ended: Ended) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
@@ -18,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pretrain.config import Config, FineTune
 from pretrain.config.tasks import Mixture
 from pretrain.data.batch import TaskBatch
+from pretrain.engine import zero
 from pretrain.engine.distributed import init_distributed
 from pretrain.engine.ds_config import DEFAULT
 from pretrain.engine.step import StepResult, train_step
@@ -30,6 +32,8 @@ from tests.support.plain import true_match
 from tests.support.synthetic import VOCABULARY, micro_batches, task_batch, tiny_config, with_pictures_in_common
 
 BETA1 = 0.9
+BUCKET = 1000  # numbers
+REDUCTIONS = ('all_reduce', 'reduce')
 
 Tensors = dict[str, Tensor]
 
@@ -41,7 +45,8 @@ class Case:
     tasks: list[str]
     micro: int = 2
     precision: str = 'fp32'
-    how: str = 'zero2'  # zero1, zero2, ddp (torch's), reduced (our step, gradients added over ranks by hand)
+    # zero1, zero2, shipped (zero2, reducing as on a GPU), ddp (torch's), reduced (our step, gradients added over ranks by hand)
+    how: str = 'zero2'
     samples: int = 8  # of a task's global batch
     together: bool = False  # all tasks in one forward
     share_images: bool = False  # the tasks have pictures in common
@@ -89,10 +94,33 @@ def ours(case: Case, folder: str) -> Tensors:
         plain: Any = ReducedByHand(case.new_model())
         out = reported(train_step(plain, config, data, 0, 1e-2), 0)
         return out | {f'grad.{name}': value.grad for name, value in plain.module.named_parameters()}
-    engine = Engine(case.new_model(), config, stage(case.how, folder))
-    with saved_bytes() as peak_of:
+    with pytest.MonkeyPatch.context() as patch:
+        if case.how == 'shipped':
+            patch.setattr(zero, 'accelerator_name', lambda: 'cuda')  # whose settings DeepSpeed takes then; there are no streams here
+        engine = Engine(case.new_model(), config, stage(case.how, folder))
+    with saved_bytes() as peak_of, reductions() as reduced:
         result = train_step(engine, config, data, 0, 1e-2)
-    return reported(result, peak_of()) | {f'grad.{name}': value for name, value in first_moments(engine).items()} | dtypes(engine)
+    traffic = {'reduced': torch.tensor(sorted(reduced)), 'overlapped': torch.tensor(engine._zero.overlap_comm)}
+    gradients = {f'grad.{name}': value for name, value in first_moments(engine).items()}
+    return reported(result, peak_of()) | gradients | dtypes(engine) | traffic
+
+
+@contextmanager
+def reductions() -> Iterator[list[int]]:
+    """Bytes of every tensor that this rank has reduced with the others."""
+    found: list[int] = []
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(tensor: Tensor, *arguments: Any, **named: Any) -> Any:
+            found.append(tensor.nbytes)
+            return function(tensor, *arguments, **named)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in REDUCTIONS:
+            patch.setattr(dist, name, counted(getattr(dist, name)))
+        yield found
 
 
 def reported(result: StepResult | None, peak: int) -> Tensors:
@@ -105,9 +133,12 @@ def reported(result: StepResult | None, peak: int) -> Tensors:
 
 
 def stage(how: str, folder: str) -> Path:
-    """DeepSpeed's configuration for zero1 or zero2."""
+    """DeepSpeed's configuration for zero1, zero2 or shipped, which has buckets that a few weights fill, and one is too large for."""
     settings = json.loads(DEFAULT.read_text())
-    settings['zero_optimization']['stage'] = int(how[-1])
+    if how == 'shipped':
+        settings['zero_optimization']['reduce_bucket_size'] = BUCKET
+    else:
+        settings['zero_optimization']['stage'] = int(how[-1])
     path = Path(folder) / f'{how}.{dist.get_rank()}.json'
     path.write_text(json.dumps(settings))
     return path

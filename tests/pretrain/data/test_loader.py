@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import dataloader
 
 from pretrain.config import TASKS, Config, dump_config
+from pretrain.data import loader as loader_module
 from pretrain.data.batch import TaskBatch
 from pretrain.data.loader import StepBatches, TrainLoader
-from pretrain.data.packing import StepData
+from pretrain.data.packing import Packed, StepData
 from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.data.small_shards import make_config
@@ -231,6 +235,48 @@ def test_what_does_not_fit_is_refused_at_once(config: Config, home: Path, tokeni
 
 def test_no_step_is_left(config: Config, tokenizer: Tokenizer) -> None:
     assert run(config, tokenizer, 20, 20) == []
+
+
+def test_loader_processes_start_again_when_the_thread_that_pins_has_died(
+    home: Path, config: Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a thread of torch's gets the tensors of a killed process in vain, and ends; these are its words then."""
+    words = 'Pin memory thread exited unexpectedly'
+    starts: list[int] = []
+    told: list[str] = []
+    assert words in inspect.getsource(dataloader), 'torch says it otherwise'
+
+    def start(self: TrainLoader, steps: range) -> Iterator[Packed | str]:
+        starts.append(steps.start)
+        yield from map(self.dataset.__getitem__, steps if len(starts) > 1 else steps[:1])
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(TrainLoader, '_start', start)
+    stopped = config.model_copy(update={'steps': 3})
+    with TrainLoader(stopped, tokenizer, tell=told.append) as loader:
+        got = list(loader)
+    assert [step for step, _ in got] == [0, 1, 2] and starts == [0, 1]
+    assert told == ['a loader process was killed before step 2; all were started again']
+
+
+@pytest.mark.parametrize(('accelerator', 'pins'), [('cpu', False), ('cuda', True), (None, True)])
+def test_batches_are_pinned_for_a_gpu_alone(
+    home: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, accelerator: str | None, pins: bool
+) -> None:
+    """Not on a machine with one, in a run that leaves it to others."""
+    asked = []
+
+    def started(dataset: object, *, pin_memory: bool, **options: object) -> list[object]:
+        asked.append(pin_memory)
+        return []
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(loader_module, 'DataLoader', started)
+    monkeypatch.delenv('DS_ACCELERATOR', raising=False)
+    if accelerator is not None:
+        monkeypatch.setenv('DS_ACCELERATOR', accelerator)
+    TrainLoader(make_config(home, data={'workers': 1}), tokenizer)._start(range(3))
+    assert asked == [pins]
 
 
 TRAINER = """
