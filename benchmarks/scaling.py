@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks.parts.step_arguments import parser
-from benchmarks.parts.step_ours import make_config, step_data
+from benchmarks.parts.step_batches import make_config, step_data
 from pretrain.config import TASKS
 from pretrain.data.batch import TaskBatch
 from pretrain.data.packing import StepData

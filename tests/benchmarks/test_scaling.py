@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.parts.step_arguments import parser
-from benchmarks.parts.step_ours import step_data
+from benchmarks.parts.step_batches import step_data
 from benchmarks.scaling import of_rank
 from benchmarks.smoke import judge
 from tests.benchmarks.test_step import TOY
