@@ -4,6 +4,7 @@
     python benchmarks/step.py --bf16                               the peer's defaults, bf16
     python benchmarks/step.py                                      fp32
     python benchmarks/step.py --bf16 --vocab 250027 --batch 8      mBART's vocabulary
+    python benchmarks/step.py --bf16 --parts                       also where ours spends its time
 
 Each run is a process of its own; the peer's, ours, and ours with `mixture.share_images` alternate. Ours runs all tasks together
 (`batch.together`), or with `--apart` one after the other. Before anything is timed, both must have the same batches, token by token, and
@@ -29,16 +30,19 @@ sys.path[0] = str(ROOT)
 
 from benchmarks.parts.peer_batches import PEER, Peer, check_batches  # noqa: E402
 from benchmarks.parts.step_arguments import MODES, parser  # noqa: E402
+from benchmarks.parts.step_parts import shares_of, table  # noqa: E402
 from shards.errors import run_command  # noqa: E402
 
 PEER_SHA256 = '78280457fe48fabfa8a57ea482c6aac308293f121af6a654d0f8dfe4c78ebd86'
-OURS = ROOT / 'benchmarks/parts/step_ours.py'
+OURS, PARTS = ROOT / 'benchmarks/parts/step_ours.py', ROOT / 'benchmarks/parts/step_parts.py'
+PARTS_HELP = 'also time the parts of our step, in so many ranks that share the threads, one if not said; the ratio has its own processes'
 EQUAL = ('tokens', 'pictures', 'threads', 'bf16')
 
 
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument('--runs', type=int, default=5, help='processes of each, alternating')
+    arguments.add_argument('--parts', type=int, nargs='?', const=1, default=0, metavar='RANKS', help=PARTS_HELP)
     a = arguments.parse_args()
     digest = hashlib.sha256(PEER.read_bytes()).hexdigest()
     if digest != PEER_SHA256:
@@ -62,15 +66,24 @@ def main() -> int:
             found[name].append(result)
             said = f'{result["samples_per_s"]:7.2f} samples/s  {result["peak_rss_mb"]} MB'
             print(f'run {number + 1}/{a.runs}  {name:6}  {said}', flush=True)
-    report(a, found)
+    report(a, found, run_parts(a, flags) if a.parts else None)
     return 0
 
 
 def flags_of(a: argparse.Namespace) -> list[str]:
     """The peer's flags, but for --steps."""
-    names = [name for name in vars(a) if name not in ('steps', 'runs', 'bf16', 'apart')]
+    names = [name for name in vars(a) if name not in ('steps', 'runs', 'bf16', 'apart', 'parts')]
     values = [part for name in names for part in ('--' + name.replace('_', '-'), str(getattr(a, name)))]
     return values + ['--bf16'] * a.bf16
+
+
+def run_parts(a: argparse.Namespace, flags: list[str]) -> dict[str, Any]:
+    """Where our step spends its time; printed, and for the JSON line."""
+    launcher: list[Path | str] = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(a.parts)] if a.parts > 1 else []
+    found = run([*launcher, PARTS], [*flags, '--steps', str(a.steps)])
+    print(table(found))
+    modes = {mode: {'step_s': timed['step_s'], 'shares': shares_of(timed)} for mode, timed in found['modes'].items()}
+    return {'ranks': found['ranks'], 'gemm_gflop_per_s': found['gemm_gflop_per_s'], **modes}
 
 
 def run(program: list[Path | str], flags: list[str]) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def check_equal(model: Peer, peer: dict[str, Any], ours: dict[str, Any]) -> list
     return [f'{name} {value}' for name, value in said.items()]
 
 
-def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> None:
+def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]], parts: dict[str, Any] | None) -> None:
     speed = {name: statistics.median(result['samples_per_s'] for result in results) for name, results in found.items()}
     memory = {name: max(result['peak_rss_mb'] for result in results) for name, results in found.items()}
     print(f'samples/s, median of {a.runs}: ours {speed["ours"]:.2f}, peer {speed["peer"]:.2f}: {speed["ours"] / speed["peer"]:.2f} times')
@@ -134,6 +147,7 @@ def report(a: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> Non
         'executed': executed,
         'memory_ratio': round(memory['ours'] / memory['peer'], 3),
         'peak_rss_mb': memory,
+        **({} if parts is None else {'parts': parts}),
         'precision': 'bf16' if a.bf16 else 'fp32',
         'vocab': a.vocab,
         'batch': a.batch,

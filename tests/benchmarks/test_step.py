@@ -34,8 +34,9 @@ def arguments(share_images: bool = False) -> argparse.Namespace:
 
 @pytest.mark.parametrize('mode', ['all tasks together', 'one task after the other'])
 def test_it_runs_both_on_equal_work_and_ends_with_the_ratio(tmp_path: Path, mode: str) -> None:
-    """It starts six processes, which have imported everything here."""
-    words, inner = [str(ROOT / 'benchmarks/step.py'), *TOY, *['--apart'] * (mode != 'all tasks together')], python(tmp_path)
+    """It starts six processes, or seven, which have imported everything here."""
+    more = ['--parts'] if mode == 'all tasks together' else ['--apart']
+    words, inner = [str(ROOT / 'benchmarks/step.py'), *TOY, *more], python(tmp_path)
     code = f'import runpy, sys; sys.executable, sys.argv = {inner!r}, {words!r}; runpy.run_path(sys.argv[0], run_name="__main__")'
     command = [sys.executable, '-c', code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
@@ -46,6 +47,11 @@ def test_it_runs_both_on_equal_work_and_ends_with_the_ratio(tmp_path: Path, mode
     assert result['share_images'] == round(result['shared'] / result['ours'], 3)
     assert result['ratio'] == round(result['ours'] / result['peer'], 3) and result['precision'] == 'fp32'
     assert result['mode'] == mode and f'ours, {mode}: ' in done.stdout
+    if mode == 'all tasks together':
+        assert 'one task after the other: ' in done.stdout and result['parts']['ranks'] == 1
+        assert result['parts']['apart']['shares']['mmmt']['decoder'] > 0 and result['parts']['together']['step_s'] > 0
+    else:
+        assert 'parts' not in result
     assert result['gflop'] == pytest.approx(needed(), rel=1e-3) and result['executed'] > 1
 
 
