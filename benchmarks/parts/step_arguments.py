@@ -1,4 +1,4 @@
-"""The flags of the step benchmark: the peer's own, with the peer's defaults."""
+"""The flags of the step benchmark: the peer's own, with the peer's defaults, and how ours runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 
 from shards.arguments import Parser
 
+MODES = {True: 'all tasks together', False: 'one task after the other'}  # batch.together
+
 
 def parser(description: str | None, threads: bool = True) -> Parser:
-    """Flags of benchmarks/peers/straightforward_step.py, but for `--threads` if not wanted."""
+    """Flags of benchmarks/peers/straightforward_step.py, but for `--threads` if not wanted, and `--apart`, which it has not."""
     out = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = out.add_argument
     add('--dim', type=int, default=256, help='width of text, cross and decoder layers')
@@ -24,6 +26,7 @@ def parser(description: str | None, threads: bool = True) -> Parser:
     add('--vit-layers', type=int, default=6, help='layers of the visual encoder')
     add('--vit-heads', type=int, default=3, help='heads of the visual encoder')
     add('--steps', type=int, default=6, help='timed steps of a process, after one to warm up')
+    add('--apart', action='store_true', help='ours runs one task after the other, batch.together=false, as configs/paper.yaml has it')
     add('--bf16', action='store_true', help='bf16 in both; without it fp32')
     if threads:
         add('--threads', type=int, default=0, help='threads of both; 0: as many as cores')

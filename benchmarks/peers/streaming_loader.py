@@ -24,13 +24,13 @@ IGNORED = -100
 
 
 class TaskDataset(StreamingDataset):
-    """Examples of one task, in streaming's own shuffled order."""
+    """Examples of one task, in streaming's own shuffled order; `epoch` samples an epoch, of more records or of fewer."""
 
     def __init__(
-        self, task: str, folders: Sequence[tuple[Path, float]], batch: int, model: Path, side: int, min_scale: float, longest: int
+        self, task: str, folders: Sequence[tuple[Path, float]], batch: int, epoch: int, model: Path, side: int, min_scale: float, longest: int
     ) -> None:
         streams = [Stream(local=str(folder), proportion=share) for folder, share in folders]
-        super().__init__(streams=streams, shuffle=True, batch_size=batch)
+        super().__init__(streams=streams, epoch_size=epoch, shuffle=True, batch_size=batch)
         self.task, self.model, self.longest = task, str(model), longest
         self.sp: Any = None
         self.transform = Compose([RandomResizedCrop(side, scale=(min_scale, 1), ratio=(0.95, 1.05), antialias=True), PILToTensor()])

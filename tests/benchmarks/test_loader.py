@@ -5,9 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.loader import peers, theirs
+from pretrain.config import load_config
+from pretrain.data.loader import StepBatches
+from shards.tokenizer import Tokenizer
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
 from tests.support.distributed import alone
 from tests.support.launch import ROOT, run
+
+
+def test_a_round_of_the_peer_lies_within_one_of_its_epochs(home: Path) -> None:  # noqa: F811
+    """Though it has more samples than there are records: a second epoch within the round would be timed with its start."""
+    files = [f'data.shards={home / "shards"}', f'data.tokenizer={home / "tokenizer"}', 'data.workers=0']
+    small = ['batch={global: 4, micro: 2, tasks: {}}', 'data.block=64', 'data.shuffle_shards=2', 'steps=100', 'tasks=[cmcl, mt]']
+    config = load_config(ROOT / 'configs/sample.yaml', [*files, *small])
+    dataset = StepBatches(config, Tokenizer.load(config.data.tokenizer), 0, 1)
+    for task, loader in peers(dataset, config).items():
+        assert sum(len(source.stream) for source in dataset.orders[task].sources) < 4 * config.steps
+        assert sum(1 for _ in theirs(loader, 4)) == config.steps
 
 
 @pytest.mark.slow
