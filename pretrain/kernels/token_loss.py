@@ -33,6 +33,12 @@ def row_factors(segments: Sequence[Segment], device: torch.device) -> Tensor:
     return factors.repeat_interleave(torch.tensor([segment.length for segment in segments])).to(device, non_blocking=True)
 
 
+def wants_gradient(*inputs: Tensor | None) -> bool:
+    """Whether a backward will follow. To be asked before an autograd function is applied: inside, gradients are always off, and
+    `needs_input_grad` is true of a parameter also where the caller has turned them off."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+
+
 def idle_labels(states: Tensor, labels: Tensor) -> Tensor:
     """The labels, with IGNORED for the idle rows behind them."""
     return F.pad(labels, (0, len(states) - len(labels)), value=IGNORED)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors
+from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors, wants_gradient
 
 CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
 BLOCK = 4096
@@ -67,16 +67,15 @@ def triton_token_loss(
     states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
 ) -> tuple[Tensor, Tensor]:
     """`pretrain.tasks.token_loss.token_loss`, fused."""
-    total, sums = _Function.apply(states, labels, weight, bias, segments)
+    total, sums = _Function.apply(states, labels, weight, bias, segments, wants_gradient(states, weight, bias))
     return total, sums
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment], wants: bool
     ) -> tuple[Tensor, Tensor]:
-        wants = any(ctx.needs_input_grad)
         targets = idle_labels(states, labels)
         losses = states.new_zeros(len(states), dtype=torch.float32)
         factors = F.pad(row_factors(segments, states.device), (0, len(states) - len(labels)))
@@ -111,4 +110,4 @@ class _Function(torch.autograd.Function):
         grad_states, grad_weight, grad_bias = ctx.saved_tensors
         weight_dtype, bias_dtype = ctx.dtypes
         scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None
+        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None, None
