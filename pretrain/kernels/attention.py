@@ -22,6 +22,8 @@ from pretrain.model.packed import Layout, pack, pad
 
 Attention = Callable[..., Tensor]
 
+LARGEST_HEAD = 256  # of FlashAttention
+
 
 def padded(
     projected: Tensor, heads: int, layout: Layout, causal: bool, memory: Tensor | None = None, memory_layout: Layout | None = None
@@ -87,6 +89,8 @@ def _flex() -> Attention:
 def _lacks_flash_hardware(place: Place) -> str | None:
     if place.precision != 'bf16':
         return f'it computes in bf16, the run in {place.precision}'
+    if place.head_size > LARGEST_HEAD:
+        return f'it needs heads of at most {LARGEST_HEAD}, not {place.head_size}'
     if lacking := lacks_cuda(place):
         return lacking
     if torch.cuda.get_device_capability(place.device) < (8, 0):
@@ -95,6 +99,8 @@ def _lacks_flash_hardware(place: Place) -> str | None:
 
 
 def _lacks_varlen(place: Place) -> str | None:
+    if place.head_size % 8:  # the package flash-attn fills up to the next multiple itself
+        return f'it needs heads whose size is a multiple of 8, not {place.head_size}'
     return _lacks_flash_hardware(place) or lacks_module('torch.nn.attention.varlen', 'install torch 2.10 or newer')
 
 

@@ -15,7 +15,7 @@ from pretrain.kernels.registry import Place
 def test_deepspeeds_wants_the_headers_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
     deepspeed = next(backend for backend in BACKENDS if backend.name == 'deepspeed')
     monkeypatch.setattr('sysconfig.get_paths', lambda: {'include': '/nowhere'})
-    assert 'python3-dev' in (deepspeed.lacks(Place(torch.device('cpu'), 'bf16')) or '')
+    assert 'python3-dev' in (deepspeed.lacks(Place(torch.device('cpu'), 'bf16', 64)) or '')
 
 
 def test_a_resumed_count_lies_where_pytorch_puts_its_own() -> None:

@@ -89,7 +89,7 @@ def cached_gradients() -> dict[str, Tensor]:
     init_distributed()
     out = {}
     for dropout, recompute, together in product(('torch', 'sfc64'), (False, True), (False, True)):
-        kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32'))
+        kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32', 64))
         config = dropped(recompute, together)
         data = rank_data(['cmcl', 'mlm'], 0, 1, 2)
         engine: Any = ReducedByHand(new_model(config))

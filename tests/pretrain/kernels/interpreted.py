@@ -21,7 +21,7 @@ MANY = {'triton': 5_000, 'liger': 500}
 
 
 def check(backend: str) -> None:
-    token_loss = choose('token_loss', BACKENDS, backend, Place(torch.device('cpu'), 'fp32')).load()
+    token_loss = choose('token_loss', BACKENDS, backend, Place(torch.device('cpu'), 'fp32', 64)).load()
     # rows, idle rows, vocabulary (97 and 33 are no multiple of anything), bias
     for rows, idle, vocabulary, with_bias in ((23, 41, 97, True), (23, 0, 33, False), (0, 8, 97, True), (5, 3, MANY[backend], True)):
         generator = torch.Generator().manual_seed(rows)

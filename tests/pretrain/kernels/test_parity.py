@@ -31,7 +31,7 @@ DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 def backend(operation: str, name: str, precision: str = 'fp32') -> Backend:
     """The backend; skips the test where it cannot run."""
     found = next(backend for backend in (*OPERATIONS.get(operation, ()), *optimizers.BACKENDS) if backend.name == name)
-    lacking = found.lacks(Place(DEVICE, precision))
+    lacking = found.lacks(Place(DEVICE, precision, 16))
     if lacking:
         pytest.skip(f'{operation} by {name}: {lacking}')
     return found
@@ -107,7 +107,7 @@ def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
-INTERPRETED = {found.name: found.lacks(Place(torch.device('cuda'), 'fp32')) for found in TOKEN_LOSSES if found.name in ('triton', 'liger')}
+INTERPRETED = {found.name: found.lacks(Place(torch.device('cuda'), 'fp32', 64)) for found in TOKEN_LOSSES if found.name in ('triton', 'liger')}
 
 
 @pytest.fixture(scope='module')
