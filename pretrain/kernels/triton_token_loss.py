@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors, wants_gradient
+from pretrain.model.gradients import scaled_gradient
 
 CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
 BLOCK = 4096
@@ -99,15 +100,14 @@ class _Function(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=torch.float32)
         if wants:
-            ctx.save_for_backward(grad_states, grad_weight, grad_bias)
-            ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+            ctx.save_for_backward(grad_states, grad_bias)
+            ctx.weight, ctx.grad_weight = weight, grad_weight
         sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
         ctx.mark_non_differentiable(sums)
         return (losses * factors).sum(), sums
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_weight, grad_bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None, None
+        grad_states, grad_bias = ctx.saved_tensors
+        grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
+        return (grad_states * grad).to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None, None
