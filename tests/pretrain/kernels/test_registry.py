@@ -7,11 +7,13 @@ from typing import get_args
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pretrain import kernels
 from pretrain.config import Kernels
 from pretrain.engine import optimizers
 from pretrain.kernels.registry import Place, choose, lacks_module
+from pretrain.kernels.token_loss import Segment, row_factors
 from shards.errors import UserError
 
 CPU = Place(torch.device('cpu'), 'bf16', 64)
@@ -80,3 +82,19 @@ def test_a_module_built_for_another_pytorch_is_no_crash(tmp_path: Path, monkeypa
     (tmp_path / 'broken_kernel.py').write_text('raise OSError("undefined symbol")')
     monkeypatch.syspath_prepend(str(tmp_path))
     assert lacks_module('broken_kernel', 'build it again') == 'broken_kernel cannot be imported (OSError); build it again'
+
+
+def test_factors_are_copied_from_pinned_memory_to_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors have a device and no numbers."""
+    pinned = []
+
+    def pin_memory(factors: torch.Tensor) -> torch.Tensor:
+        pinned.append(factors)
+        return factors
+
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', pin_memory)
+    with FakeTensorMode():
+        on_gpu = row_factors([Segment(2, 1.0), Segment(3, 0.5)], torch.device('cuda'))
+    assert len(pinned) == 1 and on_gpu.is_cuda and on_gpu.shape == (5,)
+    assert row_factors([Segment(2, 1.0), Segment(1, 0.5)], torch.device('cpu')).tolist() == [1, 1, 0.5]
+    assert len(pinned) == 1  # pinning memory is an error where there is no GPU
