@@ -48,7 +48,7 @@ def fused(config: Config) -> Iterator[Finding]:
     from pretrain.kernels.registry import Place, choose
 
     os.environ.setdefault('LOCAL_RANK', '0')
-    place = Place(local_device(), config.precision)
+    place = Place(local_device(), config.precision, config.model.dim // config.model.heads)
     for operation, backends in {**OPERATIONS, 'optimizer': optimizers.BACKENDS}.items():
         asked = getattr(config.kernels, operation)
         try:

@@ -8,6 +8,7 @@ gradient into the towers, run again with the same dropout where no graph was kep
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,5 +67,6 @@ class Contrasted:
 
     def _find(self, pairs: Sequence[Pair]) -> None:
         x, y = (gather(torch.cat([pair[side].detach() for pair in pairs])) for side in (0, 1))
-        keys = gather(torch.cat([self.task.keys(batch.to(self.engine.device)) for batch in self.batches]))
+        # Identities alone: the pictures, nearly all of a batch, were copied to the device for the forward.
+        keys = gather(torch.cat([self.task.keys(replace(batch, images=None).to(self.engine.device)) for batch in self.batches]))
         self.gradient = feature_gradient(x, y, self.model.scale(), self.task.positives(keys), self.model.logit_bias, self.contrast)

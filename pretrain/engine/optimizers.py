@@ -70,8 +70,8 @@ def set_updates(optimizer: torch.optim.Optimizer, parameter: Tensor, count: int)
     """Continue after `count` updates of `parameter`, wherever this optimizer looks for the count."""
     state = optimizer.state[parameter]
     if isinstance(optimizer, torch.optim.AdamW):
-        device = state['step'].device if 'step' in state else None
-        state['step'] = torch.tensor(float(count), device=device)
+        # Beside the weights, where `fused` makes it itself and its kernel wants it: after a start there is no state yet to take it from.
+        state['step'] = torch.tensor(float(count), dtype=torch.float32, device=parameter.device)
         return
     state['step'] = count  # DeepSpeed
     for group in optimizer.param_groups:

@@ -63,7 +63,7 @@ class Engine:
         self.names: list[list[str]] = [group.pop('names') for group in groups]
         self.shapes = [[tuple(parameter.shape) for parameter in group['params']] for group in groups]
         plain_visual_attention(model, self.device)
-        place = Place(self.device, config.precision)
+        place = Place(self.device, config.precision, config.model.dim // config.model.heads)
         adamw = choose('optimizer', optimizers.BACKENDS, config.kernels.optimizer, place)
         self.kernels = {**kernels.use(config.kernels, place), 'optimizer': adamw.name}  # operation -> what computes it
         optimizer = adamw.load()(groups, config.optimizer)

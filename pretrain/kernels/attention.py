@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +21,8 @@ from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lack
 from pretrain.model.packed import Layout, pack, pad
 
 Attention = Callable[..., Tensor]
+
+LARGEST_HEAD = 256  # of FlashAttention
 
 
 def padded(
@@ -82,28 +83,14 @@ def _flash() -> Attention:
 
 
 def _flex() -> Attention:
-    """FlexAttention with a mask by row. Compiled on a GPU, where its first calls take a minute; as it is on a CPU (forward only)."""
-    module = importlib.import_module('torch.nn.attention.flex_attention')
-    compiled: Any = torch.compile(module.flex_attention, dynamic=True)
-
-    def kernel(q: Tensor, k: Tensor, v: Tensor, layout: Layout, memory: Layout, causal: bool) -> Tensor:
-        query_rows, key_rows = layout.row_of_token, memory.row_of_token
-
-        def together(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            same = query_rows[query] == key_rows[key]
-            return same & (key <= query) if causal else same  # causal is self-attention: places in the packed tensor compare
-
-        mask = module.create_block_mask(together, None, None, len(q), len(k), device=q.device)
-        function = compiled if q.is_cuda else module.flex_attention
-        out = function(*(x.transpose(0, 1)[None] for x in (q, k, v)), block_mask=mask)
-        return out[0].transpose(0, 1)
-
-    return partial(ragged, kernel)
+    return partial(ragged, importlib.import_module('pretrain.kernels.flex').kernel())
 
 
 def _lacks_flash_hardware(place: Place) -> str | None:
     if place.precision != 'bf16':
         return f'it computes in bf16, the run in {place.precision}'
+    if place.head_size > LARGEST_HEAD:
+        return f'it needs heads of at most {LARGEST_HEAD}, not {place.head_size}'
     if lacking := lacks_cuda(place):
         return lacking
     if torch.cuda.get_device_capability(place.device) < (8, 0):
@@ -112,6 +99,8 @@ def _lacks_flash_hardware(place: Place) -> str | None:
 
 
 def _lacks_varlen(place: Place) -> str | None:
+    if place.head_size % 8:  # the package flash-attn fills up to the next multiple itself
+        return f'it needs heads whose size is a multiple of 8, not {place.head_size}'
     return _lacks_flash_hardware(place) or lacks_module('torch.nn.attention.varlen', 'install torch 2.10 or newer')
 
 

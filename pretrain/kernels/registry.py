@@ -19,6 +19,7 @@ class Place(NamedTuple):
 
     device: torch.device
     precision: str  # 'fp32' or 'bf16', of the weights
+    head_size: int  # of attention: the model's width over its heads
 
 
 @dataclass(frozen=True)

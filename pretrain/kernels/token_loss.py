@@ -29,8 +29,18 @@ TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None, Sequence[Segment]],
 
 def row_factors(segments: Sequence[Segment], device: torch.device) -> Tensor:
     """(N,) fp32: the factor of every label."""
-    factors = torch.tensor([segment.factor for segment in segments], dtype=torch.float32)
-    return factors.repeat_interleave(torch.tensor([segment.length for segment in segments])).to(device, non_blocking=True)
+    lengths = [segment.length for segment in segments]
+    few = torch.tensor([segment.factor for segment in segments], dtype=torch.float32)
+    factors = few.repeat_interleave(torch.tensor(lengths), output_size=sum(lengths))
+    if device.type == 'cuda':
+        factors = factors.pin_memory()  # from other memory CUDA waits for all that the GPU was given before
+    return factors.to(device, non_blocking=True)
+
+
+def wants_gradient(*inputs: Tensor | None) -> bool:
+    """Whether a backward will follow. To be asked before an autograd function is applied: inside, gradients are always off, and
+    `needs_input_grad` is true of a parameter also where the caller has turned them off."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
 
 
 def idle_labels(states: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors
+from pretrain.kernels.token_loss import IGNORED, Segment, idle_labels, row_factors, wants_gradient
+from pretrain.model.gradients import scaled_gradient
 
 CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
 BLOCK = 4096
@@ -67,16 +68,15 @@ def triton_token_loss(
     states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
 ) -> tuple[Tensor, Tensor]:
     """`pretrain.tasks.token_loss.token_loss`, fused."""
-    total, sums = _Function.apply(states, labels, weight, bias, segments)
+    total, sums = _Function.apply(states, labels, weight, bias, segments, wants_gradient(states, weight, bias))
     return total, sums
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment], wants: bool
     ) -> tuple[Tensor, Tensor]:
-        wants = any(ctx.needs_input_grad)
         targets = idle_labels(states, labels)
         losses = states.new_zeros(len(states), dtype=torch.float32)
         factors = F.pad(row_factors(segments, states.device), (0, len(states) - len(labels)))
@@ -100,15 +100,14 @@ class _Function(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=torch.float32)
         if wants:
-            ctx.save_for_backward(grad_states, grad_weight, grad_bias)
-            ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+            ctx.save_for_backward(grad_states, grad_bias)
+            ctx.weight, ctx.grad_weight = weight, grad_weight
         sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
         ctx.mark_non_differentiable(sums)
         return (losses * factors).sum(), sums
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_weight, grad_bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None
+        grad_states, grad_bias = ctx.saved_tensors
+        grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
+        return (grad_states * grad).to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None, None

@@ -1,4 +1,4 @@
-"""Gradients that are not autograd's own: of the token table, and of a clamped scale.
+"""Gradients that are not autograd's own: of the token table and of positions, and of a clamped scale.
 
 The token table is large and used by every task many times a step: its gradients are added where they belong, not through autograd.
 A gradient that a parameter already holds in fp32 (pretrain/engine/zero.py) is added to in place. Autograd would make a dense gradient of

@@ -177,8 +177,9 @@ class Positions(nn.Module):
         self.weight = nn.Parameter(torch.empty(longest + POSITION_OFFSET, dim))
 
     def forward(self, layout: Layout) -> Tensor:
-        """(T, D)."""
-        return F.embedding(layout.positions + POSITION_OFFSET, self.weight)
+        """(T, D). The gradient adds up in fp32: every row of a batch has a position 0, and on a CPU PyTorch's own would add in bf16."""
+        out: Tensor = Embedding.apply(layout.positions + POSITION_OFFSET, self.weight)
+        return out
 
 
 def embed(ids: Tensor, weight: Tensor, scale: bool = True) -> Tensor:

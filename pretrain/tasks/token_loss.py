@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrain import kernels
-from pretrain.kernels.token_loss import Segment, row_factors
+from pretrain.kernels.token_loss import Segment, row_factors, wants_gradient
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.gradients import scaled_gradient
 
@@ -36,16 +36,17 @@ def token_loss(
     """
     segments = segments or [Segment(len(labels), 1.0)]
     fused = kernels.fused_token_loss()
-    total, sums = fused(states, labels, weight, bias, segments) if fused else _TokenLoss.apply(states, labels, weight, bias, segments)
+    if fused:
+        return fused(states, labels, weight, bias, segments)
+    total, sums = _TokenLoss.apply(states, labels, weight, bias, segments, wants_gradient(states, weight, bias))
     return total, sums
 
 
 class _TokenLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
+        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment], wants: bool
     ) -> tuple[Tensor, Tensor]:
-        wants = any(ctx.needs_input_grad)
         losses = states.new_empty(len(labels), dtype=torch.float32)
         factors = row_factors(segments, states.device)
         grad_states = torch.zeros_like(states) if wants else None
@@ -73,7 +74,7 @@ class _TokenLoss(torch.autograd.Function):
         grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
         if grad_weight is None:
             _workspace.give_back(ctx.grad_weight)
-        return grad_states * grad.to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None
+        return grad_states * grad.to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None, None
 
 
 def _losses(

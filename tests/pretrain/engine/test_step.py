@@ -109,7 +109,7 @@ def cached_gradients() -> dict[str, Tensor]:
     init_distributed()
     out = {}
     for dropout, recompute, together, shared in product(('torch', 'sfc64'), (False, True), (False, True), (False, True)):
-        kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32'))
+        kernels.use(Kernels(dropout=dropout), Place(torch.device('cpu'), 'fp32', 64))
         config = dropped(recompute, together, shared)
         data = data_of(config)
         engine: Any = ReducedByHand(new_model(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -31,7 +32,7 @@ DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 def backend(operation: str, name: str, precision: str = 'fp32') -> Backend:
     """The backend; skips the test where it cannot run."""
     found = next(backend for backend in (*OPERATIONS.get(operation, ()), *optimizers.BACKENDS) if backend.name == name)
-    lacking = found.lacks(Place(DEVICE, precision))
+    lacking = found.lacks(Place(DEVICE, precision, 16))
     if lacking:
         pytest.skip(f'{operation} by {name}: {lacking}')
     return found
@@ -107,7 +108,9 @@ def test_attention(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
-INTERPRETED = {found.name: found.lacks(Place(torch.device('cuda'), 'fp32')) for found in TOKEN_LOSSES if found.name in ('triton', 'liger')}
+INTERPRETED = {
+    found.name: found.lacks(Place(torch.device('cuda'), 'fp32', 64)) for found in TOKEN_LOSSES if found.name in ('triton', 'liger')
+}
 
 
 @pytest.fixture(scope='module')
@@ -129,6 +132,19 @@ def test_token_loss_interpreted(name: str, request: pytest.FixtureRequest) -> No
         pytest.skip(f'token_loss by {name}: {INTERPRETED[name]}')
     problem = request.getfixturevalue('interpreted')[name]
     assert not problem, problem
+
+
+@pytest.mark.parametrize('name', ['triton', 'liger'])
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_token_loss_on_a_gpu(name: str, precision: str) -> None:
+    """The kernels as a run compiles them: the interpreter above proves nothing of what a compiler makes."""
+    if DEVICE.type != 'cuda':
+        pytest.skip(f'token_loss by {name}, compiled: it needs an NVIDIA GPU, this process runs on {DEVICE.type}')
+    backend('token_loss', name, precision)
+    token_losses = importlib.import_module('tests.pretrain.kernels.token_losses')  # needs triton
+    token_losses.check(name, DEVICE, precision, 5_000)
+    if name == 'triton' and precision == 'bf16':
+        token_losses.check_held_gradient(DEVICE)
 
 
 @pytest.mark.parametrize('name', ['apex', 'torch'])

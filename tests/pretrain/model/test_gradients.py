@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from pretrain.model.gradients import Embedding, scaled_gradient
+from pretrain.model.packed import Layout
+from pretrain.model.transformer import Positions
 
 IDS = torch.tensor([3, 0, 3, 6, 3])
 
@@ -36,6 +38,18 @@ def test_a_bf16_table_keeps_what_bf16_cannot() -> None:
     assert table.grad is not None and table.grad.dtype == torch.float32
     third = torch.tensor(1 / 3).to(torch.bfloat16).float()
     torch.testing.assert_close(table.grad[3], (6 * third).expand(4), rtol=1e-6, atol=0)
+
+
+def test_positions_of_many_rows_add_up_in_fp32() -> None:
+    """Every row has a position 0. In bf16 the sum of ones stops at 256, where the next number is 258."""
+    positions = Positions(4, 3).to(torch.bfloat16)
+    positions.weight.data.zero_()
+    positions.weight.grad_dtype = torch.float32
+    layout = Layout.of(torch.ones(600, dtype=torch.int64), 'cpu')
+    for times in (1, 2):  # a new gradient, then one that is held
+        positions(layout)[: layout.tokens].float().sum().backward()
+        assert positions.weight.grad is not None and positions.weight.grad.dtype == torch.float32
+        assert positions.weight.grad.tolist() == [[0] * 4, [0] * 4, [600 * times] * 4, [0] * 4, [0] * 4]
 
 
 def test_a_scaled_gradient_is_added_or_returned() -> None:

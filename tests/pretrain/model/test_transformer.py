@@ -18,6 +18,7 @@ from pretrain.model.packed import Layout, pack, pad
 from pretrain.model.unix2 import EOS, UniX2
 from pretrain.tasks.token_loss import token_loss
 from tests.support.copying import PAD, copy_stack, mbart_of
+from tests.support.output_shapes import OutputShapes
 
 VOCABULARY = 97
 SMALL = Model(
@@ -191,10 +192,14 @@ def test_token_loss_ignores_idle_rows() -> None:
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-def test_token_loss_without_gradient_holds_none() -> None:
-    with torch.no_grad():
-        loss, _ = token_loss(torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.randn(5, 4))
+@pytest.mark.parametrize('frozen', [False, True])
+def test_token_loss_without_gradient_holds_none(frozen: bool) -> None:
+    """Neither under `no_grad`, though the weights are a model's parameters, nor where nothing wants one: one product, of the logits."""
+    states, weight, bias = torch.randn(3, 4), nn.Parameter(torch.randn(5, 4), not frozen), nn.Parameter(torch.randn(5), not frozen)
+    with torch.set_grad_enabled(frozen), OutputShapes() as seen:
+        loss, _ = token_loss(states, torch.tensor([0, 1, 2]), weight, bias)
     assert not loss.requires_grad
+    assert seen.count('mm') == 1 and not seen.of((5, 4))
 
 
 @pytest.mark.parametrize('family', ['mbart-cc25', 'xlm-r'])
