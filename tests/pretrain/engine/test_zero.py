@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def updated(out: str) -> dict[str, Tensor]:
     engine = Engine(model, config.model_copy(update={'optimizer': options}), None)
     table = plain.embed_tokens
     others = [parameter for parameter in plain.parameters() if parameter is not table]
-    groups = [{'params': [table], 'lr': RATE * 0.01}, {'params': others}]
+    groups: list[dict[str, Any]] = [{'params': [table], 'lr': RATE * 0.01}, {'params': others}]
     peer = torch.optim.AdamW(groups, lr=0.01, betas=options.betas, eps=options.eps, weight_decay=0.0)
     for _ in range(2):
         with engine.accumulate():

@@ -97,7 +97,7 @@ def test_what_goes_to_a_gpu_is_pinned() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU: whether a step waits for one was not seen')
 def test_a_gpu_is_not_waited_for() -> None:
-    kernels.use(Kernels(), Place(torch.device('cuda'), 'fp32'))
+    kernels.use(Kernels(), Place(torch.device('cuda'), 'fp32', 16))
     run = prepared('cuda')
     run()  # what is done once, such as choosing algorithms, may wait
     torch.cuda.synchronize()
@@ -106,4 +106,4 @@ def test_a_gpu_is_not_waited_for() -> None:
         run()
     finally:
         torch.cuda.set_sync_debug_mode('default')
-        kernels.use(Kernels(), Place(torch.device('cpu'), 'fp32'))
+        kernels.use(Kernels(), Place(torch.device('cpu'), 'fp32', 16))
