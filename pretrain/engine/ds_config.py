@@ -6,11 +6,12 @@ A literal that contradicts the YAML is an error.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from pretrain.config import Config
-from pretrain.engine.ds_keys import check_keys
+from pretrain.engine.ds_keys import check_keys, zero_settings
 from shards.errors import UserError
 
 AUTO = 'auto'
@@ -22,14 +23,15 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int | None
     """DeepSpeed's configuration as a dict without `auto`. `accelerator` is DeepSpeed's name, 'cuda' or 'cpu'; `world`: number of
     processes, None where it is not known yet.
 
-    Raises UserError when the file is missing, is not JSON, has a key that DeepSpeed does not know, or fixes what the YAML owns to another
-    value.
+    Raises UserError when the file is missing, is not JSON, has a key or a value that DeepSpeed does not know, asks for what is not
+    supported, or fixes what the YAML owns to another value.
     """
-    raw: dict[str, Any] = json.loads(DEFAULT.read_text(encoding='utf8')) if path is None else _read(Path(path))
+    shipped: dict[str, Any] = json.loads(DEFAULT.read_text(encoding='utf8'))
+    raw = deepcopy(shipped) if path is None else _read(Path(path))
     for key in SECTIONS:
         if not isinstance(raw.get(key, {}), dict):
             raise UserError(f'{path}: {key} must be an object, e.g. {{"{SECTIONS[key]}": …}}')
-    if path is not None and _unfamiliar(raw):  # DeepSpeed, which is asked then, takes seconds to import
+    if path is not None and _unfamiliar(raw, shipped):  # DeepSpeed, which is asked then, takes seconds to import
         check_keys(raw, path)
     # One optimizer step is many backward passes of different tasks: pretrain/engine/step.py counts them itself, DeepSpeed sees one.
     for key, value in zip(OWNED, (world, 1, 1, config.optimizer.clip, config.precision == 'bf16'), strict=True):
@@ -54,6 +56,12 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int | None
     if raw['zero_optimization'].get('round_robin_gradients'):
         why = 'reorders parameters by rank, which checkpoints do not support; set it to false'
         raise UserError(f'{path}: zero_optimization.round_robin_gradients {why}')
+    for key in OFFLOADS:
+        if _offloads(key, raw['zero_optimization'].get(key)):
+            why = 'moves optimizer state or weights to the host, which training and checkpoints do not support; remove it'
+            raise UserError(f'{path}: zero_optimization.{key} {why}')
+    if raw['zero_optimization'] != shipped['zero_optimization']:
+        zero_settings(raw['zero_optimization'], path)
     if config.precision == 'fp32':  # nothing to accumulate in a higher precision
         raw.pop('data_types', None)
         raw.pop('communication_data_type', None)
@@ -66,6 +74,7 @@ def resolve_ds_config(path: str | Path | None, config: Config, world: int | None
 
 
 SECTIONS = {'bf16': 'enabled', 'fp16': 'enabled', 'zero_optimization': 'stage'}
+OFFLOADS = ('offload_optimizer', 'offload_param', 'cpu_offload', 'cpu_offload_param', 'zenflow')
 DEFAULT = Path(__file__).parents[2] / 'ds_configs' / 'zero2.json'
 
 
@@ -83,9 +92,15 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _unfamiliar(raw: dict[str, Any]) -> bool:
+def _offloads(key: str, given: Any) -> bool:
+    """Whether one of OFFLOADS, a section or a switch, moves something."""
+    if isinstance(given, dict) and key.startswith('offload_'):
+        return given.get('device', 'none') not in (None, 'none')
+    return bool(given)
+
+
+def _unfamiliar(raw: dict[str, Any], shipped: dict[str, Any]) -> bool:
     """Whether there is a key that the shipped file has not."""
-    shipped = json.loads(DEFAULT.read_text(encoding='utf8'))
     if not raw.keys() <= shipped.keys():
         return True
     return any(

@@ -6,7 +6,7 @@ import difflib
 from functools import cache
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from pretrain.engine.distributed import import_deepspeed
 from shards.errors import UserError
@@ -25,6 +25,22 @@ def check_keys(raw: dict[str, Any], path: object) -> None:
             part = part.get(key) if isinstance(part, dict) else None
         if isinstance(part, dict):
             _check(part, known, path, f'{name}.')
+
+
+def zero_settings(section: dict[str, Any], path: object) -> Any:
+    """The section zero_optimization of the file `path` as DeepSpeed takes it: with its own defaults where the file says nothing.
+
+    Raises UserError for a value that DeepSpeed refuses.
+    """
+    import_deepspeed()
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    try:
+        return DeepSpeedZeroConfig(**section)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        name = '.'.join(map(str, ('zero_optimization', *mistake['loc'])))
+        raise UserError(f'{path}: {name} is {mistake["input"]!r}, which DeepSpeed does not take: {mistake["msg"]}') from None
 
 
 def known_keys() -> set[str]:

@@ -6,6 +6,7 @@ A CPU's allocator gives large blocks back to the system at once; on their return
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -33,9 +34,14 @@ class Workspace:
                 return self._free.pop(position)
         return torch.empty(shape, dtype=dtype, device=device)
 
-    def nbytes(self) -> int:
-        """Of all that it holds."""
-        return sum(tensor.nbytes for tensor in [*self._named.values(), *self._free])
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [*self._named.values(), *self._free]
+
+    def sizes(self) -> dict[Hashable, int]:
+        """Bytes of every buffer that it holds."""
+        free: dict[Hashable, int] = {('free', number, tensor.shape): tensor.nbytes for number, tensor in enumerate(self._free)}
+        return {**free, **{name: tensor.nbytes for name, tensor in self._named.items()}}
 
     def give_back(self, tensor: Tensor) -> None:
         """The tensor may be handed out again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from pretrain.config import Config
 from pretrain.data.batch import TaskBatch, Texts
 from pretrain.tasks import REGISTRY, ContrastiveTask, SumTask, Task
 
+DEVIATIONS = 6  # of a number that is drawn: more come once in a thousand million micro-batches
 SPECIAL = 3  # <s>, </s> and the language's code
 
 
@@ -32,12 +34,13 @@ class Shape:
 
     captions: Lengths
     texts: Lengths
+    most_pictures: bool = False  # as many as a micro-batch ever has, where samples with and without are mixed; else the mean
 
     @staticmethod
     def longest(config: Config) -> Shape:
         """Every sequence as long as the configuration allows: what memory must hold."""
         caption, text = config.data.caption_tokens, config.data.text_tokens
-        return Shape(Lengths(caption, caption), Lengths(text, text))
+        return Shape(Lengths(caption, caption), Lengths(text, text), most_pictures=True)
 
 
 class PlannedBatch(TaskBatch):
@@ -48,7 +51,9 @@ class PlannedBatch(TaskBatch):
 
 
 def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: str = 'meta') -> TaskBatch:
-    """`rows` samples of a task with the mean numbers of pictures, masks and prefix tokens that the configuration makes (paper 3.2)."""
+    """`rows` samples of a task with the mean numbers of masks and prefix tokens that the configuration makes (paper 3.2), and of pictures
+    unless the shape asks for the most.
+    """
     options, size = config.task, config.model.visual.image_size
     kind = REGISTRY[task]
 
@@ -59,7 +64,9 @@ def planned_batch(config: Config, task: str, rows: int, shape: Shape, device: st
         return torch.zeros(count, dtype=torch.int64, device=device)
 
     def part(share: float) -> int:
-        return rows - round(rows * (1 - share))
+        drawn = rows - round(rows * (1 - share))
+        spread = math.sqrt(rows * share * (1 - share)) if shape.most_pictures else 0.0
+        return min(rows, drawn + math.ceil(DEVIATIONS * spread))
 
     captioned = part(kind.share(config, 'pictures')) if 'pictures' in kind.corpora else 0
     lengths = torch.cat([shape.captions.rows(captioned), shape.texts.rows(rows - captioned)])

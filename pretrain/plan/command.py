@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--gpus', type=int, default=32, metavar='N', help='GPUs of the run (default: 32)')
     add('--gpus-per-node', type=int, default=8, metavar='N', help='of which so many share NVLink (default: 8)')
     add('--memory', type=float, default=80, metavar='GB', help='memory of a GPU (default: 80); a tenth of it is kept free')
-    add('--peak', type=float, default=312, metavar='TFLOPS', help="peak of a GPU (default: 312, an A100's in bf16)")
+    add('--peak', type=float, metavar='TFLOPS', help="peak of a GPU (default: an A100's, 312 in bf16, 19.5 in fp32)")
     add('--utilisation', type=float, default=0.4, metavar='SHARE', help='share of the peak that the run is assumed to reach (default: 0.4)')
     add('--nvlink', type=float, default=300, metavar='GB/S', help='out of a GPU, one direction (default: 300)')
     add('--internode', type=float, default=100, metavar='GB/S', help='out of a node, one direction (default: 100, four InfiniBand HDR)')
@@ -38,9 +38,12 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan. Returns 0 when it fits the memory, else 1."""
     config = load_config(options.config, options.settings)
     from pretrain.plan.cluster import Cluster
+    from pretrain.plan.kernels import PEAK_TFLOPS
     from pretrain.plan.plan import Assumptions, make_plan
     from pretrain.plan.report import render
 
+    if options.peak is None:
+        options.peak = PEAK_TFLOPS[config.precision]
     for name in ('gpus', 'gpus_per_node', 'memory', 'peak', 'utilisation', 'nvlink', 'internode', 'picture_bytes', 'decode_rate'):
         if not 0 < (value := getattr(options, name)) < math.inf:  # a NaN is neither
             raise UserError(f'--{name.replace("_", "-")} must be a number above 0, not {value:g}')

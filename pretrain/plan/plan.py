@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from pretrain.config import Config
 from pretrain.data.order import nearest_worlds
 from pretrain.engine.ds_config import resolve_ds_config
-from pretrain.plan.batches import Lengths, Shape, planned_batch
-from pretrain.plan.cluster import Cluster, communication, reading, timing
-from pretrain.plan.estimate import Estimate, estimate
-from pretrain.plan.memory import backward
-from pretrain.plan.trace import DTYPES, Tracer
-from pretrain.tasks import CONTRASTIVE, REGISTRY
+from pretrain.plan.batches import Lengths, Shape
+from pretrain.plan.cluster import Cluster, Records, communication, reading, timing
+from pretrain.plan.estimate import Estimate, drawn_share, estimate
+from pretrain.plan.largest import largest_batches
+from pretrain.plan.reduction import Settings
+from pretrain.plan.trace import DTYPES
+from pretrain.tasks import REGISTRY, Task
 from shards.errors import UserError
-
-FIT_ROWS = (16, 2048)  # micro-batches at which memory is traced for the largest that fits
-FIT_TRACES = 12  # and at so many more at most, nearer to it, ...
-FIT_WITHIN = 0.05  # ... until it is known so well
-CAPACITIES = (40, 80)  # GB, the two A100s
 
 
 @dataclass(frozen=True)
@@ -53,18 +46,16 @@ def make_plan(
     full = estimate(config, vocabulary, cluster.gpus, Shape.longest(config), resolved, gpu=True)
     say('FLOPs: tracing every task with sequences of mean length')
     typical = estimate(config, vocabulary, cluster.gpus, mean, resolved, gpu=True)
-    width = DTYPES[config.precision].itemsize
-    sent = communication(full.parameters, width, cluster)
+    settings = Settings.of(resolved, DTYPES[config.precision].itemsize)
+    sent = communication(full.parameters, settings.width, cluster, settings.sent, round(negatives(config)))
     times = timing(typical.flops, sent['seconds'], config.steps, cluster)
-    samples = sum(config.batch.size(task) for task in config.tasks)
-    pictures = sum(REGISTRY[task].pictured(config) * config.batch.size(task) for task in config.tasks)
-    read = reading(samples, pictures, times['step_seconds'], assumed.picture_bytes, assumed.text_bytes, assumed.decode_rate)
-    say('largest batch: tracing the largest tasks at two sizes, with and without recomputation')
+    read = reading(records(config), times['step_seconds'], assumed.picture_bytes, assumed.text_bytes, assumed.decode_rate, cluster.nodes)
+    say('largest batch: tracing the tasks that keep most at several sizes, with and without recomputation')
     fits = [row for recompute in (False, True) for row in largest_batches(config, vocabulary, cluster, full, recompute)]
     return {
         'parameters': full.parameters, 'vocabulary': vocabulary, 'cluster': asdict(cluster), 'assumed': asdict(assumed),
         'recompute': config.model.recompute, 'micro': config.batch.micro, 'precision': config.precision,
-        'share_images': config.mixture.share_images,
+        'share_images': config.mixture.share_images, 'drawn': drawn_share(config), 'stage': settings.stage, 'sent': settings.sent,
         'memory': full.memory.as_dict(), 'memory_reduction': full.moments['reduction'].as_dict(),
         'fits': full.memory.total <= cluster.usable_bytes,
         'tasks': {task: _task(config, task, full, typical, cluster) for task in config.tasks},
@@ -73,63 +64,27 @@ def make_plan(
     }  # fmt: skip
 
 
-def largest_batches(config: Config, vocabulary: int, cluster: Cluster, full: Estimate, recompute: bool) -> list[dict[str, Any]]:
-    """The largest micro-batch of full-length sequences for each capacity, by the task that keeps most, and the contrast that does: its
-    scores grow with the square of the global batch.
-    """
-    falling = sorted(config.tasks, key=lambda task: full.traces[task].peak, reverse=True)
-    tasks = list(dict.fromkeys([*falling[:1], *[task for task in falling if task in CONTRASTIVE][:1]]))
-    changed = config.model_copy(update={'model': config.model.model_copy(update={'recompute': recompute})})
-    tracer, shape = Tracer(changed, vocabulary, gpu=True), Shape.longest(config)
-    fixed = backward(full.parameters, cluster.gpus, config.precision, 0, 0).total
+def records(config: Config) -> Records:
+    """What a step reads, on average. The loader reads a record whole: mMMT's with its picture, though that may be left out, and for a
+    negative of ITM a second one, unless the step replaces what was read (hard ones)."""
+    times = drawn_share(config)
 
-    def peak(task: str, rows: int) -> int:
-        return tracer.task([planned_batch(changed, task, rows, shape)], cluster.gpus).peak
+    def over(tasks: Iterable[Any], share: Callable[[Task], float]) -> float:
+        return times * sum(share(REGISTRY[task]) * config.batch.size(task) for task in tasks)
 
-    peaks = {task: {rows: peak(task, rows) for rows in FIT_ROWS} for task in tasks}
-    found = []
-    for capacity in CAPACITIES:
-        usable = capacity * 1e9 * (1 - cluster.reserve)
-        for _ in range(FIT_TRACES):
-            task = min(tasks, key=lambda task: fitting(peaks[task], usable - fixed))
-            rows = between(peaks[task], usable - fixed)
-            if rows in peaks[task] or abs(rows - fitting(peaks[task], usable - fixed)) <= FIT_WITHIN * rows:
-                break
-            peaks[task][rows] = peak(task, rows)
-        rows, task = min((fitting(peaks[task], usable - fixed), task) for task in tasks)
-        micro = max(0, rows) if full.moments['reduction'].total <= usable else 0
-        found.append({'memory_gb': capacity, 'recompute': recompute, 'micro': micro, 'global': micro * cluster.gpus, 'by': task})
-    return found
+    samples = over(config.tasks, lambda kind: 1.0)
+    drawn = over(config.tasks, lambda kind: kind.share(config, 'pictures') if 'pictures' in kind.corpora else 0.0)
+    replaced = config.task.itm_negative_share if config.task.itm_negatives == 'random' else 0.0
+    redrawn = over((task for task in config.tasks if task == 'itm'), lambda kind: replaced)
+    decoded = over(config.tasks, lambda kind: kind.pictured(config))
+    return Records(samples, drawn + redrawn, decoded, redrawn, samples - drawn)
 
 
-def around(peaks: dict[int, int], room: float) -> tuple[int, int]:
-    """The largest traced size whose memory fits in `room` and the next; the two smallest where none fits, the two largest where all do.
-    peaks: bytes by rows, of two sizes or more."""
-    sizes = sorted(peaks)
-    place = min(max(1, sum(peaks[rows] <= room for rows in sizes)), len(sizes) - 1)
-    return sizes[place - 1], sizes[place]
-
-
-def between(peaks: dict[int, int], room: float) -> int:
-    """The size to trace next: where the parabola through three sizes near `room` reaches it; of two, their geometric mean."""
-    low, high = around(peaks, room)
-    sizes = sorted(peaks)
-    if len(sizes) == 2:
-        return round(math.sqrt(low * high))
-    first = min(max(0, sizes.index(low) - 1), len(sizes) - 3)
-    near = sizes[first : first + 3]
-    roots = np.roots(np.polyfit(near, [peaks[rows] for rows in near], 2) - [0, 0, room])
-    return min(max(int(max(roots.real)), low + 1), high - 1)
-
-
-def fitting(peaks: dict[int, int], room: float) -> int:
-    """Rows whose memory fits in `room`, by the straight line between the traced sizes around it.
-
-    Memory grows ever faster with the rows: another moment becomes the highest, the square of a contrast's batch the largest part. So the
-    line is nowhere below it.
-    """
-    low, high = around(peaks, room)
-    return low + math.floor((room - peaks[low]) * (high - low) / (peaks[high] - peaks[low]))
+def negatives(config: Config) -> float:
+    """Bytes of pictures that all ranks broadcast in a step, on average: ITM's, where its negatives are hard."""
+    if config.task.itm_negatives != 'hard' or 'itm' not in config.tasks:
+        return 0.0
+    return drawn_share(config) * config.batch.size('itm') * 3 * config.model.visual.image_size**2
 
 
 def _task(config: Config, task: str, full: Estimate, typical: Estimate, cluster: Cluster) -> dict[str, float]:

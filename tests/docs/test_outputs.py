@@ -59,8 +59,9 @@ def cells(plan: dict[str, Any]) -> dict[str, str]:
         f'weights: {sent["seconds_nvlink"]:.2f} s over NVLink, {sent["seconds"]:.2f} s between nodes at {sent["rate_gbs"]:g} GB/s, '
         f'{sent["seconds_one_adapter"]:.2f} s at 25 GB/s',
         'the run': f'{times["days"]:.1f} days at that utilisation, {times["gpu_hours"]:,.0f} GPU hours',
-        'reading': f'{round(read["samples_per_s"], -2):,.0f} samples/s, {round(read["pictures_per_s"], -2):,.0f} pictures/s, '
-        f'{round(read["storage_mb_per_s"], -1):.0f} MB/s',
+        'reading': f'{round(read["samples_per_s"], -2):,.0f} samples/s, {round(read["pictures_per_s"], -2):,.0f} decoded pictures/s, '
+        f'{round(read["records_per_s"], -2):,.0f} records/s, {round(read["storage_mb_per_s"], -1):.0f} MB/s, in the first epoch up to '
+        f'{round(read["shards_mb_per_s"], -1):.0f} MB/s more',
     }
 
 

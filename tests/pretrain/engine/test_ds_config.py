@@ -110,6 +110,12 @@ def test_stage_1_is_for_fp32(tmp_path: Path) -> None:
         ({'qqqq': 1}, r'DeepSpeed has no setting qqqq; remove it'),
         ({'bf16': True}, r'bf16 must be an object'),
         ({'zero_optimization': 2}, r'zero_optimization must be an object'),
+        ({'zero_optimization__offload_optimizer': {'device': 'cpu'}}, r'zero_optimization\.offload_optimizer moves .* host, .* remove it'),
+        ({'zero_optimization__offload_param': {'device': 'nvme'}}, r'zero_optimization\.offload_param moves'),
+        ({'zero_optimization__cpu_offload': True}, r'zero_optimization\.cpu_offload moves'),
+        ({'zero_optimization__zenflow': {'topk_ratio': 0.1}}, r'zero_optimization\.zenflow moves'),
+        ({'zero_optimization__reduce_bucket_size': 0}, r'zero_optimization\.reduce_bucket_size is 0, which .* greater than 0'),
+        ({'zero_optimization__overlap_comm': 'yess'}, r"zero_optimization\.overlap_comm is 'yess', which DeepSpeed does not take"),
     ],
 )
 def test_conflicts_are_errors(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
