@@ -44,7 +44,7 @@ def estimate(config: Config, vocabulary: int, world: int, shape: Shape, ds_confi
     moments: dict[str, Memory] = {
         name: backward(tracer.parameters, world, config.precision, trace.activations, trace.logits) for name, trace in ran.items()
     }
-    groups = [[parameter.numel() for parameter in group['params']] for group in parameter_groups(tracer.model, 0)]
+    groups = [[parameter.numel() for parameter in group['params']] for group in parameter_groups(tracer.model, config.optimizer)]
     settings = Settings.of(ds_config, DTYPES[config.precision].itemsize)
     moments['reduction'] = reduction(groups, world, settings, together(trace.workspace for trace in ran.values()))
     return Estimate(tracer.parameters, traces, round(flops), highest(list(moments.values())), moments)

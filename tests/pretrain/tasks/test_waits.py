@@ -56,6 +56,7 @@ def prepared(device: str) -> Callable[[], Tensor]:
 
 
 def test_nothing_is_copied_that_the_device_must_be_waited_for() -> None:
+    kernels.use(Kernels(attention='torch', token_loss='torch'), Place(torch.device('meta'), 'fp32', 16))
     run = prepared('meta')
     with Watched():
         assert run().device.type == 'meta'
