@@ -4,7 +4,7 @@
     python benchmarks/step.py --bf16                               the peer's defaults, bf16
     python benchmarks/step.py                                      fp32
     python benchmarks/step.py --bf16 --vocab 250027 --batch 8      mBART's vocabulary
-    python benchmarks/step.py --bf16 --parts                       also where ours spends its time
+    python benchmarks/step.py --bf16 --parts                       also where ours spends its time; with --runs 0 only that
 
 Each run is a process of its own; the peer's, ours, and ours with `mixture.share_images` alternate. Ours runs all tasks together
 (`batch.together`), or with `--apart` one after the other. Before anything is timed, both must have the same batches, token by token, and
@@ -41,15 +41,20 @@ EQUAL = ('tokens', 'pictures', 'threads', 'bf16')
 
 def main() -> int:
     arguments = parser(__doc__)
-    arguments.add_argument('--runs', type=int, default=5, help='processes of each, alternating')
+    arguments.add_argument('--runs', type=int, default=5, help='processes of each, alternating; 0 with --parts: only these')
     arguments.add_argument('--parts', type=int, nargs='?', const=1, default=0, metavar='RANKS', help=PARTS_HELP)
     a = arguments.parse_args()
+    if a.runs < 1 and not a.parts:
+        arguments.error(f'--runs {a.runs} leaves nothing to time; give at least 1, or --parts')
     digest = hashlib.sha256(PEER.read_bytes()).hexdigest()
     if digest != PEER_SHA256:
         print(f'error: {PEER.relative_to(ROOT)} has sha256 {digest}, not {PEER_SHA256}: it is to be taken over as it is', file=sys.stderr)
         return 2
     print(f'peer: {PEER.relative_to(ROOT)}, sha256 {digest}')
     flags, mode = flags_of(a), ['--apart'] * a.apart
+    if not a.runs:
+        print(json.dumps({'parts': run_parts(a, flags)}))
+        return 0
     programs: dict[str, list[Path | str]] = {'peer': [PEER], 'ours': [OURS, *mode], 'shared': [OURS, *mode, '--share-images']}
     counts = compare_batches(a)
     print('equal, token by token: ' + ', '.join(f'{count:,} {name}' for name, count in counts.items()) + ' a step')

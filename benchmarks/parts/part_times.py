@@ -38,7 +38,7 @@ class PartTimes:
     def __init__(self, device: torch.device):
         self.device, self.running = device, False
         self.task, self.part = STEP, REST
-        self._marks: list[tuple[Key, Any]] = []  # what begins, and when
+        self._marks: list[tuple[Key | None, Any]] = []  # what begins, and when; None: what is not timed
         self._claimed: set[Any] = set()  # nodes of the graph: held, as another object would stand for the same node otherwise
 
     def switch(self, part: str) -> None:
@@ -60,7 +60,7 @@ class PartTimes:
         self.running, self.task = True, STEP
         self.switch(REST)
         yield
-        self._marks.append(((STEP, REST), self._now()))
+        self._marks.append((None, self._now()))
         self.running = False
 
     def seconds(self) -> dict[Key, float]:
@@ -69,7 +69,8 @@ class PartTimes:
             torch.cuda.synchronize(self.device)
         found: dict[Key, float] = defaultdict(float)
         for (key, begin), (_, end) in zip(self._marks, self._marks[1:], strict=False):
-            found[key] += end - begin if self.device.type != 'cuda' else begin.elapsed_time(end) / 1000
+            if key is not None:
+                found[key] += end - begin if self.device.type != 'cuda' else begin.elapsed_time(end) / 1000
         self._marks.clear()
         return dict(found)
 

@@ -79,13 +79,15 @@ def of_rank(data: StepData, rank: int) -> StepData:
 
 
 class MadeUp(Dataset[Packed]):
-    """The batches of a rank by step, for the loader of a run. Every rank has the same lengths: none waits for another's longer texts."""
+    """The batches of a rank by step, for the loader of a run: behind step 0 `a.steps` different ones, again and again. Every rank has the
+    same lengths: none waits for another's longer texts.
+    """
 
     def __init__(self, a: argparse.Namespace, rank: int) -> None:
         self.a, self.rank = a, rank
 
     def __getitem__(self, step: int) -> Packed:
-        return pack(of_rank(step_data(torch.Generator().manual_seed(1 + step), self.a), self.rank))
+        return pack(of_rank(step_data(torch.Generator().manual_seed(step and 1 + step % self.a.steps), self.a), self.rank))
 
 
 def batches_of(data: StepData) -> list[TaskBatch]:

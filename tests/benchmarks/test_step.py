@@ -19,7 +19,7 @@ from benchmarks.parts.step_batches import batches_of, make_config, step_data
 from pretrain.data.packing import StepData
 from pretrain.engine.flops import Flops
 from pretrain.model.unix2 import UniX2
-from tests.support.distributed import python
+from tests.support.distributed import alone, python
 
 ROOT = Path(__file__).parents[2]
 TOY = ['--dim', '16', '--layers', '1', '--heads', '2', '--vocab', '97', '--batch', '3', '--caption', '8', '--text', '12', '--image', '16']
@@ -53,6 +53,11 @@ def test_it_runs_both_on_equal_work_and_ends_with_the_ratio(tmp_path: Path, mode
     else:
         assert 'parts' not in result
     assert result['gflop'] == pytest.approx(needed(), rel=1e-3) and result['executed'] > 1
+
+
+def test_nothing_to_time_is_a_mistake() -> None:
+    done = subprocess.run([*alone(), str(ROOT / 'benchmarks/step.py'), '--runs', '0'], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and '--runs 0 leaves nothing to time' in done.stderr
 
 
 def needed() -> float:

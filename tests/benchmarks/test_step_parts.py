@@ -57,13 +57,24 @@ def test_a_part_has_its_own_backward() -> None:
     assert times.seconds() == {}  # outside it counts nothing
 
 
+def test_what_lies_between_two_steps_is_no_part() -> None:
+    times = PartTimes(torch.device('cpu'))
+    for _ in range(2):
+        with times.timed():
+            times.switch('text')
+        began = time.perf_counter()
+        time.sleep(0.05)
+    between = time.perf_counter() - began
+    assert sum(times.seconds().values()) < between
+
+
 def measured(folder: str, a: argparse.Namespace) -> dict[str, Any]:
     return measure(a, folder)
 
 
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_the_parts_of_every_task_add_up_to_the_step(tmp_path: Path, ranks: int) -> None:
-    found = run_distributed(measured, ranks, tmp_path, str(tmp_path), arguments())
+    found = run_distributed(measured, ranks, tmp_path, str(tmp_path), argparse.Namespace(**{**vars(arguments()), 'steps': 2}))
     assert found['ranks'] == ranks and found['gemm_gflop_per_s'] > 0
     for mode, together in TOGETHER_OF.items():
         timed = found['modes'][mode]

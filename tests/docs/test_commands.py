@@ -130,7 +130,7 @@ OTHERS = (
 # What a block without a command begins with: tables, listings, output.
 TEXTS = (
     'Zero-shot retrieval among', 'cc3m: 700 train', 'cc3m/Train_GCC', '{"url"', '<l1>-<l2>', 'data/shards/cc3m/train/index.json',
-    'language  ours', 'RUN/config.yaml', 'n0           skipped', 'step 3/3  loss',
+    'language  ours', 'RUN/config.yaml', 'n0           skipped', 'step 3/3  loss', 'ours by part',
 )  # fmt: skip
 CODE = ('python', 'diff', 'bibtex', 'json', 'yaml')
 ALL = (*OURS, *OTHERS)
