@@ -26,7 +26,8 @@ from tests.support import toy_world
 from tests.support.distributed import run_distributed
 
 STEPS = dict.fromkeys(TASKS, 20) | {'plm': 30, 'mlm': 120, 'itm': 80}  # after which a task is compared: matching is learnt last
-# At least, in nats. Were the loss of masked tokens always 0, theirs would be 0.18 lower with them among the tasks; it is 0.9 lower, and 0.7 with another seed.
+# At least, in nats. Were the loss of masked tokens always 0, theirs would be 0.18 lower with them among the tasks; it is 0.9 lower, with
+# another seed 0.7.
 RISE = dict.fromkeys(TASKS, 0.1) | {'mlm': 0.4}
 
 
