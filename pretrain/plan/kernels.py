@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pretrain import kernels
 from pretrain.config import Config
-from pretrain.kernels.attention import padded, ragged
+from pretrain.kernels.attention import LARGEST_HEAD, padded, ragged
 from pretrain.kernels.token_loss import Segment, idle_labels, row_factors
+from pretrain.model.gradients import scaled_gradient
 from pretrain.plan.counters import FlashAttention
 from shards.errors import UserError
 
@@ -32,14 +33,18 @@ def check_kernels(config: Config) -> None:
     for operation, name in _CPU_ONLY.items():
         if getattr(config.kernels, operation) == name:
             raise UserError(f'kernels.{operation} = {name} is for a CPU, the plan is for GPUs; choose auto')
-    if config.precision != 'bf16' and config.kernels.attention in _BF16_ONLY:
-        raise UserError(f'kernels.attention = {config.kernels.attention} computes in bf16, the run in {config.precision}; choose auto')
+    chosen, head = config.kernels.attention, config.model.dim // config.model.heads
+    if config.precision != 'bf16' and chosen in _BF16_ONLY:
+        raise UserError(f'kernels.attention = {chosen} computes in bf16, the run in {config.precision}; choose auto')
+    if head > LARGEST_HEAD and chosen in _BF16_ONLY:
+        raise UserError(f'kernels.attention = {chosen} needs heads of at most {LARGEST_HEAD}, not {head}; choose auto')
 
 
 def takes_ragged_rows(config: Config) -> bool:
     """Whether attention on a GPU takes rows of any length, or pads them."""
     chosen = config.kernels.attention
-    return chosen != 'torch' and (chosen != 'auto' or config.precision == 'bf16')
+    fits = config.precision == 'bf16' and config.model.dim // config.model.heads <= LARGEST_HEAD
+    return chosen != 'torch' and (chosen != 'auto' or fits)
 
 
 @contextmanager
@@ -86,15 +91,14 @@ class _Fused(torch.autograd.Function):
             grad_weight += logits.T @ chunk
             if grad_bias is not None:
                 grad_bias += logits.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(grad_states, grad_weight, grad_bias)
-        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        ctx.save_for_backward(grad_states, grad_bias)
+        ctx.weight, ctx.grad_weight = weight, grad_weight
         sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
         ctx.mark_non_differentiable(sums)
         return (losses * factors).sum(), sums
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_weight, grad_bias = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        scaled_bias = None if grad_bias is None else (grad_bias * grad).to(bias_dtype)
-        return (grad_states * grad).to(grad_states.dtype), None, (grad_weight * grad).to(weight_dtype), scaled_bias, None
+        grad_states, grad_bias = ctx.saved_tensors
+        grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
+        return (grad_states * grad).to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None

@@ -286,6 +286,7 @@ def test_precision_and_kernels_change_the_plan(capsys: pytest.CaptureFixture[str
     assert plain['tasks']['mt']['logits'] != bf16['tasks']['mt']['logits']
     for mistake, said in (
         (['kernels.attention=cpu'], '^kernels.attention = cpu is for a CPU'),
+        (['kernels.attention=flash', 'model.dim=640'], '^kernels.attention = flash needs heads of at most 256, not 320'),
         (['kernels.attention=flash', 'precision=fp32'], '^kernels.attention = flash computes in bf16, the run in fp32'),
     ):
         with pytest.raises(UserError, match=said):
