@@ -119,7 +119,7 @@ def interpreted() -> dict[str, str]:
     environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
     names = [name for name, lacking in INTERPRETED.items() if not lacking]
     command = [sys.executable, '-m', 'tests.pretrain.kernels.interpreted', *names]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     problems: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return dict.fromkeys(names, '') | problems
