@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain import kernels
 from pretrain.config import Config
 from pretrain.kernels.attention import LARGEST_HEAD, padded, ragged
-from pretrain.kernels.token_loss import Segment, idle_labels, row_factors
-from pretrain.model.gradients import scaled_gradient
+from pretrain.kernels.chunked_loss import chunked_token_loss
+from pretrain.kernels.token_loss import Segment
 from pretrain.plan.counters import FlashAttention
 from shards.errors import UserError
 
 PEAK_TFLOPS = {'bf16': 312.0, 'fp32': 19.5}  # of an A100, dense; fp32 without TF32, which the run does not switch on
-CHUNK_BYTES = 1 << 30  # as in pretrain/kernels/triton_token_loss.py, which only a machine with triton can import
 _BF16_ONLY = ('flash', 'varlen')
 _CPU_ONLY = {'attention': 'cpu', 'dropout': 'sfc64'}
 
@@ -69,36 +66,5 @@ def used(config: Config, gpu: bool, flash: FlashAttention) -> Iterator[None]:
 def fused_token_loss(
     states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
 ) -> tuple[Tensor, Tensor]:
-    """The tensors of pretrain/kernels/triton_token_loss.py, which liger's are about, without what its kernel computes."""
-    total, sums = _Fused.apply(states, labels, weight, bias, segments)
-    return total, sums
-
-
-class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None, segments: Sequence[Segment]
-    ) -> tuple[Tensor, Tensor]:
-        _targets, losses = idle_labels(states, labels), states.new_zeros(len(states), dtype=torch.float32)
-        factors = F.pad(row_factors(segments, states.device), (0, len(states) - len(labels)))
-        grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight, dtype=torch.float32)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        rows = max(1, CHUNK_BYTES // (len(weight) * states.element_size()))
-        for start in range(0, len(states), rows):
-            chunk = states[start : start + rows]
-            logits = chunk @ weight.T
-            torch.mm(logits, weight, out=grad_states[start : start + rows])
-            grad_weight += logits.T @ chunk
-            if grad_bias is not None:
-                grad_bias += logits.sum(0, dtype=torch.float32)
-        ctx.save_for_backward(grad_states, grad_bias)
-        ctx.weight, ctx.grad_weight = weight, grad_weight
-        sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
-        ctx.mark_non_differentiable(sums)
-        return (losses * factors).sum(), sums
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_bias = ctx.saved_tensors
-        grad_weight = scaled_gradient(ctx.weight, ctx.grad_weight, grad)
-        return (grad_states * grad).to(grad_states.dtype), None, grad_weight, None if grad_bias is None else grad_bias * grad, None
+    """Triton's loss, which liger's is about, without what its kernel computes."""
+    return chunked_token_loss(lambda *chunk: None, states, labels, weight, bias, segments)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.kernels import triton_token_loss
+from pretrain.kernels import chunked_loss
 from pretrain.kernels.registry import Place, choose
 from pretrain.kernels.token_loss import BACKENDS, Segment, TokenLoss
 from tests.support.output_shapes import OutputShapes
@@ -34,7 +34,7 @@ def check(name: str, device: torch.device, precision: str, many: int) -> None:
     # rows, idle rows, vocabulary (97 and 33 are no multiple of anything), bias, rows at a time
     cases = ((23, 41, 97, True, 10), (23, 0, 33, False, 10), (0, 8, 97, True, 10), (5, 3, many, True, 1), (20, 4, many, False, 16))
     for rows, idle, vocabulary, with_bias, together in cases:
-        with patch.object(triton_token_loss, 'CHUNK_BYTES', together * vocabulary * DTYPES[precision].itemsize):
+        with patch.object(chunked_loss, 'CHUNK_BYTES', together * vocabulary * DTYPES[precision].itemsize):
             _check(token_loss, device, precision, rows, idle, vocabulary, with_bias)
 
 
@@ -82,7 +82,7 @@ def check_held_gradient(device: torch.device) -> None:
         gradient: Tensor = weight.grad
         return gradient
 
-    with patch.object(triton_token_loss, 'CHUNK_BYTES', 8 * 33 * 2):
+    with patch.object(chunked_loss, 'CHUNK_BYTES', 8 * 33 * 2):
         weight.grad = torch.zeros_like(weight, dtype=torch.float32)
         once = backward().clone()
         assert (once != once.bfloat16().float()).float().mean() > 0.5

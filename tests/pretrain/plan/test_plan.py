@@ -20,15 +20,12 @@ from pretrain.data.batch import TaskBatch
 from pretrain.engine.ds_config import resolve_ds_config
 from pretrain.engine.flops import Flops
 from pretrain.engine.forwards import TOGETHER
-from pretrain.kernels.token_loss import Segment
 from pretrain.model.unix2 import UniX2
 from pretrain.plan.batches import Lengths, Shape, planned_batch, planned_batches
 from pretrain.plan.cluster import Cluster, communication, reading, timing
-from pretrain.plan.counters import Counter, FlopCounter
+from pretrain.plan.counters import FlopCounter
 from pretrain.plan.estimate import estimate
-from pretrain.plan.kernels import fused_token_loss
 from pretrain.plan.plan import negatives, records
-from pretrain.plan.shapes import Shapes
 from pretrain.plan.trace import Tracer
 from pretrain.tasks.forward import forward
 from shards.errors import UserError
@@ -291,16 +288,3 @@ def test_precision_and_kernels_change_the_plan(capsys: pytest.CaptureFixture[str
     ):
         with pytest.raises(UserError, match=said):
             plan(*mistake)
-
-
-def test_the_fused_loss_of_a_plan_makes_what_tritons_does() -> None:
-    """On `meta`, where triton is; a plan has it anywhere."""
-    function = pytest.importorskip('pretrain.kernels.triton_token_loss').triton_token_loss
-    counted = []
-    for loss in (function, fused_token_loss):
-        states, weight = (torch.empty(shape, device='meta', dtype=torch.bfloat16, requires_grad=True) for shape in ((96, 16), (500, 16)))
-        bias, labels = torch.empty(500, device='meta', dtype=torch.bfloat16, requires_grad=True), torch.empty(90, device='meta').long()
-        with Counter(500, Shapes()) as counter:
-            loss(states, labels, weight, bias, [Segment(50, 1.0), Segment(40, 0.5)])[0].backward()
-        counted.append((counter.flops, counter.moved, counter.peak_parts))
-    assert counted[0] == counted[1]
