@@ -7,7 +7,8 @@ The peer (benchmarks/peers/streaming_loader.py) has a StreamingDataset and a Str
 each with as many workers as ours has for all tasks. Both deliver as many samples of each task, of the same streams in the same shares,
 and all that is timed of the peer lies within one of its epochs, however few records there are.
 Also printed: pictures of `cmcl` against bare decode, crop and resize of the same bytes from memory, the fastest call known here; of these
-shards, and of shards of photographs of 512 x 384 pixels that are built for it, at the paper's 224 pixels.
+shards, and of shards of photographs of 512 x 384 pixels that are built for it, at the paper's 224 pixels. And with --run DIR the share of
+its time that a training run waited for data, which must be less than 1 % of the steps'.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ from data_pipeline.job import Job
 from data_pipeline.settings import Settings
 from pretrain.config import Config, load_config
 from pretrain.data.loader import StepBatches, StepLoader
+from pretrain.records import METRICS, read_lines
 from shards.arguments import Parser
-from shards.errors import run_command
+from shards.errors import UserError, run_command
 from shards.tokenizer import MODEL, Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,6 +109,17 @@ def against_bare(config: Config, tokenizer: Tokenizer, options: argparse.Namespa
     return {'ratio': round(mine / bound, 3), 'ours': round(mine), 'peer': round(bound), 'size': size}
 
 
+def waited(run: Path) -> dict[str, float]:
+    """Share of the steps' time that a run waited for data, on the rank that waited longest, first step included. Raises UserError without
+    metrics."""
+    if not (lines := read_lines(run / METRICS)):
+        raise UserError(f'{run / METRICS} has no steps; --run takes the folder of a training run')
+    seconds = sum(line['seconds'] for line in lines)
+    share = sum(line['seconds'] * line['data_wait'] for line in lines) / seconds
+    print(f'{run}: {share:.2%} of {seconds:,.0f} s in {len(lines)} steps waited for data', flush=True)
+    return {'share': round(share, 5), 'seconds': round(seconds), 'steps': len(lines)}
+
+
 def build_photographs(folder: Path, number: int) -> Path:
     """Shards of cc3m alone, of so many photographs."""
     raw = folder / 'cc3m'
@@ -124,8 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--steps', type=int, default=20, help='steps that are timed in a round; default 20')
     parser.add_argument('--rounds', type=int, default=3, help='of each, in turn; the medians are compared; default 3')
     parser.add_argument('--photographs', type=int, default=2000, help='photographs that are built for the last comparison; default 2000')
+    parser.add_argument('--run', type=Path, metavar='DIR', help='also tell how long this run waited for data, e.g. runs/demo/run')
     parser.add_argument('settings', nargs='*', metavar='key=value', help='settings that replace those of configs/sample.yaml')
     options = parser.parse_args(arguments)
+    wait = None if options.run is None else waited(options.run)
     torch.set_num_threads(1)
     files = [f'data.shards={options.shards}', f'data.tokenizer={options.tokenizer}', f'data.workers={options.workers}']
     config = load_config(ROOT / 'configs/sample.yaml', [*files, f'steps={options.steps + 1}', *options.settings])
@@ -148,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     fast, slow = median(rates['ours']), median(rates['peer'])
     print(json.dumps({
         'benchmark': 'loader', 'ratio': round(fast / slow, 3), 'ours': round(fast), 'peer': round(slow), 'workers': options.workers,
-        'pictures': pictures,
+        'pictures': pictures, 'data_wait': wait,
         'what': 'samples/s of all tasks, peer: StreamingDataset and StreamingDataLoader of each task; pictures: cmcl against bare decode',
     }))  # fmt: skip
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.loader import peers, theirs
+from benchmarks.loader import peers, theirs, waited
 from pretrain.config import load_config
 from pretrain.data.loader import StepBatches
+from pretrain.records import METRICS
+from shards.errors import UserError
 from shards.tokenizer import Tokenizer
 from tests.pretrain.conftest import home, pictures  # noqa: F401  (fixtures)
 from tests.support.distributed import alone
@@ -23,6 +25,20 @@ def test_a_round_of_the_peer_lies_within_one_of_its_epochs(home: Path) -> None: 
     for task, loader in peers(dataset, config).items():
         assert sum(len(source.stream) for source in dataset.orders[task].sources) < 4 * config.steps
         assert sum(1 for _ in theirs(loader, 4)) == config.steps
+
+
+def test_the_wait_of_a_run_is_that_of_its_seconds_not_of_its_steps(tmp_path: Path) -> None:
+    lines = [{'step': 1, 'seconds': 3.0, 'data_wait': 0.5}, {'step': 2, 'seconds': 1.0, 'data_wait': 0.1}]
+    (tmp_path / METRICS).write_text(''.join(f'{json.dumps(line)}\n' for line in lines), encoding='utf8')
+    assert waited(tmp_path) == {'share': pytest.approx(1.6 / 4), 'seconds': 4, 'steps': 2}
+
+
+def test_a_folder_without_steps_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='the folder of a run'):
+        waited(tmp_path)
+    (tmp_path / METRICS).touch()
+    with pytest.raises(UserError, match='has no steps'):
+        waited(tmp_path)
 
 
 @pytest.mark.slow
