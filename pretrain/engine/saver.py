@@ -130,8 +130,11 @@ class Saver:
             sync(path)
             forget(path)
             with safe_open(path, framework='pt') as file:
-                if not all(torch.equal(file.get_tensor(name), tensor) for name, tensor in self._copies.items()):
-                    return {'problem': f'{path} does not hold what was written to it; is the disk sound?'}
+                other = [name for name, tensor in self._copies.items() if not torch.equal(file.get_tensor(name), tensor)]
+            if lost := [name for name in other if self._copies[name].isnan().any()]:  # NaN is not equal to itself
+                return {'problem': f'{path} would hold NaN ({", ".join(lost)}), and is not kept: nothing could be resumed from it'}
+            if other:
+                return {'problem': f'{path} does not hold what was written to it; is the disk sound?'}
             return {'file': path.name, 'sha256': file_sha256(path), 'starts': [piece.start for piece in self.engine.slices()]}
         except Exception as error:  # of whatever kind: the other ranks wait for this one's answer
             return {'problem': described(path, error)}

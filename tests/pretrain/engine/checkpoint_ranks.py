@@ -156,6 +156,14 @@ def spoil_and_warn(engine: Engine, runs: Path, config: Config) -> None:
     assert problem == f'{runs / ".staging-step-0000003" / STATE} does not hold what was written to it; is the disk sound?' and not warning
     assert [path.name for path in checkpoints(runs)] == ['step-0000001'] and not list(runs.glob('.*'))
 
+    master = engine.slices()[0].master
+    kept = master[0].clone()
+    master[0] = torch.nan
+    problem, warning = save(3, {}, plain)
+    assert problem and problem.endswith('would hold NaN (group0.master), and is not kept: nothing could be resumed from it')
+    assert [path.name for path in checkpoints(runs)] == ['step-0000001'] and not warning
+    master[0] = kept
+
     (runs / '.latest').mkdir()
     problem, warning = save(2, {}, plain)
     assert problem is None and warning == f'{runs / "step-0000002"} is whole, but {runs} cannot be written (Is a directory)'
