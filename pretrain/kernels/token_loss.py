@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.kernels.registry import Backend, Place, anywhere, lacks_cuda, lacks_module
+from pretrain.model.packed import sent
 
 IGNORED = -100
 
@@ -31,10 +32,7 @@ def row_factors(segments: Sequence[Segment], device: torch.device) -> Tensor:
     """(N,) fp32: the factor of every label."""
     lengths = [segment.length for segment in segments]
     few = torch.tensor([segment.factor for segment in segments], dtype=torch.float32)
-    factors = few.repeat_interleave(torch.tensor(lengths), output_size=sum(lengths))
-    if device.type == 'cuda':
-        factors = factors.pin_memory()  # from other memory CUDA waits for all that the GPU was given before
-    return factors.to(device, non_blocking=True)
+    return sent(few.repeat_interleave(torch.tensor(lengths), output_size=sum(lengths)), device)
 
 
 def wants_gradient(*inputs: Tensor | None) -> bool:
