@@ -45,9 +45,9 @@ elements=$((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
 ((SLURM_ARRAY_TASK_COUNT == elements)) ||
     fail "the array has gaps ($SLURM_ARRAY_TASK_COUNT elements from $SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX), whose shares nobody would build; submit it" \
         'as --array=FIRST-LAST (what is built is kept)'
-if ((SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
-    # Once, also when this element is requeued. The merge takes its place in the queue now, and starts when every element has succeeded. It is
-    # charged as this job is, and may take as long.
+if ((elements > 1 && SLURM_ARRAY_TASK_ID == SLURM_ARRAY_TASK_MIN)); then
+    # (One element alone merges by itself.) Once, also when this element is requeued. The merge takes its place in the queue now, and starts when
+    # every element has succeeded. It is charged as this job is, and may take as long.
     merge=finish-$SLURM_ARRAY_JOB_ID
     options=(--job-name="$merge" --dependency="afterok:$SLURM_ARRAY_JOB_ID" --kill-on-invalid-dep=yes --array=0 --cpus-per-task=1)
     options+=(--output="$(dirname "$log")/%x.log" --partition="$SLURM_JOB_PARTITION" --time="$(job_field TimeLimit)")

@@ -208,7 +208,7 @@ def stuck(cluster: Cluster, home: Path, folder: Path) -> Path:  # noqa: F811
     options = ['--array=0', '--partition=other', '--nodelist=n0', '--cpus-per-task=1', '--time=1', '--signal=28@5']  # SIGWINCH
     arguments = ['cc100', '--raw', str(raw), '--out', str(logs / 'shards'), '--tokenizer', str(home / 'tokenizer')]
     job = cluster.submit(*options, f'--output={logs}/%x-%A_%a.log', 'slurm/build_shards.sh', *arguments, folder=ROOT)
-    threading.Thread(target=hang, args=task_of(cluster, job), daemon=True).start()
+    threading.Thread(target=hang, args=task_of(cluster, job, 0), daemon=True).start()
     return logs / f'build_shards-{job}_0.log'
 
 
@@ -224,12 +224,12 @@ def hang(*pids: int) -> None:
         time.sleep(0.05)
 
 
-def task_of(cluster: Cluster, array_job: str) -> list[int]:
+def task_of(cluster: Cluster, array_job: str, element: int) -> list[int]:
     """Processes that srun has started for an element of an array, once they are there."""
     found: list[int] = []
 
     def started() -> bool:
-        found[:] = cluster.pids(f'SLURM_ARRAY_JOB_ID={array_job}', 'SLURM_STEP_ID=0')
+        found[:] = cluster.pids(f'SLURM_ARRAY_JOB_ID={array_job}', f'SLURM_ARRAY_TASK_ID={element}', 'SLURM_STEP_ID=0')
         return bool(found)
 
     wait_for(started, 'the element does not start', cluster.logs)

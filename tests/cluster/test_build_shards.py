@@ -85,15 +85,28 @@ def test_the_merge_waits_for_all_and_runs_once(merge: Path, array: Array) -> Non
 
 def test_an_element_that_keeps_failing_gives_up_and_nothing_is_merged(cluster: Cluster, array: Array, home: Path, tmp_path: Path) -> None:
     arguments = ['opus', '--raw', str(array.raw), '--out', str(tmp_path / 'shards'), '--tokenizer', str(home / 'tokenizer')]
-    options = ['--array=0', '--cpus-per-task=1', f'--output={tmp_path}/%x-%A_%a.log']
+    options = ['--array=0-1', '--cpus-per-task=1', f'--output={tmp_path}/%x-%A_%a.log']
     job = cluster.submit(*options, 'slurm/build_shards.sh', *arguments, folder=ROOT, MAX_FAILURES='1')
     log = tmp_path / f'build_shards-{job}_0.log'
-    for pid in task_of(cluster, job):
+    for pid in task_of(cluster, job, 0):
         kill(pid)
-    cluster.wait(job, 'FAILED')
+    cluster.wait(f'{job}_0', 'FAILED')
     assert 'giving up: the reason is ' in log.read_text()
     wait_for(lambda: f'finish-{job}' not in cluster.run('squeue', '--noheader', '--format=%j'), 'the merge still waits', cluster.logs)
     assert not (tmp_path / f'finish-{job}.log').exists()
+
+
+def test_an_array_of_one_element_needs_no_merge(cluster: Cluster, tmp_path: Path) -> None:
+    """A build of one task merges by itself; a second merge would need a folder that both jobs see."""
+    arguments = ['--raw', str(ROOT / 'sample/raw/cc12m'), '--holdout', '0.04']
+    options = ['--array=0', '--partition=other', '--cpus-per-task=2', f'--output={tmp_path}/%x-%A_%a.log']
+    shards, local = tmp_path / 'shards', tmp_path / 'local'
+    job = cluster.submit(*options, 'slurm/build_shards.sh', 'cc12m', *arguments, '--out', str(shards), folder=ROOT)
+    log = tmp_path / f'build_shards-{job}_0.log'
+    cluster.waiting(tmp_path)(lambda: log.exists() and 'attempt 1: done' in log.read_text(), 'the build does not succeed')
+    assert 'Submitted batch job' not in log.read_text()
+    succeed([str(BIN / 'data_pipeline'), 'build', 'cc12m', *arguments, '--out', str(local)], tmp_path)
+    assert files(shards) == files(local)
 
 
 def test_what_the_array_says_is_not_said_twice(cluster: Cluster, folder: Path) -> None:
