@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What an hour on two cores learns, measured by every benchmark of shared/evaluation: `make bench-pretrain`.
 
-    python benchmarks/results.py --raw ../shared/corpora --evaluation ../shared/evaluation [--steps 4000] [--seeds 0 1 2]
+    python benchmarks/results.py --raw ../shared/corpora --evaluation ../shared/evaluation [--steps 1500] [--seeds 0 1 2]
 
 For each seed: pre-training of configs/bench.yaml, all benchmarks zero-shot, then fine-tuned. Writes OUT/results.md, where a row counts as
 learned only if it beats its floor by two standard errors over the seeds, and OUT/report, laid out as the paper's tables. Embeddings,
@@ -60,7 +60,7 @@ class Row:
 @continues()
 def main() -> int:
     parser = arguments(__doc__, 'runs/results', 'multi30k, multi30k_seen, multi30k_emoji, xvnli, xgqa, coco, coco-cn, tatoeba')
-    parser.add_argument('--steps', type=int, default=4000, help='of pre-training; default: %(default)s')
+    parser.add_argument('--steps', type=int, default=1500, help='of pre-training; default: %(default)s')
     seeds_arguments(parser)
     options = parser.parse_args()
     check(options.raw, options.evaluation)
