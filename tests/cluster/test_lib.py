@@ -182,7 +182,7 @@ exit ${REFUSED_MERGE:-0}
 
 @pytest.mark.parametrize('given', [['--scratch', '{}/the scratch'], ['--scratch={}/the scratch'], []])
 def test_the_merge_knows_its_corpus_and_where_its_work_is(tmp_path: Path, given: list[str]) -> None:
-    array = {f'SLURM_ARRAY_{name}': '0' for name in ('TASK_ID', 'TASK_MIN', 'TASK_MAX')} | {'SLURM_ARRAY_TASK_COUNT': '1'}
+    array = {f'SLURM_ARRAY_{name}': '0' for name in ('TASK_ID', 'TASK_MIN')} | {'SLURM_ARRAY_TASK_MAX': '1', 'SLURM_ARRAY_TASK_COUNT': '2'}
     array |= {'SLURM_ARRAY_JOB_ID': '7', 'SLURM_JOB_PARTITION': 'low'}
     for command, content in (('squeue', '#!/bin/sh\n'), ('sbatch', SBATCH.replace('>submitted', f'>{tmp_path}/submitted'))):
         (tmp_path / command).write_text(content)
@@ -195,6 +195,9 @@ def test_the_merge_knows_its_corpus_and_where_its_work_is(tmp_path: Path, given:
     hint = f'when all are done: sbatch --array=0 {" ".join(merge)}'.replace('the scratch', 'the\\ scratch')
     assert hint in printed.splitlines()[0], printed
     assert (tmp_path / 'submitted').read_text().splitlines()[-len(merge) :] == merge
+    (tmp_path / 'submitted').unlink()
+    stopped(tmp_path, '', 'build_shards.sh', *arguments, **array | {'SLURM_ARRAY_TASK_MAX': '0', 'SLURM_ARRAY_TASK_COUNT': '1'})
+    assert not (tmp_path / 'submitted').exists(), 'one element merges by itself'
     printed = stopped(tmp_path, '', *merge[0].split('/')[1:], *merge[1:])
     assert f': data_pipeline {" ".join(merge[1:])}\n' in printed
 
