@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.kernels.token_loss import Segment, idle_labels, row_factors, wants_gradient
+from pretrain.kernels.token_loss import Segment, idle_labels, row_factors, total_and_sums, wants_gradient
 from pretrain.model.gradients import scaled_gradient
 
 CHUNK_BYTES = 1 << 30  # of logits: with 250,000 tokens in bf16 some 2,000 rows, enough for a GPU's matrix products
@@ -61,9 +61,7 @@ class _ChunkedLoss(torch.autograd.Function):
         if wants:
             ctx.save_for_backward(grad_states, grad_bias)
             ctx.weight, ctx.grad_weight = weight, grad_weight
-        sums = torch.stack([part.sum() for part in losses[: len(labels)].split([segment.length for segment in segments])])
-        ctx.mark_non_differentiable(sums)
-        return (losses * factors).sum(), sums
+        return total_and_sums(ctx, losses[: len(labels)], factors[: len(labels)], segments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:

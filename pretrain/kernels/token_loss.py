@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,13 @@ def wants_gradient(*inputs: Tensor | None) -> bool:
 def idle_labels(states: Tensor, labels: Tensor) -> Tensor:
     """The labels, with IGNORED for the idle rows behind them."""
     return F.pad(labels, (0, len(states) - len(labels)), value=IGNORED)
+
+
+def total_and_sums(ctx: Any, losses: Tensor, factors: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:
+    """What the forward of a token loss returns, of the loss and the factor of every label, (N,) each."""
+    sums = torch.stack([part.sum() for part in losses.split([segment.length for segment in segments])])
+    ctx.mark_non_differentiable(sums)
+    return (losses * factors).sum(), sums
 
 
 def _liger() -> TokenLoss:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretrain import kernels
-from pretrain.kernels.token_loss import Segment, row_factors, wants_gradient
+from pretrain.kernels.token_loss import Segment, row_factors, total_and_sums, wants_gradient
 from pretrain.kernels.workspace import Workspace
 from pretrain.model.gradients import scaled_gradient
 
@@ -64,9 +64,7 @@ class _TokenLoss(torch.autograd.Function):
         if wants:
             ctx.save_for_backward(grad_states, grad_bias)
             ctx.weight, ctx.grad_weight = weight, grad_weight
-        sums = torch.stack([part.sum() for part in losses.split([segment.length for segment in segments])])
-        ctx.mark_non_differentiable(sums)
-        return (losses * factors).sum(), sums
+        return total_and_sums(ctx, losses, factors, segments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
